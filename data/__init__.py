@@ -1,0 +1,1 @@
+"""Videos, annotations, sampling plans and caches; never imports torch."""

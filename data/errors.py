@@ -1,0 +1,22 @@
+"""Errors a user can cause: the message is the one line that the command line prints."""
+
+from __future__ import annotations
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used.
+
+    The message says what was expected, what was found, in which file, and what to do.
+    """
+
+
+class VideoError(InputError):
+    """One video cannot be used; the others go on."""
+
+
+class CacheError(InputError):
+    """A cache file is damaged, incomplete, or of another kind or schema."""
+
+
+class StaleCacheError(CacheError):
+    """A cache was made from other input, options or weights than those asked for."""
