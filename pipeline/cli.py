@@ -1,0 +1,134 @@
+"""The command line: one group whose commands are imported only when they are used."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from data.errors import InputError
+from pipeline import console
+
+EXIT_FAILURES = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+# Command -> (module with the attribute `command`, line for `pipeline --help`).
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("pipeline.demo", "Everything end to end on a synthetic set, in a minute or two."),
+    "extract-flow": ("pipeline.extract_flow", "Stage 1a: videos to TV-L1 optical flow caches."),
+    "extract-features": (
+        "pipeline.extract_features",
+        "Stage 1b: videos and flow to feature caches (two ResNet101s and ConvFusion).",
+    ),
+    "fit-fusion": ("pipeline.fit_fusion", "Learn ConvFusion on training pairs, then freeze it."),
+    "train-ranker": ("pipeline.train_ranker", "Stage 2: train the ranker on cached features."),
+    "evaluate": ("pipeline.evaluate", "Cross-validate variants into a table like the paper's."),
+    "score": ("pipeline.score", "Score new videos with a trained ranker."),
+    "explain": ("pipeline.explain", "Show where in the frame a trained ranker looked."),
+    "report": ("pipeline.report", "Write one self-contained HTML page about a run."),
+    "inspect": ("pipeline.inspect_command", "Say what is in videos, caches and pair lists."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module when the command is used, and maps errors to codes.
+
+    Exit codes: 0 done, 1 finished with failures or an unexpected error, 2 wrong usage or
+    unusable input, 130 interrupted.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name the commands in the order in which they are used."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing any of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; `--print-config` asks for no arguments."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None and "--print-config" in rest:
+            command = _with_everything_optional(command)
+        return name, command, rest
+
+    def main(  # type: ignore[override]
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        **extra: Any,
+    ) -> None:
+        """Run, print every failure as one line, and exit with the right code."""
+        extra.pop("standalone_mode", None)
+        try:
+            code = super().main(args, prog_name or "pipeline", standalone_mode=False, **extra)
+        except click.ClickException as error:
+            error.show()
+            code = EXIT_USAGE
+        except InputError as error:
+            console.fail(str(error))
+            code = EXIT_USAGE
+        except (click.Abort, KeyboardInterrupt):
+            console.fail("interrupted; finished files are whole, run the same command to go on")
+            code = EXIT_INTERRUPTED
+        except BrokenPipeError:
+            # The reader of stdout has gone (`| head`); keep Python from complaining at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = EXIT_FAILURES
+        except Exception as error:
+            console.fail_unexpectedly(error)
+            code = EXIT_FAILURES
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _with_everything_optional(command: click.Command) -> click.Command:
+    """Return a copy of `command` that `--print-config` can parse without its arguments."""
+    clone = copy.copy(command)
+    clone.params = [copy.copy(param) for param in command.params]
+    for param in clone.params:
+        param.required = False
+    return clone
+
+
+EPILOG = """\b
+Examples:
+  pipeline demo -o demo/
+  pipeline extract-flow videos/ -o flow/
+  pipeline extract-features videos/ --flow flow/ -o features/
+  pipeline train-ranker --features features/ --pairs pairs.csv -o run/
+"""
+
+
+@click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="dexterank", prog_name="pipeline")
+def cli() -> None:
+    """Judge manual skill from video: a score, a ranking, and where the model looked.
+
+    Stage one caches TV-L1 optical flow and frozen two-stream features of every video; stage two
+    trains a small attention ranker on them from judgements of the form "A is better than B".
+    """
+
+
+def main() -> None:
+    """Entry point of the `pipeline` command."""
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""What the user sees: log lines and progress on stderr, results on stdout."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+log = logging.getLogger("pipeline")
+
+# Without a terminal a bar would be a wall of text in a log file: one line each so many seconds.
+LOG_FILE_INTERVAL_S = 30.0
+
+
+@dataclass
+class _Settings:
+    level: int = logging.INFO
+    json_lines: bool = False
+    debug: bool = False
+
+
+_settings = _Settings()
+
+
+class _StderrHandler(logging.Handler):
+    """Write records to the present stderr, above any progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            _write_line(self.format(record))
+        except Exception:
+            self.handleError(record)
+
+
+class _JsonFormatter(logging.Formatter):
+    """One JSON object a line, for log collectors."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(record.created))
+        entry = {"time": moment, "level": record.levelname.lower(), "message": record.getMessage()}
+        return json.dumps(entry, ensure_ascii=False)
+
+
+class _TextFormatter(logging.Formatter):
+    """The message, with its level in front where it is a warning or worse."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        message = record.getMessage()
+        if record.levelno >= logging.WARNING:
+            return f"{record.levelname.lower()}: {message}"
+        return message
+
+
+def configure(verbosity: int = 0, json_lines: bool = False, debug: bool = False) -> None:
+    """Set what is shown.
+
+    Parameters
+    ----------
+    verbosity : int
+        Negative shows errors and warnings only, 0 the usual lines, positive everything.
+    json_lines : bool
+        Log as one JSON object a line; also turns the progress bars off.
+    debug : bool
+        Show tracebacks.
+    """
+    level = logging.DEBUG if verbosity > 0 or debug else logging.INFO
+    _settings.level = logging.WARNING if verbosity < 0 else level
+    _settings.json_lines = json_lines
+    _settings.debug = debug
+    handler = _StderrHandler()
+    handler.setFormatter(_JsonFormatter() if json_lines else _TextFormatter())
+    log.handlers[:] = [handler]
+    log.setLevel(_settings.level)
+    log.propagate = False
+
+
+def fail(message: str) -> None:
+    """Show one error line, and the traceback in flight under `--debug`."""
+    if not log.handlers:
+        configure()
+    if _settings.debug and sys.exc_info()[0] is not None:
+        _write_line(traceback.format_exc().rstrip())
+    log.error(message)
+
+
+def fail_unexpectedly(error: Exception) -> None:
+    """Show an error nobody foresaw, and how to see more of it."""
+    hint = "" if _settings.debug else " (run again with --debug for the traceback)"
+    fail(f"unexpected {type(error).__name__}: {error}{hint}")
+
+
+def emit(text: str = "") -> None:
+    """Write a line of the command's result to stdout."""
+    click.echo(text)
+
+
+def progress(
+    iterable: Iterable[Any] | None = None,
+    *,
+    total: int | None = None,
+    desc: str = "",
+    unit: str = "it",
+) -> Any:
+    """Return a tqdm bar on stderr with an ETA; silent under `-q` and JSON logs."""
+    from tqdm import tqdm
+
+    terminal = sys.stderr.isatty()
+    return tqdm(
+        iterable,
+        total=total,
+        desc=desc,
+        unit=unit,
+        file=sys.stderr,
+        disable=_settings.level > logging.INFO or _settings.json_lines,
+        mininterval=0.1 if terminal else LOG_FILE_INTERVAL_S,
+        maxinterval=10.0 if terminal else LOG_FILE_INTERVAL_S,
+        dynamic_ncols=terminal,
+        leave=terminal,
+    )
+
+
+def _write_line(text: str) -> None:
+    tqdm_module = sys.modules.get("tqdm")
+    if tqdm_module is None:
+        click.echo(text, err=True)
+    else:  # A bar may be on screen: tqdm knows how to write above it.
+        tqdm_module.tqdm.write(text, file=sys.stderr)
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration as people say it: `0.8 s`, `42 s`, `3 min 05 s`, `2 h 10 min`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def format_bytes(count: float) -> str:
+    """Return a size in decimal units: `512 B`, `25.1 KB`, `3.2 MB`."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if count < 999.5:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

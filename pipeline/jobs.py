@@ -1,0 +1,197 @@
+"""Many items through joblib: one bad item never stops the others."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from data.errors import InputError
+from pipeline.console import log, progress
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class JobOptions:
+    """How many workers there are, of which kind, and which part of the items is ours."""
+
+    jobs: int = -1
+    backend: str = "loky"
+    scheduler: str | None = None
+    shard: str | None = None
+
+    def workers(self, items: int) -> int:
+        """Return the number of workers for `items` items: never more than there are items."""
+        import joblib
+
+        if self.jobs == 0:
+            raise InputError("--jobs must be at least 1, or -1 for all cores; found 0")
+        available = joblib.cpu_count() + 1 + self.jobs if self.jobs < 0 else self.jobs
+        return max(1, min(available, items))
+
+
+@dataclass
+class Outcome(Generic[Item, Result]):
+    """What became of every item, in the order in which they were given."""
+
+    results: list[tuple[Item, Result]] = field(default_factory=list)
+    failures: list[tuple[Item, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Failure:
+    message: str
+
+
+def run_jobs(
+    task: Callable[[Item], Result],
+    items: Sequence[Item],
+    options: JobOptions,
+    *,
+    desc: str,
+    unit: str = "video",
+    name: Callable[[Item], str] = str,
+) -> Outcome[Item, Result]:
+    """Run `task` on every item, in workers of one thread each, and collect failures.
+
+    Parameters
+    ----------
+    task
+        Picklable; an `InputError` that it raises becomes a listed failure.
+    name
+        What to call an item in log lines.
+    """
+    import joblib
+
+    workers = options.workers(len(items))
+    calls = (joblib.delayed(_guarded)(index, task, item) for index, item in enumerate(items))
+    found: dict[int, Any] = {}
+    with _backend(options, workers), progress(total=len(items), desc=desc, unit=unit) as bar:
+        parallel = joblib.Parallel(
+            batch_size=1, pre_dispatch="2*n_jobs", return_as="generator_unordered"
+        )
+        for index, result in _explained(parallel(calls)):
+            found[index] = result
+            if isinstance(result, _Failure):
+                log.warning("%s: %s", name(items[index]), result.message)
+            bar.update()
+    outcome: Outcome[Item, Result] = Outcome()
+    for index, item in enumerate(items):
+        if isinstance(found[index], _Failure):
+            outcome.failures.append((item, found[index].message))
+        else:
+            outcome.results.append((item, found[index]))
+    return outcome
+
+
+def finish(outcome: Outcome[Any, Any], name: Callable[[Any], str] = str) -> int:
+    """List the failures and return the exit code: 0 where there are none, otherwise 1."""
+    if not outcome.failures:
+        return 0
+    total = len(outcome.failures) + len(outcome.results)
+    log.error("%d of %d failed:", len(outcome.failures), total)
+    for item, message in outcome.failures:
+        log.error("  %s: %s", name(item), message)
+    return 1
+
+
+def take_shard(items: Sequence[Item], shard: str | None) -> list[Item]:
+    """Return the items of part I of N, for `I/N` counted from 1, or SLURM's under `auto`.
+
+    Raises
+    ------
+    InputError
+        If the shard is not of that form, or `auto` is asked for outside an array job.
+    """
+    if shard is None:
+        return list(items)
+    part, parts = _slurm_shard() if shard == "auto" else _parse_shard(shard)
+    if not 1 <= part <= parts:
+        raise InputError(f"--shard {shard}: expected I/N with 1 <= I <= N, for instance 2/8")
+    return list(items[part - 1 :: parts])
+
+
+def _parse_shard(shard: str) -> tuple[int, int]:
+    part, _, parts = shard.partition("/")
+    if not (part.isdigit() and parts.isdigit()):
+        raise InputError(f"--shard {shard}: expected I/N, for instance 2/8, or auto")
+    return int(part), int(parts)
+
+
+def _slurm_shard() -> tuple[int, int]:
+    try:
+        task = int(os.environ["SLURM_ARRAY_TASK_ID"])
+        first = int(os.environ.get("SLURM_ARRAY_TASK_MIN", "0"))
+        step = int(os.environ.get("SLURM_ARRAY_TASK_STEP", "1"))
+        return (task - first) // step + 1, int(os.environ["SLURM_ARRAY_TASK_COUNT"])
+    except (KeyError, ValueError) as error:
+        raise InputError(
+            "--shard auto: SLURM_ARRAY_TASK_ID and SLURM_ARRAY_TASK_COUNT are not set; "
+            "start an array job, or give --shard I/N"
+        ) from error
+
+
+@contextmanager
+def _backend(options: JobOptions, workers: int) -> Iterator[None]:
+    import joblib
+
+    if options.backend == "dask":
+        with _dask_client(options.scheduler), joblib.parallel_config("dask"):
+            yield
+        return
+    if options.scheduler is not None:
+        raise InputError("--scheduler needs --backend dask")
+    if workers == 1:
+        with joblib.parallel_config("sequential", n_jobs=1):
+            yield
+        return
+    # One thread a worker: the workers already fill the cores.
+    inner: dict[str, Any] = {"inner_max_num_threads": 1} if options.backend == "loky" else {}
+    with joblib.parallel_config(options.backend, n_jobs=workers, **inner):
+        yield
+
+
+@contextmanager
+def _dask_client(scheduler: str | None) -> Iterator[None]:
+    if scheduler is None:
+        raise InputError(
+            "--backend dask needs --scheduler HOST:PORT (start one with `dask scheduler`)"
+        )
+    try:
+        from distributed import Client
+    except ModuleNotFoundError as error:
+        raise InputError(
+            "--backend dask needs the package `distributed`; install `dexterank[dask]`"
+        ) from error
+    try:
+        client = Client(scheduler, timeout="20s")
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"--scheduler {scheduler}: no Dask scheduler answers there ({error})"
+        ) from error
+    with client:
+        yield
+
+
+def _guarded(index: int, task: Callable[[Item], Result], item: Item) -> tuple[int, Any]:
+    try:
+        return index, task(item)
+    except InputError as error:
+        return index, _Failure(str(error))
+
+
+def _explained(results: Iterator[Any]) -> Iterator[Any]:
+    """Pass results on; say in one line what a killed worker process means."""
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    try:
+        yield from results
+    except TerminatedWorkerError as error:
+        raise InputError(
+            "a worker process was killed, most likely for lack of memory; "
+            "run again with fewer --jobs: what is finished is kept"
+        ) from error
