@@ -1,0 +1,233 @@
+"""Sampling plans: which frames and flow fields make a video's snippets.
+
+Pure functions of integers and time stamps. The *timeline* is the list of source frames that a plan
+looks at: all of them, thinned by time stamps to `fps` and then to every `frame_step`-th. A flow
+field runs from one frame of the timeline to the next. The window of the snippet at position t of
+the timeline is the L fields from position t − ⌊L/2⌋ to t + ⌈L/2⌉ (paper: t−5 … t+5 for L = 10).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.options import PlanOptions
+
+Indices = NDArray[np.int64]
+
+# Two frames at the asked rate, stamped in whole milliseconds (webm, mkv), may lie this much closer.
+_STAMP_ROUNDING = 1e-3
+
+
+@dataclass(frozen=True)
+class SnippetPlan:
+    """The snippets of one video; every index counts frames of the source video.
+
+    Attributes
+    ----------
+    frame
+        (S,) int64, the RGB frame of each snippet; strictly increasing.
+    fields
+        (S, L) int64, the row of `pairs` of each flow field of the stack, in time order.
+    pairs
+        (P, 2) int64, the distinct (first, second) frames that flow is needed between; sorted.
+    """
+
+    frame: Indices
+    fields: Indices
+    pairs: Indices
+
+
+def plan_snippets(times: NDArray[np.float64], options: PlanOptions) -> SnippetPlan:
+    """Choose the snippets of a video.
+
+    Plan `segments` takes up to `candidates` frames spread evenly over each of `segments` equal
+    spans of the whole video; a frame is never taken twice, so short videos give fewer snippets. A
+    window that would reach over an end of the video is moved inside; its frame stays where it is.
+    Plan `dense` takes every `stride`-th frame of the timeline whose whole window fits, or the
+    middle frame where none does.
+    A timeline of fewer than L + 1 frames holds no whole window: there the fields before its first
+    and after its last are the first and last field again.
+
+    Parameters
+    ----------
+    times
+        (F,) float64, non-decreasing time stamps in seconds of the decoded frames.
+    options
+        The plan.
+
+    Raises
+    ------
+    ValueError
+        When fewer than two frames are left to compute flow between.
+    """
+    line = timeline(times, options)
+    if len(line) < 2:
+        raise ValueError(
+            f"flow needs at least two frames; {len(line)} of {len(times)} are left "
+            f"(fps {options.fps}, frame step {options.frame_step})"
+        )
+    if options.plan == "dense":
+        at = _dense_positions(len(line), options)
+    else:
+        at = _segment_positions(line, len(times), options)
+    starts = _field_positions(at, len(line), options.stack_length)
+    used, rows = np.unique(starts, return_inverse=True)
+    return SnippetPlan(
+        frame=line[at],
+        fields=rows.reshape(starts.shape).astype(np.int64),
+        pairs=np.stack([line[used], line[used + 1]], axis=1),
+    )
+
+
+def timeline(times: NDArray[np.float64], options: PlanOptions) -> Indices:
+    """Source frames that a plan looks at, in order and each at most once.
+
+    With `fps`, tick k lies k / fps seconds after the first frame and takes the latest frame shown
+    by then; ticks that show the same frame take it once, so no frame is invented for a video that
+    is slower than asked.
+    """
+    stamps = np.asarray(times, dtype=np.float64)
+    if stamps.ndim != 1:
+        raise ValueError(f"time stamps have one axis, got shape {stamps.shape}")
+    if not np.isfinite(stamps).all() or (np.diff(stamps) < 0).any():
+        raise ValueError("time stamps must be finite and never go back")
+    line = np.arange(len(stamps), dtype=np.int64)
+    if options.fps is not None and len(stamps):
+        line = _thin(stamps - stamps[0], options.fps)
+    return line[:: options.frame_step]
+
+
+def _thin(elapsed: NDArray[np.float64], fps: float) -> Indices:
+    """Latest frame at each tick of `fps`, without repeats.
+
+    Ticks are found from the frames (a frame is shown at ticks ⌈t·fps⌉ up to the next frame's), so
+    that the cost does not depend on how long a still stands.
+    """
+    slack = min(_STAMP_ROUNDING * fps, 0.25)
+    first_tick = np.ceil(elapsed * fps - slack).astype(np.int64)
+    shown = np.empty(len(elapsed), dtype=bool)
+    shown[:-1] = first_tick[1:] > first_tick[:-1]
+    shown[-1] = True
+    return np.flatnonzero(shown).astype(np.int64)
+
+
+def _dense_positions(n: int, options: PlanOptions) -> Indices:
+    """Timeline positions of every `stride`-th snippet whose window fits into n frames."""
+    before = options.stack_length // 2
+    after = options.stack_length - before
+    at = np.arange(before, n - after, options.stride, dtype=np.int64)
+    return at if len(at) else np.array([n // 2], dtype=np.int64)
+
+
+def _segment_positions(line: Indices, n_frames: int, options: PlanOptions) -> Indices:
+    """Timeline positions of the candidates, spread evenly over each span's own frames."""
+    segment = segment_of(line, n_frames, options.segments)
+    spans = np.arange(options.segments)
+    start = np.searchsorted(segment, spans, side="left")
+    count = np.searchsorted(segment, spans, side="right") - start
+    # The middles of M equal parts of each span; fewer frames than candidates repeat, once is kept.
+    part = 2 * np.arange(options.candidates) + 1
+    within = count[:, None] * part // (2 * options.candidates)
+    return np.unique((start[:, None] + within)[count > 0]).astype(np.int64)
+
+
+def _field_positions(at: Indices, n: int, length: int) -> Indices:
+    """(S, L) timeline position of the first frame of each field of each snippet."""
+    start = at - length // 2
+    if n > length:
+        start = np.clip(start, 0, n - 1 - length)
+    return np.clip(start[:, None] + np.arange(length), 0, n - 2)
+
+
+def segment_of(frame_index: Indices, n_frames: int, n_segments: int) -> Indices:
+    """(S,) number of the equal span of the video, 0 … N−1, that each frame lies in.
+
+    Raises
+    ------
+    ValueError
+        When a frame lies outside the video.
+    """
+    frames = np.asarray(frame_index, dtype=np.int64)
+    if n_segments < 1:
+        raise ValueError(f"n_segments must be at least 1, got {n_segments}")
+    if len(frames) and not (0 <= frames.min() and frames.max() < n_frames):
+        raise ValueError(
+            f"frames {frames.min()} to {frames.max()} do not lie in a video of {n_frames} frames"
+        )
+    return frames * n_segments // max(n_frames, 1)
+
+
+def draw_train(segment: Indices, n_segments: int, rng: np.random.Generator) -> Indices:
+    """(N,) cached snippet for each segment, drawn evenly from those in it.
+
+    A segment without a snippet takes the nearest one, as in `pick_test`. Rows never go back in
+    time. Each call takes N numbers from `rng`, whatever the video.
+    """
+    start, count, nearest = _rows_by_segment(segment, n_segments)
+    drawn = start + rng.integers(0, np.maximum(count, 1))
+    return np.where(count > 0, drawn, nearest).astype(np.int64)
+
+
+def pick_test(segment: Indices, n_segments: int) -> Indices:
+    """(N,) last cached snippet of each segment (authors' code).
+
+    A segment without a snippet takes the nearest one by segment number, the earlier if two are
+    equally near.
+    """
+    start, count, nearest = _rows_by_segment(segment, n_segments)
+    return np.where(count > 0, start + count - 1, nearest).astype(np.int64)
+
+
+def _rows_by_segment(segment: Indices, n_segments: int) -> tuple[Indices, Indices, Indices]:
+    """First row, number of rows, and nearest row of each segment; each (N,)."""
+    rows = np.asarray(segment, dtype=np.int64)
+    if len(rows) == 0:
+        raise ValueError("a video needs at least one cached snippet, got none")
+    if (np.diff(rows) < 0).any() or rows[0] < 0 or rows[-1] >= n_segments:
+        raise ValueError(f"segment numbers must be sorted and lie in 0 … {n_segments - 1}")
+    wanted = np.arange(n_segments)
+    start = np.searchsorted(rows, wanted, side="left")
+    end = np.searchsorted(rows, wanted, side="right")
+    before = np.maximum(end - 1, 0)
+    after = np.minimum(start, len(rows) - 1)
+    earlier = np.abs(wanted - rows[before]) <= np.abs(rows[after] - wanted)
+    return start, end - start, np.where(earlier, before, after)
+
+
+def authors_train(n_snippets: int, n_segments: int, rng: np.random.Generator) -> Indices:
+    """(N,) cached snippets as the authors' code draws them for training.
+
+    With r = ⌊S/N⌋, [0, S) is cut into ⌈S/r⌉ bins of r (the last may be shorter), one snippet is
+    drawn from each, and the last N are kept: the first S mod N snippets or more are never seen.
+    Defined here also for S < N, where theirs divides by zero: as in `authors_test`.
+    """
+    r = _authors_bin(n_snippets, n_segments)
+    if r == 0:
+        return authors_test(n_snippets, n_segments)
+    low = np.arange(0, n_snippets, r)
+    return rng.integers(low, np.minimum(low + r, n_snippets))[-n_segments:].astype(np.int64)
+
+
+def authors_test(n_snippets: int, n_segments: int) -> Indices:
+    """(N,) cached snippets as the authors' code takes them for testing: S−1, S−1−r, … in order.
+
+    Defined here also for S < N, where theirs divides by zero: segment n takes snippet ⌊n·S/N⌋, so
+    that each is repeated about N/S times.
+    """
+    r = _authors_bin(n_snippets, n_segments)
+    steps = np.arange(n_segments, dtype=np.int64)
+    if r == 0:
+        return steps * n_snippets // n_segments
+    return n_snippets - 1 - r * steps[::-1]
+
+
+def _authors_bin(n_snippets: int, n_segments: int) -> int:
+    """Bin length r = ⌊S/N⌋ of the authors' sampling; 0 when S < N."""
+    if n_snippets < 1 or n_segments < 1:
+        raise ValueError(
+            f"at least one snippet and one segment are needed, got {n_snippets} and {n_segments}"
+        )
+    return n_snippets // n_segments
