@@ -1,0 +1,114 @@
+"""The command line as a user meets it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from data.errors import InputError
+from pipeline import console
+from pipeline.cli import COMMANDS, cli
+
+HEAVY = ("torch", "cv2", "h5py", "numba", "joblib", "matplotlib", "scipy", "PIL")
+
+
+def run(*args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline", *args], capture_output=True, text=True, timeout=60
+    )
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_loads_no_heavy_library(command: str) -> None:
+    """Help that takes seconds because a network library loads is help nobody asks for."""
+    code = (
+        "import sys; from click.testing import CliRunner; from pipeline.cli import cli;"
+        f"result = CliRunner().invoke(cli, {[*command.split(), '--help']!r});"
+        f"print(result.output, [name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.startswith("Usage:"), done.stderr
+    assert done.stdout.rstrip().endswith("[]")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_help_has_an_example(command: str) -> None:
+    """A command whose help shows no example makes the user guess."""
+    output = CliRunner().invoke(cli, [command, "--help"]).output
+    assert f"pipeline {command} " in output.split("Usage:")[1].split("\n", 1)[1]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_prints_its_configuration(command: str) -> None:
+    """--print-config must work before the user knows which arguments are needed."""
+    result = CliRunner().invoke(cli, [command, "--print-config"])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith(f"[{command}]")
+
+
+def test_misspelt_command_is_a_usage_error() -> None:
+    """Exit code 2 tells a script that nothing was done."""
+    done = run("extract-flwo")
+    assert done.returncode == 2
+    assert "No such command" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "shown"),
+    [
+        (InputError("expected a folder, found nothing"), 2, "error: expected a folder"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (RuntimeError("boom"), 1, "--debug"),
+    ],
+)
+def test_errors_become_one_line_and_a_code(
+    error: BaseException, code: int, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A traceback instead of one line, or exit code 0 after an error, would mislead."""
+
+    def fail(*args: object, **kwargs: object) -> None:
+        raise error
+
+    monkeypatch.setattr("click.Group.main", fail)
+    console.configure()
+    result = CliRunner().invoke(cli, [])
+    assert result.exit_code == code
+    assert shown in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_durations_and_sizes_read_as_people_say_them() -> None:
+    """Wrong units in a dry run would make the user plan for the wrong disk or day."""
+    assert [console.format_duration(s) for s in (0.84, 42.4, 185, 7830)] == [
+        "0.8 s",
+        "42 s",
+        "3 min 05 s",
+        "2 h 10 min",
+    ]
+    assert [console.format_bytes(n) for n in (512, 25_088, 3_211_264, 999_999)] == [
+        "512 B",
+        "25.1 KB",
+        "3.2 MB",
+        "1.0 MB",
+    ]
+
+
+def test_start_up_is_quick() -> None:
+    """The whole process must answer --help in well under a second even on a busy machine."""
+    start = time.perf_counter()
+    done = run("--help")
+    assert done.returncode == 0
+    # The target is 0.5 s; ten times that only catches a heavy import, not a busy machine.
+    assert time.perf_counter() - start < 5
+
+
+def test_config_path_must_exist(tmp_path: Path) -> None:
+    """A mistyped configuration file must not silently mean the defaults."""
+    result = CliRunner().invoke(cli, ["demo", "--config", str(tmp_path / "none.toml")])
+    assert result.exit_code == 2

@@ -1,0 +1,100 @@
+"""Items run in workers; failures are collected and shards divide the work."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data.errors import InputError, VideoError
+from pipeline.jobs import JobOptions, finish, run_jobs, take_shard
+
+
+def invert(value: int) -> float:
+    time.sleep(0.01 * (3 - value % 3))  # Items end in another order than they start.
+    if value == 0:
+        raise VideoError("cannot invert 0")
+    return 1 / value
+
+
+@pytest.mark.parametrize(
+    ("jobs", "backend"), [(1, "loky"), (2, "loky"), (2, "threading"), (-1, "threading")]
+)
+def test_one_bad_item_does_not_stop_the_others(jobs: int, backend: str) -> None:
+    """Losing good results to one bad video, or their order, would break every stage."""
+    outcome = run_jobs(invert, [4, 0, 2, 1], JobOptions(jobs, backend), desc="test")
+    assert outcome.results == [(4, 0.25), (2, 0.5), (1, 1.0)]
+    assert outcome.failures == [(0, "cannot invert 0")]
+    assert finish(outcome) == 1
+
+
+def test_a_programming_error_is_not_taken_for_a_bad_video() -> None:
+    """Catching everything would hide defects as 'bad videos'."""
+    with pytest.raises(TypeError):
+        run_jobs(invert, ["x"], JobOptions(1), desc="test")  # type: ignore[list-item]
+
+
+def end_process(value: int) -> int:
+    os._exit(9)
+
+
+@pytest.mark.filterwarnings("ignore")  # The pool complains of the worker that is gone.
+def test_a_killed_worker_is_one_clear_line() -> None:
+    """A worker killed for lack of memory must not end in a pool's own traceback."""
+    with pytest.raises(InputError, match="fewer --jobs"):
+        run_jobs(end_process, [1, 2], JobOptions(2), desc="test")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [JobOptions(0), JobOptions(1, "dask"), JobOptions(1, "loky", "localhost:1")],
+)
+def test_options_that_cannot_work_are_refused(options: JobOptions) -> None:
+    """A silent fallback would run on other workers than the user asked for."""
+    with pytest.raises(InputError):
+        run_jobs(invert, [1], options, desc="test")
+
+
+@given(st.lists(st.integers(), max_size=30), st.integers(1, 7))
+def test_shards_are_a_partition(items: list[int], parts: int) -> None:
+    """A video in no shard would be lost; in two shards, computed twice at once."""
+    shards = [take_shard(items, f"{part}/{parts}") for part in range(1, parts + 1)]
+    assert sorted(itertools.chain(*shards)) == sorted(items)
+
+
+@pytest.mark.parametrize("shard", ["0/3", "4/3", "2", "a/b", "auto", "-1/2"])
+def test_impossible_shards_are_refused(shard: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong shard must not silently become all or none of the videos."""
+    monkeypatch.delenv("SLURM_ARRAY_TASK_ID", raising=False)
+    with pytest.raises(InputError, match="--shard"):
+        take_shard([1, 2, 3], shard)
+
+
+def test_auto_shard_reads_an_array_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The array 10-16:2 has four tasks; task 14 is the third of them."""
+    for name, value in {"ID": "14", "MIN": "10", "STEP": "2", "COUNT": "4"}.items():
+        monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", value)
+    assert take_shard(list(range(8)), "auto") == [2, 6]
+
+
+def write(path: Path) -> int:
+    path.write_text(str(os.getpid()))
+    return os.getpid()
+
+
+def test_dask_runs_the_same_code(tmp_path: Path) -> None:
+    """Scaling out through Dask must need no other code (skipped where it is not installed)."""
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, dashboard_address=None, processes=False
+    ) as cluster:
+        options = JobOptions(2, "dask", cluster.scheduler_address)
+        paths = [tmp_path / name for name in "ab"]
+        outcome = run_jobs(write, paths, options, desc="test")
+    assert [item for item, _ in outcome.results] == paths
+    assert all(path.exists() for path in paths)
