@@ -1,0 +1,169 @@
+"""What a cache says about itself: its header, its fingerprint, and how two headers differ."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+
+#: Version of the file layout; a change of layout raises it, and older files are refused by name.
+SCHEMA = 1
+KINDS = ("flow", "features")
+
+
+@dataclass(frozen=True)
+class Header:
+    """Everything a cache file records beside its arrays.
+
+    Attributes
+    ----------
+    kind : {"flow", "features"}
+        What the file holds.
+    source : str
+        Absolute path of the video, or frame folder, at the time of writing.
+    source_size : int
+        Its size in bytes.
+    source_digest : str
+        SHA-256 of its content, in hex.
+    decoded_frames, claimed_frames : int
+        Frames that were really decoded, and that the file's header promised (−1 unknown).
+    rotation : int
+        Degrees that were applied while reading.
+    parameters : dict
+        Every option that changes the arrays; JSON values, possibly nested.
+    upstream : str
+        Content digest of the flow cache that features were made from; "" for flow.
+    weights : dict of str to str
+        Digest of each set of weights ("rgb", "flow", "fusion"); {} for flow.
+    versions : dict of str to str
+        Libraries and engine that wrote the file; recorded, not part of the fingerprint.
+    warnings : tuple of str
+        What was odd about the video.
+    """
+
+    kind: str
+    source: str = ""
+    source_size: int = 0
+    source_digest: str = ""
+    decoded_frames: int = -1
+    claimed_frames: int = -1
+    rotation: int = 0
+    parameters: dict[str, object] = field(default_factory=dict)
+    upstream: str = ""
+    weights: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse a kind that nothing reads."""
+        if self.kind not in KINDS:
+            raise ValueError(f"a cache is one of {', '.join(KINDS)}, got {self.kind!r}")
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all that determines the arrays; paths and versions are left out."""
+        identity = {
+            "schema": SCHEMA,
+            "kind": self.kind,
+            "source_digest": self.source_digest,
+            "parameters": self.parameters,
+            "upstream": self.upstream,
+            "weights": self.weights,
+        }
+        return hashlib.sha256(canonical_json(identity).encode()).hexdigest()
+
+
+_JSON_FIELDS = ("parameters", "weights", "versions", "warnings")
+
+
+def to_attributes(header: Header) -> dict[str, str | int]:
+    """Flatten a header into HDF5 attributes: numbers, strings, and JSON for the rest."""
+    attributes: dict[str, str | int] = {"schema": SCHEMA}
+    for item in fields(header):
+        value = getattr(header, item.name)
+        attributes[item.name] = canonical_json(value) if item.name in _JSON_FIELDS else value
+    attributes["fingerprint"] = header.fingerprint
+    return attributes
+
+
+def from_attributes(attributes: Mapping[str, object]) -> Header:
+    """Read a header back; KeyError or ValueError when an attribute is missing or malformed."""
+    values: dict[str, object] = {}
+    for item in fields(Header):
+        raw = attributes[item.name]
+        if item.name in _JSON_FIELDS:
+            raw = json.loads(str(raw))
+            values[item.name] = tuple(raw) if item.name == "warnings" else raw
+        else:
+            values[item.name] = str(raw) if item.type == "str" else int(raw)  # type: ignore[call-overload]
+    return Header(**values)  # type: ignore[arg-type]
+
+
+def canonical_json(value: object) -> str:
+    """JSON with sorted keys, no spaces, and 20.0 written as 20: equal options, equal text."""
+    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def _plain(value: object) -> object:
+    """Tuples as lists and whole floats as ints, so that 20 and 20.0 are one option."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def header_differences(found: Header, wanted: Header) -> list[str]:
+    """Say, one string a difference, how a cache's header departs from the one asked for.
+
+    Each string completes the sentence "the cache …": "used bound 20, you asked 15". An empty
+    list means that the arrays are those asked for. Fields outside the fingerprint are ignored.
+    """
+    if found.fingerprint == wanted.fingerprint:
+        return []
+    messages = []
+    if found.kind != wanted.kind:
+        messages.append(f"holds {found.kind}, you asked {wanted.kind}")
+    if found.source_digest != wanted.source_digest:
+        messages.append(
+            "was made from a video of the same name but other content"
+            f" (sha256 {_short(found.source_digest)}, now {_short(wanted.source_digest)})"
+        )
+    messages += _mapping_differences(found.parameters, wanted.parameters)
+    if found.upstream != wanted.upstream:
+        messages.append("was made from another flow cache than the one given")
+    for name in sorted({*found.weights, *wanted.weights}):
+        before, now = found.weights.get(name, ""), wanted.weights.get(name, "")
+        if before != now:
+            messages.append(f"used {name} weights {_short(before)}, you asked {_short(now)}")
+    return messages
+
+
+def _mapping_differences(found: Mapping[str, object], wanted: Mapping[str, object]) -> list[str]:
+    """Compare two nested option mappings leaf by leaf."""
+    before, now = dict(_leaves(found)), dict(_leaves(wanted))
+    messages = []
+    for path in [*now, *(path for path in before if path not in now)]:
+        old, new = before.get(path, "none"), now.get(path, "none")
+        if old != new:
+            name = path.rpartition(".")[2].replace("_", " ")
+            messages.append(f"used {name} {old}, you asked {new}")
+    return messages
+
+
+def _leaves(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the dotted path and canonical text of every leaf of a nested mapping."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            text = value if isinstance(value, str) else canonical_json(value)
+            yield f"{prefix}{key}", "none" if text == "null" else text
+
+
+def _short(digest: str) -> str:
+    """First eight characters of a digest, as people compare them."""
+    return digest[:8] or "none"
