@@ -1,0 +1,52 @@
+"""OpenCV's own TV-L1 on the CPU: the reference that the other engines answer to."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from model.tvl1.frames import check_frames, level_sizes
+from model.tvl1.options import TVL1Options
+
+
+def calc(
+    i0: npt.NDArray[np.uint8], i1: npt.NDArray[np.uint8], options: TVL1Options | None = None
+) -> npt.NDArray[np.float32]:
+    """Compute the flow that carries the first frame to the second.
+
+    Parameters
+    ----------
+    i0, i1 : (H, W) uint8
+        Grey frames, at least 2 px a side.
+    options : TVL1Options, optional
+        OpenCV's defaults when absent.
+
+    Returns
+    -------
+    (H, W, 2) float32
+        u (right) and v (down), in px.
+
+    Raises
+    ------
+    ValueError
+        If a frame is not grey uint8, or the sizes differ.
+    """
+    check_frames(i0, i1)
+    options = options or TVL1Options()
+    levels = level_sizes(*i0.shape, options.scales, options.scale_step)
+    # A new object each time: after a small frame an old one goes on with fewer levels, and
+    # its buffers are not safe to share between threads.
+    solver = cv2.optflow.DualTVL1OpticalFlow_create(
+        tau=options.tau,
+        lambda_=options.lam,
+        theta=options.theta,
+        nscales=len(levels),
+        warps=options.warps,
+        epsilon=options.epsilon,
+        innnerIterations=options.inner,
+        outerIterations=options.outer,
+        scaleStep=options.scale_step,
+        medianFiltering=options.median,
+    )
+    return solver.calc(i0, i1, None)
