@@ -1,0 +1,1 @@
+"""Stage one's networks: two frozen ResNet101 trunks and ConvFusion."""

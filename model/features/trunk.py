@@ -1,0 +1,133 @@
+"""The frozen ResNet101 up to conv5 (or conv4) that turns one stream into maps."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torchvision.models import resnet101
+from torchvision.models.resnet import Bottleneck
+
+Stage = Literal["conv5", "conv4"]
+CHANNELS: dict[str, int] = {"conv5": 2048, "conv4": 1024}
+STRIDE: dict[str, int] = {"conv5": 32, "conv4": 16}
+_BLOCKS = {"layer1": 3, "layer2": 4, "layer3": 23, "layer4": 3}
+
+
+class Trunk(nn.Module):
+    """ResNet101 without its head; parameters are frozen and the mode is always eval.
+
+    Tensors are not allocated before `load_state_dict(..., assign=True)` (see `make_trunk`).
+
+    References
+    ----------
+    He et al., Deep Residual Learning, 2016, section 4.1. doi:10.1109/CVPR.2016.90
+    """
+
+    def __init__(self, channels: int, stage: Stage = "conv5") -> None:
+        super().__init__()
+        with torch.device("meta"):
+            net = resnet101(weights=None)
+            stem = nn.Conv2d(channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
+        self.stage = stage
+        self.conv1 = stem
+        self.bn1 = net.bn1
+        self.relu = net.relu
+        self.maxpool = net.maxpool
+        self.layer1 = net.layer1
+        self.layer2 = net.layer2
+        self.layer3 = net.layer3
+        self.layer4: nn.Module = net.layer4 if stage == "conv5" else nn.Identity()
+        self.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> Trunk:
+        """Stay in eval mode whatever a parent asks for: the trunks are frozen."""
+        return super().train(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map normalised images to a stream map.
+
+        Parameters
+        ----------
+        x : Tensor (B, channels, S, S)
+
+        Returns
+        -------
+        Tensor (B, 2048, ⌈S/32⌉, ⌈S/32⌉); conv4: (B, 1024, ⌈S/16⌉, ⌈S/16⌉)
+        """
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+
+
+def make_trunk(channels: int, stage: Stage, state: Mapping[str, Tensor]) -> Trunk:
+    """Build a trunk around the given tensors, which it shares."""
+    trunk = Trunk(channels, stage)
+    trunk.load_state_dict(dict(state), assign=True)
+    return trunk.requires_grad_(False)
+
+
+def random_state(channels: int, stage: Stage, generator: torch.Generator) -> dict[str, Tensor]:
+    """Draw a trunk's tensors as torchvision initialises a ResNet, from a generator of ours.
+
+    BatchNorm statistics are the identity's: calibrate them (`calibrate`) before use. Differs from
+    torchvision: residual branches are scaled by 1/√(blocks of the stage), because with full
+    branches a random ResNet101 is chaotic (it multiplied a relative change of its input by 850,
+    scaled by 64), so that rounding alone would show in the maps.
+    """
+    state = {}
+    for name, value in Trunk(channels, stage).state_dict().items():
+        tensor = torch.zeros(value.shape, dtype=value.dtype)
+        if value.ndim == 4:
+            nn.init.kaiming_normal_(
+                tensor, mode="fan_out", nonlinearity="relu", generator=generator
+            )
+        elif name.endswith("bn3.weight"):
+            tensor.fill_(_BLOCKS[name.partition(".")[0]] ** -0.5)
+        elif name.endswith(("weight", "running_var")):
+            tensor.fill_(1)
+        state[name] = tensor
+    return state
+
+
+def state_digest(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 (hex) of names, shapes, types and values, whatever file they came from."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        if name.endswith("num_batches_tracked"):
+            continue
+        value = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def fold_batchnorm(trunk: Trunk) -> Trunk:
+    """Return a copy whose BatchNorms are folded into the convolutions before them.
+
+    The folded trunk computes the same function up to float32 rounding.
+    """
+    folded = copy.deepcopy(trunk)
+    _fold(folded, 1)
+    for block in _blocks(folded):
+        for index in (1, 2, 3):
+            _fold(block, index)
+        if block.downsample is not None:
+            block.downsample = nn.Sequential(fuse_conv_bn_eval(*block.downsample))
+    return folded.requires_grad_(False)
+
+
+def _fold(parent: nn.Module, index: int) -> None:
+    """Fold `bn<index>` of a module into its `conv<index>`."""
+    conv, norm = getattr(parent, f"conv{index}"), getattr(parent, f"bn{index}")
+    setattr(parent, f"conv{index}", fuse_conv_bn_eval(conv, norm))
+    setattr(parent, f"bn{index}", nn.Identity())
+
+
+def _blocks(trunk: Trunk) -> Iterator[Bottleneck]:
+    return (module for module in trunk.modules() if isinstance(module, Bottleneck))
