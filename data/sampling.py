@@ -153,7 +153,7 @@ def segment_of(frame_index: Indices, n_frames: int, n_segments: int) -> Indices:
     frames = np.asarray(frame_index, dtype=np.int64)
     if n_segments < 1:
         raise ValueError(f"n_segments must be at least 1, got {n_segments}")
-    if len(frames) and not (0 <= frames.min() and frames.max() < n_frames):
+    if len(frames) and (frames.min() < 0 or frames.max() >= n_frames):
         raise ValueError(
             f"frames {frames.min()} to {frames.max()} do not lie in a video of {n_frames} frames"
         )
