@@ -56,8 +56,12 @@ def strong_components(n: int, edges: Iterable[tuple[int, int]]) -> list[list[int
     return sorted(components)
 
 
-def _depth_first(roots: Iterable[int], neighbours: Sequence[Sequence[int]],
-                 finish: Callable[[int], None], seen: list[bool] | None = None) -> None:
+def _depth_first(
+    roots: Iterable[int],
+    neighbours: Sequence[Sequence[int]],
+    finish: Callable[[int], None],
+    seen: list[bool] | None = None,
+) -> None:
     """Visit what `roots` reach and call `finish` on each node after its descendants."""
     seen = [False] * len(neighbours) if seen is None else seen
     for root in roots:
@@ -114,7 +118,7 @@ def _most_kept(matrix: np.ndarray) -> int:
     subsets = np.arange(1 << n)
     wins = np.zeros((n, 1 << n), np.int64)  # wins[v, S]: judgements "a member of S beats v"
     for u in range(n):
-        wins[:, 1 << u:2 << u] = wins[:, :1 << u] + matrix[u][:, None]
+        wins[:, 1 << u : 2 << u] = wins[:, : 1 << u] + matrix[u][:, None]
     size = np.zeros(1 << n, np.int64)
     for u in range(n):
         size += subsets >> u & 1
@@ -174,8 +178,9 @@ def _shortest_cycle(matrix: np.ndarray) -> tuple[int, ...]:
     return best
 
 
-def _cycle_through(start: int, neighbours: Sequence[np.ndarray], shorter_than: int) -> \
-        tuple[int, ...]:
+def _cycle_through(
+    start: int, neighbours: Sequence[np.ndarray], shorter_than: int
+) -> tuple[int, ...]:
     """Return a shortest cycle through `start` of fewer than `shorter_than` nodes, or nothing."""
     parent = {start: -1}
     depth = {start: 1}

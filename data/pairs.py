@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,8 +53,9 @@ def read_text(path: str | Path) -> str:
         return path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = "it is not UTF-8 text" if isinstance(error, UnicodeError) else str(error)
-        raise InputError(f"expected a text file of annotations, cannot read {path}: {reason}") \
-            from error
+        raise InputError(
+            f"expected a text file of annotations, cannot read {path}: {reason}"
+        ) from error
 
 
 def read_rows(path: str | Path) -> list[Row]:
@@ -123,7 +124,8 @@ def _pairs_of_table(path: Path, rows: Sequence[Row]) -> list[Pair]:
         return [_pair(path, row, _cells_at(row, columns)) for row in rows[1:]]
     raise InputError(
         f"{path}: expected the columns 'better,worse' (or 'Vid1,Vid2,Best'), found "
-        f"'{','.join(rows[0].cells)}'; add the header line if it is missing")
+        f"'{','.join(rows[0].cells)}'; add the header line if it is missing"
+    )
 
 
 def _cells_at(row: Row, columns: Sequence[int]) -> tuple[str, ...]:
@@ -133,16 +135,20 @@ def _cells_at(row: Row, columns: Sequence[int]) -> tuple[str, ...]:
 def _winner_first(path: Path, row: Row) -> tuple[str, ...]:
     """Turn ``first, second, winner`` into ``better, worse``."""
     if len(row.cells) != 3 or row.cells[2] not in row.cells[:2]:
-        raise InputError(f"{path}, line {row.line}: expected two videos and which of them is "
-                         f"better, found '{','.join(row.cells)}'")
+        raise InputError(
+            f"{path}, line {row.line}: expected two videos and which of them is "
+            f"better, found '{','.join(row.cells)}'"
+        )
     first, second, winner = row.cells
     return (first, second) if winner == first else (second, first)
 
 
 def _pair(path: Path, row: Row, cells: Sequence[str]) -> Pair:
     if len(cells) != 2 or not all(cells):
-        raise InputError(f"{path}, line {row.line}: expected two video names, the better first, "
-                         f"found '{' '.join(row.cells)}'")
+        raise InputError(
+            f"{path}, line {row.line}: expected two video names, the better first, "
+            f"found '{' '.join(row.cells)}'"
+        )
     if cells[0] == cells[1]:
         raise InputError(f"{path}, line {row.line}: '{cells[0]}' is compared with itself")
     return Pair(cells[0], cells[1])
@@ -151,6 +157,19 @@ def _pair(path: Path, row: Row, cells: Sequence[str]) -> Pair:
 def videos_of(pairs: Iterable[Pair]) -> list[str]:
     """Return the distinct video names of `pairs`, sorted."""
     return sorted({name for pair in pairs for name in (pair.better, pair.worse)})
+
+
+def pairs_from_scores(scores: Mapping[str, float], gap: float = 0.0) -> list[Pair]:
+    """Return a pair for every two videos whose scores differ by more than `gap`."""
+    if gap < 0:
+        raise InputError(f"--score-gap must not be negative, found {gap:g}")
+    names = list(scores)
+    both = (
+        (a, b) if scores[a] > scores[b] else (b, a)
+        for i, a in enumerate(names)
+        for b in names[i + 1 :]
+    )
+    return [Pair(a, b) for a, b in both if scores[a] - scores[b] > gap]
 
 
 @dataclass(frozen=True)
@@ -175,8 +194,8 @@ class Attainable:
 
     def __str__(self) -> str:
         if self.exact:
-            return f"{100 * self.bound:.1f} %"
-        return f"at least {100 * self.reached:.1f} %, at most {100 * self.bound:.1f} %"
+            return f"{100 * self.bound:.2f} %"
+        return f"at least {100 * self.reached:.2f} %, at most {100 * self.bound:.2f} %"
 
 
 @dataclass(frozen=True)
@@ -217,25 +236,30 @@ class PairReport:
         lines = [f"{self.videos} videos, {self.distinct} distinct pairs, {self.listed} listed"]
         if self.duplicates:
             shown = [f"{p.better} > {p.worse} ({n} times)" for p, n in self.duplicates[:examples]]
-            lines.append(_listing("pairs listed more than once", len(self.duplicates), shown))
+            lines.append(_listing("pair", "listed more than once", len(self.duplicates), shown))
         if self.contradictions:
-            shown = [f"{p.better} > {p.worse} ({a} for, {b} against)"
-                     for p, a, b in self.contradictions[:examples]]
-            lines.append(_listing("contradictory pairs", len(self.contradictions), shown))
+            shown = [
+                f"{p.better} > {p.worse} ({a} for, {b} against)"
+                for p, a, b in self.contradictions[:examples]
+            ]
+            lines.append(_listing("pair", "judged both ways", len(self.contradictions), shown))
         if self.cycles:
             involved = sum(map(len, self.cycles))
             chain = " > ".join([*self.shortest_cycle, self.shortest_cycle[0]])
-            lines.append(_listing(f"groups of videos in cycles ({involved} videos)",
-                                  len(self.cycles), [chain]))
+            lines.append(
+                _listing("cyclic group", f"({involved} videos in all)", len(self.cycles), [chain])
+            )
         if self.components > 1:
-            lines.append(f"{self.components} groups of videos that no pair connects: "
-                         "their scores cannot be compared across groups")
+            lines.append(
+                f"{self.components} groups of videos that no pair connects: "
+                "their scores cannot be compared across groups"
+            )
         lines.append(f"attainable pair accuracy: {self.attainable}")
         return lines
 
 
-def _listing(what: str, count: int, shown: Sequence[str]) -> str:
-    return f"{count} {what}, e.g. {'; '.join(shown)}"
+def _listing(what: str, detail: str, count: int, shown: Sequence[str]) -> str:
+    return f"{count} {what}{'s' * (count != 1)} {detail}, e.g. {'; '.join(shown)}"
 
 
 def check_pairs(pairs: Sequence[Pair]) -> PairReport:
@@ -253,14 +277,19 @@ def check_pairs(pairs: Sequence[Pair]) -> PairReport:
     cycle = min((order.cycle for order in lost), key=len, default=())
     total = max(len(pairs), 1)
     return PairReport(
-        videos=len(names), listed=len(pairs), distinct=len(listed),
+        videos=len(names),
+        listed=len(pairs),
+        distinct=len(listed),
         duplicates=tuple((p, n) for p, n in listed.items() if n > 1),
         contradictions=tuple(_contradictions(listed)),
         cycles=tuple(tuple(names[i] for i in group) for group in groups),
         shortest_cycle=tuple(names[i] for i in cycle),
         components=_connected_groups(len(names), weights),
-        attainable=Attainable(reached=1 - sum(o.lost for o in lost) / total,
-                              bound=1 - sum(o.lost_at_least for o in lost) / total))
+        attainable=Attainable(
+            reached=1 - sum(o.lost for o in lost) / total,
+            bound=1 - sum(o.lost_at_least for o in lost) / total,
+        ),
+    )
 
 
 def _contradictions(listed: Counter[Pair]) -> Iterator[tuple[Pair, int, int]]:

@@ -98,11 +98,16 @@ def group_of(names: Iterable[str], pattern: str) -> dict[str, str]:
     found = {name: expression.search(name) for name in names}
     unmatched = [name for name, match in found.items() if match is None]
     if unmatched:
-        raise InputError(f"{len(unmatched)} of {len(found)} video names do not match the group "
-                         f"pattern '{pattern}', e.g. {', '.join(unmatched[:3])}")
+        raise InputError(
+            f"{len(unmatched)} of {len(found)} video names do not match the group "
+            f"pattern '{pattern}', e.g. {', '.join(unmatched[:3])}"
+        )
     # An optional group that took no part in the match is None: the video is its own whole match.
-    return {name: (match[1] or match[0]) if match.re.groups else match[0]
-            for name, match in found.items() if match is not None}
+    return {
+        name: (match[1] or match[0]) if match.re.groups else match[0]
+        for name, match in found.items()
+        if match is not None
+    }
 
 
 def hold_out(pairs: Sequence[Pair], share: float, seed: int, pattern: str | None = None) -> Split:
@@ -126,17 +131,22 @@ def hold_out(pairs: Sequence[Pair], share: float, seed: int, pattern: str | None
         split = split_by_videos(pairs, [n for n in names if groups[n] in chosen], "validation")
         if split.train and split.test:
             return split
-    raise InputError(f"cannot hold out {share:.0%} of {len(labels)} "
-                     f"{'groups' if pattern else 'videos'} for validation: too few pairs remain")
+    raise InputError(
+        f"cannot hold out {share:.0%} of {len(labels)} "
+        f"{'groups' if pattern else 'videos'} for validation: too few pairs remain"
+    )
 
 
-def _folds(pairs: Sequence[Pair], groups: dict[str, str], k: int, seed: int,
-           what: str) -> list[Split]:
+def _folds(
+    pairs: Sequence[Pair], groups: dict[str, str], k: int, seed: int, what: str
+) -> list[Split]:
     """Deal groups of videos to `k` folds of nearly equal numbers of videos."""
     sizes = Counter(groups.values())
     if not 2 <= k <= len(sizes):
-        raise InputError(f"cannot make {k} folds of {len(sizes)} {what}: give a number of folds "
-                         f"from 2 to {len(sizes)}")
+        raise InputError(
+            f"cannot make {k} folds of {len(sizes)} {what}: give a number of folds "
+            f"from 2 to {len(sizes)}"
+        )
     rng = np.random.default_rng(seed)
     labels = sorted(sizes)
     shuffled = [labels[i] for i in rng.permutation(len(labels))]
@@ -149,7 +159,9 @@ def _folds(pairs: Sequence[Pair], groups: dict[str, str], k: int, seed: int,
         held = [name for name, group in groups.items() if group in members]
         split = split_by_videos(pairs, held, str(number))
         if not split.train or not split.test:
-            raise InputError(f"fold {number} of {k} has {len(split.train)} training and "
-                             f"{len(split.test)} test pairs: use fewer folds or more pairs")
+            raise InputError(
+                f"fold {number} of {k} has {len(split.train)} training and "
+                f"{len(split.test)} test pairs: use fewer folds or more pairs"
+            )
         splits.append(split)
     return splits

@@ -16,7 +16,9 @@ from data.pairs import Pair, check_pairs, read_pairs
 
 pairs_of_few = st.lists(
     st.tuples(st.integers(0, 5), st.integers(0, 5)).filter(lambda p: p[0] != p[1]),
-    min_size=1, max_size=25).map(lambda rows: [Pair(f"v{a}", f"v{b}") for a, b in rows])
+    min_size=1,
+    max_size=25,
+).map(lambda rows: [Pair(f"v{a}", f"v{b}") for a, b in rows])
 
 
 def _write(folder: Path, text: str, name: str = "pairs.csv") -> Path:
@@ -25,14 +27,17 @@ def _write(folder: Path, text: str, name: str = "pairs.csv") -> Path:
     return path
 
 
-@pytest.mark.parametrize("text", [
-    "better,worse\na,b\nb,c\n",
-    "Better,Worse,\r\na,b,\r\nb,c,\r\n\r\n",  # trailing commas, CRLF, a blank line
-    "\ufeffbetter;worse\na;b\nb;c\n",  # a spreadsheet's export: byte-order mark, semicolons
-    "Vid1,Vid2,Best\na,b,a\nc,b,b\n",
-    "Vid1,Vid2,Better,\r\na,b,a,\r\nc,b,b,\r\n",
-    "rater,worse,better\nx,b,a\ny,c,b\n",  # further columns, other order
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "better,worse\na,b\nb,c\n",
+        "Better,Worse,\r\na,b,\r\nb,c,\r\n\r\n",  # trailing commas, CRLF, a blank line
+        "\ufeffbetter;worse\na;b\nb;c\n",  # a spreadsheet's export: byte-order mark, semicolons
+        "Vid1,Vid2,Best\na,b,a\nc,b,b\n",
+        "Vid1,Vid2,Better,\r\na,b,a,\r\nc,b,b,\r\n",
+        "rater,worse,better\nx,b,a\ny,c,b\n",  # further columns, other order
+    ],
+)
 def test_known_table_forms_read_the_same(tmp_path: Path, text: str) -> None:
     """A quirk of the published files would otherwise lose, add or reverse judgements."""
     assert read_pairs(_write(tmp_path, text)) == [Pair("a", "b"), Pair("b", "c")]
@@ -49,16 +54,20 @@ def test_repetitions_are_kept(tmp_path: Path) -> None:
     assert len(read_pairs(_write(tmp_path, "better,worse\na,b\na,b\na,b\n"))) == 3
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("", "is empty"),
-    ("better,worse\n", "holds no pairs"),
-    ("a,b\nb,c\n", "expected the columns 'better,worse'.*found 'a,b'"),
-    ("better,worse\na,b\nc\n", "line 3: expected two video names"),
-    ("better,worse\na,a\n", "line 2: 'a' is compared with itself"),
-    ("Vid1,Vid2,Best\na,b,c\n", "line 2: expected two videos and which"),
-])
-def test_unusable_files_are_refused_with_their_place(tmp_path: Path, text: str,
-                                                     message: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty"),
+        ("better,worse\n", "holds no pairs"),
+        ("a,b\nb,c\n", "expected the columns 'better,worse'.*found 'a,b'"),
+        ("better,worse\na,b\nc\n", "line 3: expected two video names"),
+        ("better,worse\na,a\n", "line 2: 'a' is compared with itself"),
+        ("Vid1,Vid2,Best\na,b,c\n", "line 2: expected two videos and which"),
+    ],
+)
+def test_unusable_files_are_refused_with_their_place(
+    tmp_path: Path, text: str, message: str
+) -> None:
     """A malformed row read as something else would silently train on wrong judgements."""
     with pytest.raises(InputError, match=message):
         read_pairs(_write(tmp_path, text))
@@ -76,8 +85,13 @@ def test_missing_file_and_binary_file_are_refused(tmp_path: Path) -> None:
 
 def test_report_counts_contradictions_cycles_and_repetitions() -> None:
     """Annotators' slips must be shown, with examples, before anyone trains on them."""
-    pairs = [Pair("a", "b")] * 3 + [Pair("b", "a"), Pair("b", "c"), Pair("c", "d"), Pair("d", "b"),
-                                    Pair("x", "y")]
+    pairs = [Pair("a", "b")] * 3 + [
+        Pair("b", "a"),
+        Pair("b", "c"),
+        Pair("c", "d"),
+        Pair("d", "b"),
+        Pair("x", "y"),
+    ]
     report = check_pairs(pairs)
     assert (report.videos, report.listed, report.distinct) == (6, 8, 6)
     assert report.duplicates == ((Pair("a", "b"), 3),)
@@ -89,7 +103,12 @@ def test_report_counts_contradictions_cycles_and_repetitions() -> None:
     assert report.attainable.exact
     assert report.attainable.bound == 0.75
     text = "\n".join(report.lines())
-    for part in ("a > b (3 for, 1 against)", "1 contradictory", "75.0 %", "2 groups of videos"):
+    for part in (
+        "a > b (3 for, 1 against)",
+        "1 pair judged both ways",
+        "75.00 %",
+        "2 groups of videos",
+    ):
         assert part in text
 
 
@@ -104,8 +123,10 @@ def test_consistent_pairs_report_no_fault() -> None:
 
 def _best_by_trying_all(pairs: list[Pair]) -> float:
     names = sorted({n for p in pairs for n in (p.better, p.worse)})
-    return max(sum(order.index(p.better) < order.index(p.worse) for p in pairs)
-               for order in permutations(names)) / len(pairs)
+    return max(
+        sum(order.index(p.better) < order.index(p.worse) for p in pairs)
+        for order in permutations(names)
+    ) / len(pairs)
 
 
 @given(pairs_of_few)
@@ -117,8 +138,13 @@ def test_attainable_accuracy_is_the_best_over_all_orders(pairs: list[Pair]) -> N
     assert attainable.bound == pytest.approx(_best_by_trying_all(pairs), abs=1e-12)
 
 
-@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)).filter(lambda p: p[0] != p[1]),
-                min_size=1, max_size=40))
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 6), st.integers(0, 6)).filter(lambda p: p[0] != p[1]),
+        min_size=1,
+        max_size=40,
+    )
+)
 def test_interval_for_large_groups_contains_the_exact_answer(rows: list[tuple[int, int]]) -> None:
     """A stated bound that the truth escapes is worse than none."""
     matrix = np.zeros((7, 7), np.int64)

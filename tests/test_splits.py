@@ -14,12 +14,11 @@ from data.splits import Split, group_of, hold_out, k_fold_by_group, k_fold_by_vi
 def _tournament(n: int) -> list[Pair]:
     """All pairs of `n` videos of subjects A, B, C … with four videos each."""
     names = [f"{chr(65 + i // 4)}{i % 4}" for i in range(n)]
-    return [Pair(a, b) for i, a in enumerate(names) for b in names[i + 1:]]
+    return [Pair(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
 
 
 @given(st.integers(6, 20), st.integers(2, 4), st.integers(0, 2**32 - 1))
-def test_folds_by_video_test_every_video_once_and_train_on_none(n: int, k: int,
-                                                                seed: int) -> None:
+def test_folds_by_video_test_every_video_once_and_train_on_none(n: int, k: int, seed: int) -> None:
     """A held-out video in training would make the reported accuracy a lie."""
     pairs = _tournament(n)
     folds = k_fold_by_video(pairs, k, seed)

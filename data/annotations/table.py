@@ -1,0 +1,108 @@
+"""Anybody's own judgements: a ``better,worse`` or a ``video,score`` table, with drawn folds."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from data.annotations.dataset import Dataset
+from data.errors import InputError
+from data.pairs import Pair, pairs_from_scores, read_pairs, read_rows
+from data.splits import Split, k_fold_by_group, k_fold_by_video
+
+_VIDEO = ("video", "path", "name")
+
+
+def is_score_table(path: Path) -> bool:
+    """Whether a CSV has the columns ``video`` (or ``path`` or ``name``) and ``score``."""
+    if path.suffix.lower() == ".txt":
+        return False
+    rows = read_rows(path)
+    header = [name.lower() for name in rows[0].cells] if rows else []
+    return "score" in header and any(name in header for name in _VIDEO)
+
+
+def read_scores(path: Path) -> dict[str, float]:
+    """Read a CSV with the columns ``video,score``, in file order; others are ignored.
+
+    Raises
+    ------
+    InputError
+        When a column is missing, a score is not a finite number, or a video is listed twice.
+    """
+    rows = read_rows(path)
+    header = [name.lower() for name in rows[0].cells] if rows else []
+    name_column = next((header.index(name) for name in _VIDEO if name in header), None)
+    if name_column is None or "score" not in header:
+        found = ",".join(rows[0].cells) if rows else "an empty file"
+        raise InputError(f"{path}: expected the columns 'video,score', found '{found}'")
+    score_column = header.index("score")
+    scores: dict[str, float] = {}
+    for row in rows[1:]:
+        try:
+            name, score = row.cells[name_column], float(row.cells[score_column])
+            if not math.isfinite(score):
+                raise ValueError
+        except (IndexError, ValueError) as error:
+            raise InputError(
+                f"{path}, line {row.line}: expected a video and a finite score, "
+                f"found '{','.join(row.cells)}'"
+            ) from error
+        if name in scores:
+            raise InputError(f"{path}, line {row.line}: '{name}' is listed twice")
+        scores[name] = score
+    if not scores:
+        raise InputError(f"{path} holds no scores: expected one 'video,score' a line")
+    return scores
+
+
+def read(
+    path: Path,
+    *,
+    folds: int = 4,
+    group_by: str | None = None,
+    score_gap: float = 0.0,
+    seed: int = 0,
+) -> Dataset:
+    """Read either table and draw folds by video, or by the group that `group_by` names.
+
+    Parameters
+    ----------
+    path : Path
+        A table with the columns ``better,worse`` or ``video,score``, or a text file of pairs.
+    folds : int
+        Number of folds; 0 with `group_by` leaves out one group at a time.
+    group_by : str, optional
+        Regular expression for the videos' names (`data.splits.k_fold_by_group`).
+    score_gap : float
+        Two scored videos are a pair when their scores differ by more.
+    seed : int
+        Chooses the folds.
+    """
+    scores = read_scores(path) if is_score_table(path) else None
+    pairs = read_pairs(path) if scores is None else pairs_from_scores(scores, score_gap)
+    if not pairs:
+        raise InputError(
+            f"{path}: no two scores differ by more than {score_gap:g}; give a smaller --score-gap"
+        )
+    return Dataset(
+        path.stem,
+        pairs,
+        draw_folds(pairs, folds, group_by, seed),
+        scores,
+        None,
+        describe_folds(folds, group_by),
+    )
+
+
+def draw_folds(pairs: list[Pair], folds: int, group_by: str | None, seed: int) -> list[Split]:
+    """Draw folds by video, or by group where a pattern is given."""
+    if group_by:
+        return k_fold_by_group(pairs, folds, group_by, seed)
+    return k_fold_by_video(pairs, folds, seed)
+
+
+def describe_folds(folds: int, group_by: str | None) -> str:
+    """Say in words how `draw_folds` was called."""
+    count = f"{folds} folds" if folds else "one group left out at a time"
+    return f"{count}, by {f'group {group_by}' if group_by else 'video'}"
