@@ -1,0 +1,273 @@
+"""Fit a ranker to pairs of videos whose maps are cached."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from model.ranker import variants
+from model.ranker.loss import ranking_loss
+from model.ranker.options import RankerOptions, TrainOptions
+from model.ranker.recurrent import Output
+from model.ranker.scoring import Scores, pair_accuracy, ranges_of, score
+from model.ranker.videos import SnippetRanges, VideoMaps
+
+__all__ = ["FitResult", "FitState", "Scores", "fit", "pair_accuracy", "score"]
+
+# Videos scored at once when only scores are wanted; bounds the memory of one pass.
+_CHUNK = 32
+
+Record = dict[str, float]
+
+
+@runtime_checkable
+class OwnLoss(Protocol):
+    """A ranker that is trained by a loss of its own instead of `ranking_loss`."""
+
+    def loss(self, out: Output, pairs: Tensor, margin: float) -> Tensor:
+        """Return the loss of (P, 2) pairs of positions in `out`."""
+
+
+@runtime_checkable
+class OwnRates(Protocol):
+    """A ranker whose parts learn at different rates."""
+
+    def rates(self, learning_rate: float) -> list[dict[str, Any]]:
+        """Return the optimiser's parameter groups."""
+
+
+@dataclass
+class FitState:
+    """All that a fit needs in order to go on after an interruption, in the same way.
+
+    Attributes
+    ----------
+    epoch : int
+        Epochs done.
+    model, best_model, optimizer : dict
+        State dictionaries now, of the chosen epoch, and of the optimiser.
+    generator : Tensor
+        State of the random generator.
+    history : list of dict
+        One record an epoch.
+    best_epoch : int
+        Chosen epoch so far, counted from 1; 0 before the first.
+    """
+
+    epoch: int = 0
+    model: dict[str, Any] = field(default_factory=dict)
+    best_model: dict[str, Any] = field(default_factory=dict)
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    generator: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.uint8))
+    history: list[Record] = field(default_factory=list)
+    best_epoch: int = 0
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """A fitted ranker.
+
+    Attributes
+    ----------
+    model : nn.Module
+        With the weights of the chosen epoch, in evaluation mode, on the CPU.
+    history : list of dict
+        For each epoch: epoch, train_loss, train_accuracy (on the snippets drawn, before the
+        step) and, with validation pairs, validation_loss and validation_accuracy.
+    best_epoch : int
+        The chosen epoch, counted from 1.
+    """
+
+    model: nn.Module
+    history: list[Record]
+    best_epoch: int
+
+
+def fit(
+    videos: VideoMaps,
+    train_pairs: Tensor,
+    validation_pairs: Tensor | None,
+    ranker: RankerOptions,
+    train: TrainOptions,
+    seed: int,
+    on_epoch: Callable[[Record], None] | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    state: FitState | None = None,
+    on_state: Callable[[FitState], None] | None = None,
+) -> FitResult:
+    """Train a ranker; the same arguments give the same weights, bit for bit, on one thread.
+
+    The epoch with the highest accuracy on the validation pairs is chosen (then the lower loss,
+    then the earlier one); without validation pairs, the last.
+
+    Parameters
+    ----------
+    videos : VideoMaps
+        Maps of all videos that the pairs name.
+    train_pairs, validation_pairs : Tensor
+        (P, 2) int64 rows (better, worse) of `videos`. Give no validation pairs for
+        `protocol="last"`, the test pairs for `protocol="authors"`.
+    seed : int
+        Of initial weights, snippet draws and order of pairs.
+    on_epoch : callable, optional
+        Called with each epoch's record.
+    state : FitState, optional
+        Go on from here.
+    on_state : callable, optional
+        Called after each epoch with a state to go on from; valid until the next epoch.
+
+    Raises
+    ------
+    ValueError
+        If there are no training pairs, or they name a video that is not there.
+    """
+    _check_pairs(train_pairs, len(videos.keys), "training")
+    if validation_pairs is not None:
+        _check_pairs(validation_pairs, len(videos.keys), "validation")
+    c, h, w = videos.maps.shape[1:]
+    model = variants.build(ranker, c, h, w, seed).to(device)
+    optimizer = _optimizer(model, train)
+    generator = torch.Generator().manual_seed(seed)
+    state = state or FitState()
+    if state.epoch:
+        model.load_state_dict(state.model)
+        optimizer.load_state_dict(state.optimizer)
+        generator.set_state(state.generator)
+    ranges = ranges_of(videos, ranker.segments, train.sampling)
+    while not _finished(state, train, validation_pairs is not None):
+        record = _epoch(model, optimizer, videos, ranges, train_pairs, train, generator)
+        record = {"epoch": float(state.epoch + 1)} | record
+        if validation_pairs is not None:
+            record |= _validate(model, videos, ranges.test, validation_pairs, train.margin, device)
+        _update(state, model, optimizer, generator, record)
+        if on_epoch is not None:
+            on_epoch(record)
+        if on_state is not None:
+            on_state(state)
+    model.load_state_dict(state.best_model)
+    return FitResult(model.cpu().eval(), state.history, state.best_epoch)
+
+
+def _check_pairs(pairs: Tensor, n_videos: int, what: str) -> None:
+    if pairs.ndim != 2 or pairs.shape[1] != 2 or len(pairs) == 0:
+        raise ValueError(f"{what} pairs: expected (P, 2) with P > 0, got {tuple(pairs.shape)}")
+    if int(pairs.min()) < 0 or int(pairs.max()) >= n_videos:
+        raise ValueError(
+            f"{what} pairs: expected rows 0 … {n_videos - 1}, "
+            f"got {int(pairs.min())} … {int(pairs.max())}"
+        )
+
+
+def _optimizer(model: nn.Module, train: TrainOptions) -> torch.optim.Optimizer:
+    rate = train.learning_rate
+    groups = model.rates(rate) if isinstance(model, OwnRates) else [*model.parameters()]
+    if train.optimizer == "sgd":
+        return torch.optim.SGD(
+            groups, lr=rate, momentum=train.momentum, weight_decay=train.weight_decay
+        )
+    return torch.optim.Adam(groups, lr=rate, weight_decay=train.weight_decay)
+
+
+def _finished(state: FitState, train: TrainOptions, validated: bool) -> bool:
+    if state.epoch >= train.epochs:
+        return True
+    waited = state.epoch - state.best_epoch
+    return validated and bool(train.patience) and waited >= (train.patience or 0)
+
+
+def _batches(
+    pairs: Tensor, batch_pairs: int | None, generator: torch.Generator
+) -> Iterator[Tensor]:
+    if batch_pairs is None or batch_pairs >= len(pairs):
+        yield pairs
+        return
+    order = torch.randperm(len(pairs), generator=generator)
+    for part in order.split(batch_pairs):
+        yield pairs[part]
+
+
+def _epoch(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    videos: VideoMaps,
+    ranges: SnippetRanges,
+    pairs: Tensor,
+    train: TrainOptions,
+    generator: torch.Generator,
+) -> Record:
+    """Take one step a batch of pairs, on freshly drawn snippets."""
+    model.train()
+    rows = ranges.draw(generator)
+    device = next(model.parameters()).device
+    total, right = 0.0, 0.0
+    for batch in _batches(pairs, train.batch_pairs, generator):
+        # Each distinct video is scored once, however many pairs name it.
+        distinct, position = torch.unique(batch, return_inverse=True)
+        out = model(videos.gather(rows[distinct], device), generator)
+        loss = pair_loss(model, out, position.to(device), train.margin)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if train.clip_norm:
+            nn.utils.clip_grad_norm_(model.parameters(), train.clip_norm)
+        optimizer.step()
+        total += loss.item() * len(batch)
+        right += pair_accuracy(out.score.detach().cpu(), position) * len(batch)
+    return {"train_loss": total / len(pairs), "train_accuracy": right / len(pairs)}
+
+
+def pair_loss(model: nn.Module, out: Output, pairs: Tensor, margin: float) -> Tensor:
+    """Return the loss that a ranker is trained by: its own where it has one, else Eq. (9)."""
+    if isinstance(model, OwnLoss):
+        return model.loss(out, pairs, margin)
+    return ranking_loss(out.score, pairs, margin)
+
+
+def _validate(
+    model: nn.Module,
+    videos: VideoMaps,
+    rows: Tensor,
+    pairs: Tensor,
+    margin: float,
+    device: torch.device | str,
+) -> Record:
+    model.eval()
+    distinct, position = torch.unique(pairs, return_inverse=True)
+    with torch.inference_mode():
+        parts = [
+            model(videos.gather(rows[part], device), torch.Generator().manual_seed(0)).score
+            for part in distinct.split(_CHUNK)
+        ]
+    scores = torch.cat(parts).cpu()
+    return {
+        "validation_loss": ranking_loss(scores, position, margin).item(),
+        "validation_accuracy": pair_accuracy(scores, position),
+    }
+
+
+def _update(
+    state: FitState,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    generator: torch.Generator,
+    record: Record,
+) -> None:
+    """Enter a finished epoch into the state; keep its weights where it is the best one."""
+    state.epoch += 1
+    state.model = model.state_dict()
+    state.optimizer = optimizer.state_dict()
+    state.generator = generator.get_state()
+    state.history.append(record)
+    best = state.history[state.best_epoch - 1] if state.best_epoch else None
+    if best is None or _merit(record) > _merit(best) or "validation_loss" not in record:
+        state.best_epoch = state.epoch
+        state.best_model = copy.deepcopy(state.model)
+
+
+def _merit(record: Record) -> tuple[float, float]:
+    return record.get("validation_accuracy", 0.0), -record.get("validation_loss", 0.0)
