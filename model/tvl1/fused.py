@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from model.tvl1.frames import check_frames, level_sizes
 from model.tvl1.options import TVL1Options
-from model.tvl1.sweep import iterate
+from model.tvl1 import sweep
+from model.tvl1.lanes import WIDTH
 
 Image = npt.NDArray[np.float32]
 
@@ -46,14 +47,22 @@ def calc(
     sizes = level_sizes(*i0.shape, options.scales, options.scale_step)
     first = _pyramid(i0, len(sizes), options.scale_step)
     second = _pyramid(i1, len(sizes), options.scale_step)
-    u = np.zeros(sizes[-1], np.float32)
-    v = np.zeros(sizes[-1], np.float32)
+    work = _workspace(*sizes[0])
+    u = v = np.zeros(sizes[-1], np.float32)
     for level in range(len(sizes) - 1, -1, -1):
         if level < len(sizes) - 1:
             u = _finer(u, sizes[level], options.scale_step)
             v = _finer(v, sizes[level], options.scale_step)
-        u, v = _solve_level(first[level], second[level], u, v, options)
+        u, v = _solve_level(first[level], second[level], u, v, work, options)
     return np.stack([u, v], axis=-1)
+
+
+def _workspace(height: int, width: int) -> Image:
+    """Return room for all planes, aligned to whole cache lines."""
+    length = sweep.PLANES * (height + 2) * sweep.row_length(width)
+    room = np.empty(length + 16, np.float32)
+    start = -room.ctypes.data // 4 % 16
+    return room[start : start + length]
 
 
 def _pyramid(frame: npt.NDArray[np.uint8], levels: int, step: float) -> list[Image]:
@@ -79,31 +88,45 @@ def _central_gradient(image: Image) -> tuple[Image, Image]:
     return half * (p[1:-1, 2:] - p[1:-1, :-2]), half * (p[2:, 1:-1] - p[:-2, 1:-1])
 
 
+def _plane(work: Image, plane: int, height: int, width: int) -> Image:
+    """Return one plane's pixels, without their padding, as a view."""
+    row = sweep.row_length(width)
+    size = (height + 2) * row
+    padded = work[plane * size : (plane + 1) * size].reshape(height + 2, row)
+    return padded[1 : height + 1, WIDTH : WIDTH + width]
+
+
 def _solve_level(
-    i0: Image, i1: Image, u: Image, v: Image, options: TVL1Options
+    i0: Image, i1: Image, u: Image, v: Image, work: Image, options: TVL1Options
 ) -> tuple[Image, Image]:
     """Refine the flow at one pyramid level by successive linearisations."""
     height, width = i0.shape
+    work[: sweep.PLANES * (height + 2) * sweep.row_length(width)] = 0
+    flows = [
+        (_plane(work, s + sweep.U, height, width), _plane(work, s + sweep.V, height, width))
+        for s in sweep.STATES
+    ]
+    flows[0][0][:], flows[0][1][:] = u, v
     source = cv2.merge([i1, *_central_gradient(i1)])
     x = np.arange(width, dtype=np.float32)[None]
     y = np.arange(height, dtype=np.float32)[:, None]
-    dual = np.zeros((4, height, width), np.float32)
     threshold = np.float32(options.epsilon * options.epsilon * (height * width))
-    step = np.float32(options.lam * options.theta)
-    ascent = np.float32(options.tau / options.theta)
+    lt = np.float32(options.lam * options.theta)
+    ta = np.float32(options.tau / options.theta)
+    state = 0
     for _ in range(options.warps):
+        u, v = flows[state]
         warped = cv2.remap(source, x + u, y + v, cv2.INTER_CUBIC)
-        i1w, ix, iy = (np.ascontiguousarray(warped[..., c]) for c in range(3))
-        grad = ix * ix + iy * iy
-        rho_c = i1w - ix * u - iy * v - i0
-        error = np.float32(np.inf)
+        sweep.linearise(work, warped, i0, state)
         for _ in range(options.outer):
-            if not error > threshold:
-                break
             if options.median > 1:
-                u, v = cv2.medianBlur(u, options.median), cv2.medianBlur(v, options.median)
-            error = iterate(
-                options.inner, threshold, u, v, dual, ix, iy, grad, rho_c,
-                step, np.float32(options.theta), ascent,
+                for component in flows[state]:
+                    cv2.medianBlur(component, options.median, dst=component)
+            state, going = sweep.iterate(
+                work, height, width, state, options.inner, threshold,
+                lt, np.float32(options.theta), ta, STATS,
             )  # fmt: skip
-    return u, v
+            if not going:
+                break
+    return flows[state]
+STATS = np.zeros(2, np.int64)

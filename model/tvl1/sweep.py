@@ -1,4 +1,10 @@
-"""The inner iterations of TV-L1, in plain scalar arithmetic."""
+"""The inner iterations of TV-L1: several in one pass through memory.
+
+A pass carries a front of iterations down the image, each one row behind the one before, so
+that a row is still in the cache when the next iteration needs it. The pass reads one copy of
+the state and writes another: where the stop test finds that it went too far, it is repeated
+from the old copy to the right iteration, so that the result is that of one at a time.
+"""
 
 from __future__ import annotations
 
@@ -8,72 +14,287 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from model.tvl1.kernels import (
+    FLAT,
+    ONE,
+    data_step,
+    divergence,
+    fast_dual,
+    plain_dual,
+    scalar_dual,
+)
+from model.tvl1.lanes import (
+    HAS_FMA,
+    WIDTH,
+    any_lane,
+    hypot_unsure,
+    lane_before,
+    load,
+    select,
+    spread,
+    store,
+)
+
 f4 = np.float32
-f8 = np.float64
-Image = npt.NDArray[np.float32]
+Flat = npt.NDArray[np.float32]
+
+# Planes of the workspace: constants of one warp, then two copies of the state.
+IX, IY, GRAD, INVERSE, RHO = range(5)
+STATES = (5, 11)
+U, V, P11, P12, P21, P22 = range(6)
+PLANES = 17
+# Iterations in one pass at most.
+DEPTH = 8
+
+# Verdicts on an iteration: go on, stop after it, too near to call, or not finite.
+GO, STOP, DOUBTFUL, BROKEN = range(4)
+# Beyond these sizes the fast arithmetic is not proven, and the plain one is used.
+_BROKEN_CHANGE = 1e30
+_LARGE = 8192.0
+
+_inline = njit(forceinline=True, error_model="numpy")
+
+
+@_inline
+def _primal(w, at, row, size, old, new, x, width, lt, theta, careful, edge):  # type: ignore[no-untyped-def]
+    """Update the flow of one block; return the squared change of each pixel."""
+    i = at + x
+    ix = load(w, IX * size + i)
+    iy = load(w, IY * size + i)
+    u = load(w, old + U * size + i)
+    v = load(w, old + V * size + i)
+    rho = load(w, RHO * size + i) + (ix * u + iy * v)
+    k = data_step(rho, load(w, GRAD * size + i), load(w, INVERSE * size + i), lt, careful)
+    first = edge and x == 0
+    column = lane_before(1)
+    p, q = old + P11 * size + i, old + P12 * size + i
+    div = divergence(load(w, p), load(w, p - 1), load(w, q), load(w, q - row), first, column)
+    new_u = (u + k * ix) + theta * div
+    p, q = old + P21 * size + i, old + P22 * size + i
+    div = divergence(load(w, p), load(w, p - 1), load(w, q), load(w, q - row), first, column)
+    new_v = (v + k * iy) + theta * div
+    store(w, new + U * size + i, new_u)
+    store(w, new + V * size + i, new_v)
+    du = new_u - u
+    dv = new_v - v
+    change = du * du + dv * dv
+    if edge:
+        change = select(lane_before(width - x), change, spread(f4(0.0)))
+    return change
+
+
+@_inline
+def _dual(w, u, below, p, q, new_p, new_q, x, width, ta, ta1, careful, edge):  # type: ignore[no-untyped-def]
+    """Ascend the dual variables of one component in one block."""
+    u0 = load(w, u + x)
+    dx = load(w, u + x + 1) - u0
+    dy = load(w, below + x) - u0
+    a, b = u0, u0
+    certain = False
+    if HAS_FMA and not careful:
+        a, b, unsure = fast_dual(load(w, p + x), load(w, q + x), dx, dy, ta)
+        certain = not any_lane(unsure)
+    if not certain:
+        if any_lane(hypot_unsure(dx, dy)):
+            some = min(WIDTH, width - x)
+            scalar_dual(w, some, u + x, below + x, p + x, q + x, new_p + x, new_q + x, ta1)
+            a, b = load(w, new_p + x), load(w, new_q + x)
+        else:
+            a, b = plain_dual(load(w, p + x), load(w, q + x), dx, dy, ta)
+    if edge:
+        inside = lane_before(width - x)
+        a = select(inside, a, spread(f4(0.0)))
+        b = select(inside, b, spread(f4(0.0)))
+    store(w, new_p + x, a)
+    store(w, new_q + x, b)
+
+
+@_inline
+def _duals(w, at, below, size, old, new, x, width, ta, ta1, careful, edge):  # type: ignore[no-untyped-def]
+    """Ascend all dual variables of one block of the row at ``at``; ``below`` is the next."""
+    for c in range(2):
+        u = new + (U + c) * size
+        p = (P11 + 2 * c) * size + at
+        q = p + size
+        _dual(
+            w, u + at, u + below, old + p, old + q, new + p, new + q,
+            x, width, ta, ta1, careful, edge,
+        )  # fmt: skip
+
+
+@_inline
+def _block(w, y, row, size, old, new, x, height, width, lt, theta, ta, ta1, careful, edge):  # type: ignore[no-untyped-def]
+    """Carry one block of row y, and of the dual variables of the row above, one step on."""
+    at = (y + 1) * row + WIDTH
+    change = spread(f4(0.0))
+    if y < height:
+        change = _primal(w, at, row, size, old, new, x, width, lt, theta, careful, edge)
+    if y > 0:
+        below = at if y < height else at - row
+        _duals(w, at - row, below, size, old, new, x, width, ta, ta1, careful, edge)
+    return change
+
+
+@njit(nogil=True, error_model="numpy")
+def _advance_row(w, y, row, size, old, new, height, width, lt1, theta1, ta1, careful, sums, s):  # type: ignore[no-untyped-def]
+    """Carry row y of the flow and row y-1 of the dual variables one iteration on."""
+    lt, theta, ta = spread(lt1), spread(theta1), spread(ta1)
+    total = load(sums, s)
+    last = (width - 1) // WIDTH * WIDTH
+    total = total + _block(
+        w, y, row, size, old, new, 0, height, width, lt, theta, ta, ta1, careful, True
+    )
+    for x in range(WIDTH, last, WIDTH):
+        total = total + _block(
+            w, y, row, size, old, new, x, height, width, lt, theta, ta, ta1, careful, False
+        )
+    if last > 0:
+        total = total + _block(
+            w, y, row, size, old, new, last, height, width, lt, theta, ta, ta1, careful, True
+        )
+    store(sums, s, total)
+    if y < height:
+        end = new + (y + 1) * row + WIDTH + width
+        # The forward difference over the right edge is zero.
+        w[end] = w[end - 1]
+        w[end + size] = w[end + size - 1]
+
+
+@njit(nogil=True, error_model="numpy")
+def _sweep(w, depth, row, size, old, new, height, width, lt, theta, ta, careful, sums):  # type: ignore[no-untyped-def]
+    """Read the state at ``old``, write the state ``depth`` iterations later at ``new``."""
+    sums[: depth * WIDTH] = f4(0.0)
+    for step in range(height + depth):
+        for k in range(max(0, step - height), min(depth, step + 1)):
+            source = old if k == 0 else new
+            _advance_row(
+                w, step - k, row, size, source, new, height, width, lt, theta, ta,
+                careful, sums, k * WIDTH,
+            )  # fmt: skip
+
+
+@njit(nogil=True, error_model="numpy")
+def _change(sums, k):  # type: ignore[no-untyped-def]
+    """Return the summed squared change of the k-th iteration of a sweep."""
+    total = 0.0
+    for i in range(k * WIDTH, (k + 1) * WIDTH):
+        total += np.float64(sums[i])
+    return total
+
+
+@njit(nogil=True, error_model="numpy")
+def _serial_change(w, row, size, old, new, height, width):  # type: ignore[no-untyped-def]
+    """Sum the squared change in OpenCV's order, in float32."""
+    total = f4(0.0)
+    for y in range(height):
+        at = (y + 1) * row + WIDTH
+        for i in range(at, at + width):
+            du = w[new + i] - w[old + i]
+            dv = w[new + size + i] - w[old + size + i]
+            total += du * du + dv * dv
+    return total
+
+
+@njit(nogil=True, error_model="numpy")
+def _judge(sums, depth, threshold, doubt):  # type: ignore[no-untyped-def]
+    """Return how many iterations of a sweep to keep, and the verdict on the last looked at."""
+    for k in range(depth):
+        change = _change(sums, k)
+        if not change < _BROKEN_CHANGE:
+            return k, BROKEN
+        if change <= threshold * (1 - doubt):
+            return k + 1, STOP
+        if change <= threshold * (1 + doubt):
+            return k, DOUBTFUL
+    return depth, GO
+
+
+@njit(nogil=True, error_model="numpy")
+def _depth(error, previous, threshold, left):  # type: ignore[no-untyped-def]
+    """Guess how many iterations are safe to do at once: most of those that remain."""
+    if not (previous < np.inf and threshold > 0 and error < previous):
+        return min(left, 2)
+    remaining = math.log(error / threshold) / math.log(previous / error)
+    return max(1, min(left, DEPTH, int(0.75 * min(remaining, 100.0))))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _update_u(y, u, v, dual, ix, iy, grad, rho_c, lt, theta, change):  # type: ignore[no-untyped-def]
-    width = u.shape[1]
-    for x in range(width):
-        g = grad[y, x]
-        rho = rho_c[y, x] + (ix[y, x] * u[y, x] + iy[y, x] * v[y, x])
-        k = f4(0.0)
-        if rho < -lt * g:
-            k = lt
-        elif rho > lt * g:
-            k = -lt
-        elif g > f4(1.1920929e-07):
-            k = -rho / g
-        new_u = u[y, x] + k * ix[y, x]
-        new_v = v[y, x] + k * iy[y, x]
-        new_u = new_u + theta * _div(dual[0], dual[1], y, x)
-        new_v = new_v + theta * _div(dual[2], dual[3], y, x)
-        du = new_u - u[y, x]
-        dv = new_v - v[y, x]
-        change[y, x] = du * du + dv * dv
-        u[y, x] = new_u
-        v[y, x] = new_v
+def iterate(
+    w: Flat,
+    height: int,
+    width: int,
+    state: int,
+    inner: int,
+    threshold: float,
+    lt: float,
+    theta: float,
+    ta: float,
+    stats: npt.NDArray[np.int64],
+) -> tuple[int, bool]:
+    """Iterate until the summed squared change is at most the threshold.
+
+    Returns which of the two states holds the result, and whether it is to go on.
+    ``stats`` counts iterations wanted and done.
+    """
+    row = row_length(width)
+    size = (height + 2) * row
+    old, new = STATES[state] * size, STATES[1 - state] * size
+    # What a float32 sum of n positive terms can differ by, whatever the order.
+    doubt = 1.1 * (height * width + 64) * 2.0**-24
+    sums = np.zeros(DEPTH * WIDTH, np.float32)
+    careful = not (ta < _LARGE and theta < _LARGE and lt < _LARGE)
+    error = previous = np.inf
+    done = 0
+    alone = False
+    going = True
+    while done < inner and going:
+        depth = 1 if alone else _depth(error, previous, threshold, inner - done)
+        alone = False
+        _sweep(w, depth, row, size, old, new, height, width, lt, theta, ta, careful, sums)
+        stats[1] += depth
+        kept, verdict = _judge(sums, depth, threshold, doubt)
+        if verdict == BROKEN and not careful:
+            careful = True
+            continue
+        if verdict >= DOUBTFUL and depth == 1:
+            going = _serial_change(w, row, size, old, new, height, width) > threshold
+            kept = 1
+        elif verdict >= DOUBTFUL:
+            alone = True
+        going = going and verdict != STOP
+        if kept == 0:
+            continue
+        if kept < depth:
+            _sweep(w, kept, row, size, old, new, height, width, lt, theta, ta, careful, sums)
+            stats[1] += kept
+        previous = _change(sums, kept - 2) if kept > 1 else error
+        error = _change(sums, kept - 1)
+        done += kept
+        old, new, state = new, old, 1 - state
+    stats[0] += done
+    return state, going
+
+
+@njit(cache=True)
+def row_length(width: int) -> int:
+    """Return the floats of one padded row: a block before it and one or two after."""
+    return (width + WIDTH - 1) // WIDTH * WIDTH + 2 * WIDTH
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _div(p, q, y, x):  # type: ignore[no-untyped-def]
-    above = q[y - 1, x] if y > 0 else f4(0.0)
-    if x == 0:
-        return (p[y, x] + q[y, x]) - above
-    return (p[y, x] - p[y, x - 1]) + (q[y, x] - above)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _update_p(y, u, p, q, ta):  # type: ignore[no-untyped-def]
-    height, width = u.shape
-    for x in range(width):
-        dx = u[y, x + 1] - u[y, x] if x + 1 < width else f4(0.0)
-        dy = u[y + 1, x] - u[y, x] if y + 1 < height else f4(0.0)
-        norm = f4(1.0) + ta * f4(math.hypot(f8(dx), f8(dy)))
-        p[y, x] = (p[y, x] + ta * dx) / norm
-        q[y, x] = (q[y, x] + ta * dy) / norm
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def iterate(inner, threshold, u, v, dual, ix, iy, grad, rho_c, lt, theta, ta):  # type: ignore[no-untyped-def]
-    """Iterate in place until the summed change is at most the threshold; return that sum."""
-    height, width = u.shape
-    change = np.empty((height, width), np.float32)
-    error = f4(np.inf)
-    for _ in range(inner):
-        if not error > threshold:
-            break
-        for y in range(height):
-            _update_u(y, u, v, dual, ix, iy, grad, rho_c, lt, theta, change)
-            if y > 0:
-                _update_p(y - 1, u, dual[0], dual[1], ta)
-                _update_p(y - 1, v, dual[2], dual[3], ta)
-        _update_p(height - 1, u, dual[0], dual[1], ta)
-        _update_p(height - 1, v, dual[2], dual[3], ta)
-        error = f4(0.0)
-        for y in range(height):
-            for x in range(width):
-                error += change[y, x]
-    return error
+def linearise(w: Flat, warped: Flat, i0: Flat, state: int) -> None:
+    """Fill the constants of one warp from the warped frame and its gradient, (H, W, 3)."""
+    height, width = i0.shape
+    row = row_length(width)
+    size = (height + 2) * row
+    u, v = (STATES[state] + U) * size, (STATES[state] + V) * size
+    for y in range(height):
+        for x in range(width):
+            i = (y + 1) * row + WIDTH + x
+            i1w, ix, iy = warped[y, x, 0], warped[y, x, 1], warped[y, x, 2]
+            grad = ix * ix + iy * iy
+            w[IX * size + i] = ix
+            w[IY * size + i] = iy
+            w[GRAD * size + i] = grad
+            w[INVERSE * size + i] = ONE / grad if grad > FLAT else f4(0.0)
+            w[RHO * size + i] = ((i1w - ix * w[u + i]) - iy * w[v + i]) - i0[y, x]

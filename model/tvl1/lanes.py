@@ -1,0 +1,245 @@
+"""A numba type of several float32 lanes, so that a loop is vector code by construction.
+
+LLVM's own vectoriser gives up on TV-L1's loops: with a dozen arrays it cannot rule out that
+they overlap. Inside numba functions a ``Lanes`` value stands for ``WIDTH`` neighbouring
+pixels; ``+ - * /`` and comparisons act on each lane, rounded as IEEE 754 says, and nothing
+is contracted or reassociated unless it is written so (``fma``). LLVM splits the lanes to
+the registers that the processor has, so results do not depend on it.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import llvmlite.binding
+from llvmlite import ir
+from numba.core import types
+from numba.core.typing import signature
+from numba.core.typing.templates import ConcreteTemplate, infer_global
+from numba.extending import intrinsic, lower_builtin, make_attribute_wrapper, models, register_model
+from numba.np.arrayobj import make_array
+
+_FEATURES = llvmlite.binding.get_host_cpu_features()
+
+# Lanes of one value: a whole AVX-512 register, else two of AVX2 or four of NEON and SSE.
+WIDTH = 16
+# Without the instruction a fused multiply-add is a slow library call.
+HAS_FMA = bool(_FEATURES.get("fma") or _FEATURES.get("neon"))
+
+# What the names stand for in annotations of numba functions.
+Lanes = Any
+Mask = Any
+
+_F4 = ir.VectorType(ir.FloatType(), WIDTH)
+_F8 = ir.VectorType(ir.DoubleType(), WIDTH)
+_I1 = ir.VectorType(ir.IntType(1), WIDTH)
+_I4 = ir.VectorType(ir.IntType(32), WIDTH)
+_I8 = ir.VectorType(ir.IntType(64), WIDTH)
+
+
+class LanesType(types.Type):
+    """Numba's type of ``WIDTH`` float32 values."""
+
+    def __init__(self) -> None:
+        super().__init__(name=f"Lanes{WIDTH}")
+
+
+class MaskType(types.Type):
+    """Numba's type of ``WIDTH`` truth values."""
+
+    def __init__(self) -> None:
+        super().__init__(name=f"Mask{WIDTH}")
+
+
+lanes_type = LanesType()
+mask_type = MaskType()
+
+
+@register_model(LanesType)
+class _LanesModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, fe_type: types.Type) -> None:
+        super().__init__(manager, fe_type, _F4)
+
+
+@register_model(MaskType)
+class _MaskModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, fe_type: types.Type) -> None:
+        super().__init__(manager, fe_type, _I1)
+
+
+def _constant(vector: ir.VectorType, value: float | int) -> ir.Constant:
+    return ir.Constant(vector, [value] * WIDTH)
+
+
+def _define(op: Callable, result: types.Type, operand: types.Type, emit: Callable) -> None:
+    """Give a binary operator its meaning for two values of one lane type."""
+
+    @infer_global(op)
+    class _Template(ConcreteTemplate):
+        cases = [signature(result, operand, operand)]  # noqa: RUF012
+
+    @lower_builtin(op, operand, operand)
+    def _lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        return emit(builder, *args)
+
+
+_define(operator.add, lanes_type, lanes_type, lambda b, x, y: b.fadd(x, y))
+_define(operator.sub, lanes_type, lanes_type, lambda b, x, y: b.fsub(x, y))
+_define(operator.mul, lanes_type, lanes_type, lambda b, x, y: b.fmul(x, y))
+_define(operator.truediv, lanes_type, lanes_type, lambda b, x, y: b.fdiv(x, y))
+_define(operator.lt, mask_type, lanes_type, lambda b, x, y: b.fcmp_ordered("<", x, y))
+_define(operator.gt, mask_type, lanes_type, lambda b, x, y: b.fcmp_ordered(">", x, y))
+# Unordered, so that NaN differs from itself.
+_define(operator.ne, mask_type, lanes_type, lambda b, x, y: b.fcmp_unordered("!=", x, y))
+_define(operator.or_, mask_type, mask_type, lambda b, x, y: b.or_(x, y))
+_define(operator.and_, mask_type, mask_type, lambda b, x, y: b.and_(x, y))
+
+
+def _pointer(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+    """Return the address of the element of a flat array, as that of lanes."""
+    array = make_array(sig.args[0])(context, builder, value=args[0])
+    return builder.bitcast(builder.gep(array.data, [args[1]]), _F4.as_pointer())
+
+
+@intrinsic
+def load(typing_context, array, index):  # type: ignore[no-untyped-def]
+    """Read the lanes that start at an index of a flat float32 array. Not bounds-checked."""
+
+    def emit(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        value = builder.load(_pointer(context, builder, sig, args))
+        value.align = 4
+        return value
+
+    return lanes_type(array, types.intp), emit
+
+
+@intrinsic
+def store(typing_context, array, index, value):  # type: ignore[no-untyped-def]
+    """Write lanes from an index of a flat float32 array on. Not bounds-checked."""
+
+    def emit(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        written = builder.store(args[2], _pointer(context, builder, sig, args))
+        written.align = 4
+        return context.get_dummy_value()
+
+    return types.none(array, types.intp, lanes_type), emit
+
+
+@intrinsic
+def spread(typing_context, value):  # type: ignore[no-untyped-def]
+    """Return lanes that all hold one float32."""
+
+    def emit(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        one = builder.insert_element(
+            ir.Constant(_F4, ir.Undefined), args[0], ir.Constant(ir.IntType(32), 0)
+        )
+        return builder.shuffle_vector(one, ir.Constant(_F4, ir.Undefined), _constant(_I4, 0))
+
+    return lanes_type(types.float32), emit
+
+
+@intrinsic
+def lane_before(typing_context, limit):  # type: ignore[no-untyped-def]
+    """Return the mask of the lanes whose number is under a limit."""
+
+    def emit(context, builder, sig, args):  # type: ignore[no-untyped-def]
+        low = builder.trunc(args[0], ir.IntType(32))
+        one = builder.insert_element(
+            ir.Constant(_I4, ir.Undefined), low, ir.Constant(ir.IntType(32), 0)
+        )
+        limits = builder.shuffle_vector(one, ir.Constant(_I4, ir.Undefined), _constant(_I4, 0))
+        return builder.icmp_signed("<", ir.Constant(_I4, list(range(WIDTH))), limits)
+
+    return mask_type(types.intp), emit
+
+
+def _lane_wise(build: Callable, result: types.Type, *operands: types.Type) -> Callable:
+    """Make a numba function of lane values from a builder of LLVM instructions."""
+
+    def emit(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        return build(builder, *args)
+
+    if len(operands) == 1:
+        return intrinsic(lambda typing_context, x: (result(*operands), emit))
+    if len(operands) == 2:
+        return intrinsic(lambda typing_context, x, y: (result(*operands), emit))
+    return intrinsic(lambda typing_context, x, y, z: (result(*operands), emit))
+
+
+def _call(builder: ir.IRBuilder, name: str, *args: ir.Value) -> ir.Value:
+    """Call one of LLVM's lane-wise functions, such as llvm.sqrt."""
+    vector = args[0].type
+    full = f"llvm.{name}.v{WIDTH}{vector.element.intrinsic_name}"
+    declared = builder.module.globals.get(full)
+    if declared is None:
+        kind = ir.FunctionType(vector, [vector] * len(args))
+        declared = ir.Function(builder.module, kind, full)
+    return builder.call(declared, args)
+
+
+def _any(builder: ir.IRBuilder, mask: ir.Value) -> ir.Value:
+    word = ir.IntType(WIDTH)
+    return builder.icmp_unsigned("!=", builder.bitcast(mask, word), word(0))
+
+
+def _reciprocal_guess(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
+    # With these flags LLVM may use the processor's estimate and one Newton step.
+    return builder.fdiv(_constant(_F4, 1.0), x, flags=("arcp", "ninf", "nnan"))
+
+
+def _wide_hypot(builder: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
+    x, y = builder.fpext(x, _F8), builder.fpext(y, _F8)
+    return _call(builder, "sqrt", builder.fadd(builder.fmul(x, x), builder.fmul(y, y)))
+
+
+def _hypot(builder: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
+    return builder.fptrunc(_wide_hypot(builder, x, y), _F4)
+
+
+def _hypot_unsure(builder: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
+    """Mask where an error of 4 units in the last place could change the float32 result.
+
+    Those are ties between two float32, results under the normal range and infinities.
+    """
+    h = _wide_hypot(builder, x, y)
+    tail = builder.and_(builder.bitcast(h, _I8), _constant(_I8, (1 << 29) - 1))
+    offset = builder.sub(tail, _constant(_I8, (1 << 28) - 4))
+    tie = builder.icmp_unsigned("<=", offset, _constant(_I8, 8))
+    low = builder.fcmp_unordered("<", h, _constant(_F8, 2.0**-126))
+    high = builder.fcmp_unordered(">", h, _constant(_F8, 2.0**127))
+    zero = builder.fcmp_ordered("==", h, _constant(_F8, 0.0))
+    return builder.or_(tie, builder.or_(high, builder.and_(low, builder.not_(zero))))
+
+
+def _smallest_bits(builder: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
+    """Whether |x| or |y| is under 2^-100 but not zero: zero wraps round to the largest."""
+    found = []
+    for value in (x, y):
+        bits = builder.bitcast(value, _I4)
+        found.append(builder.sub(builder.add(bits, bits), _constant(_I4, 1)))
+    least = builder.select(builder.icmp_unsigned("<", *found), *found)
+    return builder.icmp_unsigned("<", least, _constant(_I4, (127 - 100) << 24))
+
+
+_L, _M = lanes_type, mask_type
+
+# x·y + z with one rounding.
+fma = _lane_wise(lambda b, x, y, z: _call(b, "fma", x, y, z), _L, _L, _L, _L)
+# x·y - z and z - x·y with one rounding.
+fms = _lane_wise(lambda b, x, y, z: _call(b, "fma", x, y, b.fneg(z)), _L, _L, _L, _L)
+fnma = _lane_wise(lambda b, x, y, z: _call(b, "fma", b.fneg(x), y, z), _L, _L, _L, _L)
+negative = _lane_wise(lambda b, x: b.fneg(x), _L, _L)
+sqrt = _lane_wise(lambda b, x: _call(b, "sqrt", x), _L, _L)
+select = _lane_wise(lambda b, mask, x, y: b.select(mask, x, y), _L, _M, _L, _L)
+larger = _lane_wise(lambda b, x, y: b.select(b.fcmp_ordered(">", x, y), x, y), _L, _L, _L)
+smaller = _lane_wise(lambda b, x, y: b.select(b.fcmp_ordered("<", x, y), x, y), _L, _L, _L)
+any_lane = _lane_wise(_any, types.boolean, _M)
+# 1/x to about 22 bits; the exact bits depend on the processor.
+reciprocal_guess = _lane_wise(_reciprocal_guess, _L, _L)
+# float32 of the double sqrt(x² + y²), and where that may differ from the C library's hypot.
+hypot = _lane_wise(_hypot, _L, _L, _L)
+hypot_unsure = _lane_wise(_hypot_unsure, _M, _L, _L)
+# Where a magnitude is so small that the residual of a quotient may not be representable.
+tiny = _lane_wise(_smallest_bits, _M, _L, _L)
