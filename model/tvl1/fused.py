@@ -59,7 +59,7 @@ def calc(
 
 def _workspace(height: int, width: int) -> Image:
     """Return room for all planes, aligned to whole cache lines."""
-    length = sweep.PLANES * (height + 2) * sweep.row_length(width)
+    length = sweep.PLANES * sweep.plane_length(height, width) + sweep.DEPTH * WIDTH
     room = np.empty(length + 16, np.float32)
     start = -room.ctypes.data // 4 % 16
     return room[start : start + length]
@@ -91,7 +91,7 @@ def _central_gradient(image: Image) -> tuple[Image, Image]:
 def _plane(work: Image, plane: int, height: int, width: int) -> Image:
     """Return one plane's pixels, without their padding, as a view."""
     row = sweep.row_length(width)
-    size = (height + 2) * row
+    size = sweep.plane_length(height, width)
     padded = work[plane * size : (plane + 1) * size].reshape(height + 2, row)
     return padded[1 : height + 1, WIDTH : WIDTH + width]
 
@@ -101,7 +101,7 @@ def _solve_level(
 ) -> tuple[Image, Image]:
     """Refine the flow at one pyramid level by successive linearisations."""
     height, width = i0.shape
-    work[: sweep.PLANES * (height + 2) * sweep.row_length(width)] = 0
+    work[: sweep.PLANES * sweep.plane_length(height, width)] = 0
     flows = [
         (_plane(work, s + sweep.U, height, width), _plane(work, s + sweep.V, height, width))
         for s in sweep.STATES

@@ -21,10 +21,13 @@ from model.tvl1.lanes import (
     fma,
     fms,
     fnma,
+    get,
     hypot,
     hypot_unsure,
+    lane_before,
     larger,
     negative,
+    put,
     reciprocal_guess,
     select,
     spread,
@@ -97,32 +100,33 @@ def plain_dual(p: Lanes, q: Lanes, dx: Lanes, dy: Lanes, ta: Lanes) -> tuple[Lan
     return (p + ta * dx) / norm, (q + ta * dy) / norm
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(error_model="numpy", nogil=True)
 def scalar_dual(
-    w: Flat, width: int, u: int, below: int, p: int, q: int, new_p: int, new_q: int, ta: float
+    w: int, width: int, u: int, below: int, p: int, q: int, new_p: int, new_q: int, ta: float
 ) -> None:
     """Ascend a block's dual variables one by one with the C library's hypot, as OpenCV does.
 
     Offsets are of the block's first pixel; only ``width`` pixels are written.
     """
     for x in range(width):
-        dx = w[u + x + 1] - w[u + x]
-        dy = w[below + x] - w[u + x]
+        here = get(w, u + x)
+        dx = get(w, u + x + 1) - here
+        dy = get(w, below + x) - here
         norm = ONE + ta * f4(math.hypot(np.float64(dx), np.float64(dy)))
-        a = (w[p + x] + ta * dx) / norm
-        b = (w[q + x] + ta * dy) / norm
-        w[new_p + x] = a
-        w[new_q + x] = b
+        a = (get(w, p + x) + ta * dx) / norm
+        b = (get(w, q + x) + ta * dy) / norm
+        put(w, new_p + x, a)
+        put(w, new_q + x, b)
 
 
 @_inline
 def divergence(
-    p: Lanes, left: Lanes, q: Lanes, above: Lanes, first: bool, column: Mask
+    p: Lanes, left: Lanes, q: Lanes, above: Lanes, first: bool
 ) -> Lanes:
     """Return the backward-difference divergence; OpenCV adds column 0 in another order."""
     inside = (p - left) + (q - above)
     if first:
-        return select(column, (p + q) - above, inside)
+        return select(lane_before(1), (p + q) - above, inside)
     return inside
 
 

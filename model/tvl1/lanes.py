@@ -19,7 +19,6 @@ from numba.core import types
 from numba.core.typing import signature
 from numba.core.typing.templates import ConcreteTemplate, infer_global
 from numba.extending import intrinsic, lower_builtin, make_attribute_wrapper, models, register_model
-from numba.np.arrayobj import make_array
 
 _FEATURES = llvmlite.binding.get_host_cpu_features()
 
@@ -97,34 +96,34 @@ _define(operator.or_, mask_type, mask_type, lambda b, x, y: b.or_(x, y))
 _define(operator.and_, mask_type, mask_type, lambda b, x, y: b.and_(x, y))
 
 
-def _pointer(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-    """Return the address of the element of a flat array, as that of lanes."""
-    array = make_array(sig.args[0])(context, builder, value=args[0])
-    return builder.bitcast(builder.gep(array.data, [args[1]]), _F4.as_pointer())
+def _pointer(builder: ir.IRBuilder, args: Any, element: ir.Type) -> ir.Value:
+    """Return where the float32 of an index lies, counted from an address."""
+    bytes_on = builder.mul(args[1], args[1].type(4))
+    return builder.inttoptr(builder.add(args[0], bytes_on), element.as_pointer())
 
 
-@intrinsic
-def load(typing_context, array, index):  # type: ignore[no-untyped-def]
-    """Read the lanes that start at an index of a flat float32 array. Not bounds-checked."""
+def _reader(result: types.Type, element: ir.Type) -> Callable:
+    """Make a numba function that reads from an address and an index."""
 
-    def emit(context, builder, sig, args):  # type: ignore[no-untyped-def]
-        value = builder.load(_pointer(context, builder, sig, args))
-        value.align = 4
-        return value
+    def emit(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        return builder.load(_pointer(builder, args, element), align=4)
 
-    return lanes_type(array, types.intp), emit
+    return intrinsic(lambda typing_context, base, index: (result(types.intp, types.intp), emit))
 
 
-@intrinsic
-def store(typing_context, array, index, value):  # type: ignore[no-untyped-def]
-    """Write lanes from an index of a flat float32 array on. Not bounds-checked."""
+def _writer(operand: types.Type, element: ir.Type) -> Callable:
+    """Make a numba function that writes to an address and an index."""
 
-    def emit(context, builder, sig, args):  # type: ignore[no-untyped-def]
-        written = builder.store(args[2], _pointer(context, builder, sig, args))
-        written.align = 4
+    def emit(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        builder.store(args[2], _pointer(builder, args, element), align=4)
         return context.get_dummy_value()
 
-    return types.none(array, types.intp, lanes_type), emit
+    return intrinsic(
+        lambda typing_context, base, index, value: (
+            types.none(types.intp, types.intp, operand),
+            emit,
+        )
+    )
 
 
 @intrinsic
@@ -224,6 +223,13 @@ def _smallest_bits(builder: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
 
 
 _L, _M = lanes_type, mask_type
+
+# Read and write lanes, or one float32, from an index of float32 after an address on. Not
+# checked. Addresses instead of arrays, because numba counts references of arrays at each call.
+load = _reader(_L, _F4)
+store = _writer(_L, _F4)
+get = _reader(types.float32, ir.FloatType())
+put = _writer(types.float32, ir.FloatType())
 
 # x·y + z with one rounding.
 fma = _lane_wise(lambda b, x, y, z: _call(b, "fma", x, y, z), _L, _L, _L, _L)

@@ -27,9 +27,11 @@ from model.tvl1.lanes import (
     HAS_FMA,
     WIDTH,
     any_lane,
+    get,
     hypot_unsure,
     lane_before,
     load,
+    put,
     select,
     spread,
     store,
@@ -56,9 +58,8 @@ _inline = njit(forceinline=True, error_model="numpy")
 
 
 @_inline
-def _primal(w, at, row, size, old, new, x, width, lt, theta, careful, edge):  # type: ignore[no-untyped-def]
-    """Update the flow of one block; return the squared change of each pixel."""
-    i = at + x
+def _primal_block(w, i, row, size, old, new, x, width, lt, theta, careful, edge):  # type: ignore[no-untyped-def]
+    """Update the flow of the block at i; return the squared change of each pixel."""
     ix = load(w, IX * size + i)
     iy = load(w, IY * size + i)
     u = load(w, old + U * size + i)
@@ -66,12 +67,11 @@ def _primal(w, at, row, size, old, new, x, width, lt, theta, careful, edge):  # 
     rho = load(w, RHO * size + i) + (ix * u + iy * v)
     k = data_step(rho, load(w, GRAD * size + i), load(w, INVERSE * size + i), lt, careful)
     first = edge and x == 0
-    column = lane_before(1)
     p, q = old + P11 * size + i, old + P12 * size + i
-    div = divergence(load(w, p), load(w, p - 1), load(w, q), load(w, q - row), first, column)
+    div = divergence(load(w, p), load(w, p - 1), load(w, q), load(w, q - row), first)
     new_u = (u + k * ix) + theta * div
     p, q = old + P21 * size + i, old + P22 * size + i
-    div = divergence(load(w, p), load(w, p - 1), load(w, q), load(w, q - row), first, column)
+    div = divergence(load(w, p), load(w, p - 1), load(w, q), load(w, q - row), first)
     new_v = (v + k * iy) + theta * div
     store(w, new + U * size + i, new_u)
     store(w, new + V * size + i, new_v)
@@ -83,93 +83,100 @@ def _primal(w, at, row, size, old, new, x, width, lt, theta, careful, edge):  # 
     return change
 
 
+@njit(nogil=True, error_model="numpy")
+def _primal_row(w, at, row, size, old, new, width, lt1, theta1, careful, sums):  # type: ignore[no-untyped-def]
+    """Update the flow of the row at ``at`` and add its squared change to ``sums``."""
+    lt, theta = spread(lt1), spread(theta1)
+    last = (width - 1) // WIDTH * WIDTH
+    total = load(sums, 0) + _primal_block(
+        w, at, row, size, old, new, 0, width, lt, theta, careful, True
+    )
+    for x in range(WIDTH, last, WIDTH):
+        total = total + _primal_block(
+            w, at + x, row, size, old, new, x, width, lt, theta, careful, False
+        )
+    if last > 0:
+        total = total + _primal_block(
+            w, at + last, row, size, old, new, last, width, lt, theta, careful, True
+        )
+    store(sums, 0, total)
+    # The forward difference over the right edge is zero.
+    for c in range(2):
+        end = new + (U + c) * size + at + width
+        put(w, end, get(w, end - 1))
+
+
 @_inline
-def _dual(w, u, below, p, q, new_p, new_q, x, width, ta, ta1, careful, edge):  # type: ignore[no-untyped-def]
-    """Ascend the dual variables of one component in one block."""
-    u0 = load(w, u + x)
-    dx = load(w, u + x + 1) - u0
-    dy = load(w, below + x) - u0
+def _dual_block(w, u, below, p, q, new_p, new_q, some, ta, ta1, careful, edge):  # type: ignore[no-untyped-def]
+    """Ascend the dual variables of one component in one block of ``some`` pixels."""
+    u0 = load(w, u)
+    dx = load(w, u + 1) - u0
+    dy = load(w, below) - u0
     a, b = u0, u0
     certain = False
     if HAS_FMA and not careful:
-        a, b, unsure = fast_dual(load(w, p + x), load(w, q + x), dx, dy, ta)
+        a, b, unsure = fast_dual(load(w, p), load(w, q), dx, dy, ta)
         certain = not any_lane(unsure)
     if not certain:
         if any_lane(hypot_unsure(dx, dy)):
-            some = min(WIDTH, width - x)
-            scalar_dual(w, some, u + x, below + x, p + x, q + x, new_p + x, new_q + x, ta1)
-            a, b = load(w, new_p + x), load(w, new_q + x)
+            scalar_dual(w, min(some, WIDTH), u, below, p, q, new_p, new_q, ta1)
+            a, b = load(w, new_p), load(w, new_q)
         else:
-            a, b = plain_dual(load(w, p + x), load(w, q + x), dx, dy, ta)
+            a, b = plain_dual(load(w, p), load(w, q), dx, dy, ta)
     if edge:
-        inside = lane_before(width - x)
+        inside = lane_before(some)
         a = select(inside, a, spread(f4(0.0)))
         b = select(inside, b, spread(f4(0.0)))
-    store(w, new_p + x, a)
-    store(w, new_q + x, b)
-
-
-@_inline
-def _duals(w, at, below, size, old, new, x, width, ta, ta1, careful, edge):  # type: ignore[no-untyped-def]
-    """Ascend all dual variables of one block of the row at ``at``; ``below`` is the next."""
-    for c in range(2):
-        u = new + (U + c) * size
-        p = (P11 + 2 * c) * size + at
-        q = p + size
-        _dual(
-            w, u + at, u + below, old + p, old + q, new + p, new + q,
-            x, width, ta, ta1, careful, edge,
-        )  # fmt: skip
-
-
-@_inline
-def _block(w, y, row, size, old, new, x, height, width, lt, theta, ta, ta1, careful, edge):  # type: ignore[no-untyped-def]
-    """Carry one block of row y, and of the dual variables of the row above, one step on."""
-    at = (y + 1) * row + WIDTH
-    change = spread(f4(0.0))
-    if y < height:
-        change = _primal(w, at, row, size, old, new, x, width, lt, theta, careful, edge)
-    if y > 0:
-        below = at if y < height else at - row
-        _duals(w, at - row, below, size, old, new, x, width, ta, ta1, careful, edge)
-    return change
+    store(w, new_p, a)
+    store(w, new_q, b)
 
 
 @njit(nogil=True, error_model="numpy")
-def _advance_row(w, y, row, size, old, new, height, width, lt1, theta1, ta1, careful, sums, s):  # type: ignore[no-untyped-def]
-    """Carry row y of the flow and row y-1 of the dual variables one iteration on."""
-    lt, theta, ta = spread(lt1), spread(theta1), spread(ta1)
-    total = load(sums, s)
+def _dual_row(w, u, below, p, q, new_p, new_q, width, ta1, careful):  # type: ignore[no-untyped-def]
+    """Ascend the dual variables of one component in one row; ``below`` is the next row's u."""
+    ta = spread(ta1)
     last = (width - 1) // WIDTH * WIDTH
-    total = total + _block(
-        w, y, row, size, old, new, 0, height, width, lt, theta, ta, ta1, careful, True
-    )
-    for x in range(WIDTH, last, WIDTH):
-        total = total + _block(
-            w, y, row, size, old, new, x, height, width, lt, theta, ta, ta1, careful, False
-        )
-    if last > 0:
-        total = total + _block(
-            w, y, row, size, old, new, last, height, width, lt, theta, ta, ta1, careful, True
-        )
-    store(sums, s, total)
+    for x in range(0, last, WIDTH):
+        _dual_block(
+            w, u + x, below + x, p + x, q + x, new_p + x, new_q + x,
+            WIDTH, ta, ta1, careful, False,
+        )  # fmt: skip
+    _dual_block(
+        w, u + last, below + last, p + last, q + last, new_p + last, new_q + last,
+        width - last, ta, ta1, careful, True,
+    )  # fmt: skip
+
+
+@njit(nogil=True, error_model="numpy")
+def _advance_row(w, y, row, size, old, new, height, width, lt, theta, ta, careful, sums):  # type: ignore[no-untyped-def]
+    """Carry row y of the flow and row y-1 of the dual variables one iteration on."""
+    at = (y + 1) * row + WIDTH
     if y < height:
-        end = new + (y + 1) * row + WIDTH + width
-        # The forward difference over the right edge is zero.
-        w[end] = w[end - 1]
-        w[end + size] = w[end + size - 1]
+        _primal_row(w, at, row, size, old, new, width, lt, theta, careful, sums)
+    if y > 0:
+        at -= row
+        # The forward difference over the bottom edge is zero.
+        below = at + row if y < height else at
+        for c in range(2):
+            u = new + (U + c) * size
+            p = (P11 + 2 * c) * size + at
+            q = p + size
+            _dual_row(
+                w, u + at, u + below, old + p, old + q, new + p, new + q, width, ta, careful
+            )
 
 
 @njit(nogil=True, error_model="numpy")
 def _sweep(w, depth, row, size, old, new, height, width, lt, theta, ta, careful, sums):  # type: ignore[no-untyped-def]
     """Read the state at ``old``, write the state ``depth`` iterations later at ``new``."""
-    sums[: depth * WIDTH] = f4(0.0)
+    for i in range(depth * WIDTH):
+        put(sums, i, f4(0.0))
     for step in range(height + depth):
         for k in range(max(0, step - height), min(depth, step + 1)):
             source = old if k == 0 else new
             _advance_row(
                 w, step - k, row, size, source, new, height, width, lt, theta, ta,
-                careful, sums, k * WIDTH,
+                careful, sums + 4 * k * WIDTH,
             )  # fmt: skip
 
 
@@ -178,7 +185,7 @@ def _change(sums, k):  # type: ignore[no-untyped-def]
     """Return the summed squared change of the k-th iteration of a sweep."""
     total = 0.0
     for i in range(k * WIDTH, (k + 1) * WIDTH):
-        total += np.float64(sums[i])
+        total += np.float64(get(sums, i))
     return total
 
 
@@ -189,8 +196,8 @@ def _serial_change(w, row, size, old, new, height, width):  # type: ignore[no-un
     for y in range(height):
         at = (y + 1) * row + WIDTH
         for i in range(at, at + width):
-            du = w[new + i] - w[old + i]
-            dv = w[new + size + i] - w[old + size + i]
+            du = get(w, new + i) - get(w, old + i)
+            dv = get(w, new + size + i) - get(w, old + size + i)
             total += du * du + dv * dv
     return total
 
@@ -220,7 +227,7 @@ def _depth(error, previous, threshold, left):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def iterate(
-    w: Flat,
+    work: Flat,
     height: int,
     width: int,
     state: int,
@@ -237,11 +244,12 @@ def iterate(
     ``stats`` counts iterations wanted and done.
     """
     row = row_length(width)
-    size = (height + 2) * row
+    size = plane_length(height, width)
     old, new = STATES[state] * size, STATES[1 - state] * size
     # What a float32 sum of n positive terms can differ by, whatever the order.
     doubt = 1.1 * (height * width + 64) * 2.0**-24
-    sums = np.zeros(DEPTH * WIDTH, np.float32)
+    w = work.ctypes.data
+    sums = w + 4 * PLANES * size
     careful = not (ta < _LARGE and theta < _LARGE and lt < _LARGE)
     error = previous = np.inf
     done = 0
@@ -281,12 +289,18 @@ def row_length(width: int) -> int:
     return (width + WIDTH - 1) // WIDTH * WIDTH + 2 * WIDTH
 
 
+@njit(cache=True)
+def plane_length(height: int, width: int) -> int:
+    """Return the floats of one padded plane: a row of zeros before it and one after."""
+    return (height + 2) * row_length(width)
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def linearise(w: Flat, warped: Flat, i0: Flat, state: int) -> None:
     """Fill the constants of one warp from the warped frame and its gradient, (H, W, 3)."""
     height, width = i0.shape
     row = row_length(width)
-    size = (height + 2) * row
+    size = plane_length(height, width)
     u, v = (STATES[state] + U) * size, (STATES[state] + V) * size
     for y in range(height):
         for x in range(width):
