@@ -39,19 +39,11 @@ class TrunkOptions:
     )
     input_size: int = field(
         default=448,
-        metadata={"help": "Side of the square network input, px.", "source": "paper", "min": 64},
+        metadata={"help": "Side of the square network input, px.", "source": "paper", "min": 17},
     )
     precision: Literal["auto", "float32", "float16"] = field(
         default="auto",
         metadata={"help": "Arithmetic of the trunks; auto: float16 on CUDA, else float32."},
-    )
-    calibration_snippets: int = field(
-        default=64,
-        metadata={
-            "help": "Snippets that set the BatchNorm statistics of random trunks.",
-            "source": "ours: statistics move by under 2 % beyond 64 snippets",
-            "min": 2,
-        },
     )
     training_videos: str | None = field(
         default=None,
@@ -59,6 +51,14 @@ class TrunkOptions:
             "metavar": "VIDEOS",
             "help": "Training videos (folder, @list.txt or CSV) that calibrate random trunks and "
             "fit --fusion pca. Default for random trunks: all videos given.",
+        },
+    )
+    training_snippets: int = field(
+        default=64,
+        metadata={
+            "help": "Snippets of the training videos used for that, spread evenly over them.",
+            "source": "ours",
+            "min": 2,
         },
     )
 

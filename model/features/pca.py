@@ -28,44 +28,46 @@ def pool_streams(rgb: Tensor, flow: Tensor) -> Tensor:
     return functional.avg_pool2d(torch.cat((rgb, flow), dim=1), kernel_size=2, stride=2)
 
 
-class PcaFit:
-    """Mean and covariance of pooled stream vectors, gathered batch by batch in float64."""
+def stream_vectors(rgb: Tensor, flow: Tensor) -> Tensor:
+    """Pooled stream vectors of a batch of maps, one a position: (B·⌊h/2⌋·⌊w/2⌋, 2C)."""
+    return pool_streams(rgb, flow).permute(0, 2, 3, 1).flatten(0, 2)
 
-    def __init__(self, stream_channels: int) -> None:
-        size = 2 * stream_channels
-        self.count = 0
-        self.total = torch.zeros(size, dtype=torch.float64)
-        self.products = torch.zeros(size, size, dtype=torch.float64)
 
-    def add(self, rgb: Tensor, flow: Tensor) -> None:
-        """Take in the stream maps of a batch, (B, C, h, w) each."""
-        vectors = pool_streams(rgb.float(), flow.float()).permute(0, 2, 3, 1).flatten(0, 2)
-        vectors = vectors.double().cpu()
-        self.count += len(vectors)
-        self.total += vectors.sum(dim=0)
-        self.products.addmm_(vectors.T, vectors)
+def fit_pca(vectors: Tensor, channels: int) -> PcaFusion:
+    """Return the fusion whose outputs, over the vectors given, are white.
 
-    def fusion(self, channels: int) -> PcaFusion:
-        """Return the fusion whose outputs, over the vectors seen, are white.
+    Parameters
+    ----------
+    vectors : Tensor (n, 2C)
+        From `stream_vectors`, over snippets of training videos only.
+    channels : int
+        Components kept.
 
-        Raises
-        ------
-        ValueError
-            When the vectors seen span fewer than `channels` dimensions.
-        """
-        size = len(self.total)
-        mean = self.total / max(self.count, 1)
-        covariance = self.products / max(self.count, 1) - torch.outer(mean, mean)
-        values, vectors = torch.linalg.eigh(covariance)  # Ascending.
-        rank = int((values > 1e-10 * values[-1].clamp(min=1e-300)).sum())
-        if rank < channels:
-            raise ValueError(
-                f"{self.count} positions of the training videos span {rank} dimensions, fewer "
-                f"than the {channels} channels of the fused map; give more training videos or "
-                "fewer channels"
-            )
-        axes = (vectors[:, -channels:] / values[-channels:].sqrt()).T.flip(0)  # (channels, 2C)
-        fusion = PcaFusion(size // 2, channels)
-        state = {"project.weight": axes[:, :, None, None], "project.bias": -(axes @ mean)}
-        fusion.load_state_dict(state)
-        return fusion
+    Raises
+    ------
+    ValueError
+        When the vectors span fewer than `channels` dimensions.
+    """
+    n, size = vectors.shape
+    x = vectors.double()
+    mean = x.mean(dim=0)
+    x = x - mean
+    # The smaller of the two products has the same leading eigenvalues.
+    gram = x @ x.T if n < size else x.T @ x
+    values, axes = torch.linalg.eigh(gram / n)  # Ascending.
+    rank = int((values > 1e-10 * values[-1]).sum())
+    if rank < channels:
+        raise ValueError(
+            f"{n} positions of the training videos span {rank} dimensions, fewer than the "
+            f"{channels} channels of the fused map; give more training videos or snippets, a "
+            "larger input or fewer channels"
+        )
+    values, axes = values[-channels:].flip(0), axes[:, -channels:].flip(1)
+    if n < size:
+        axes = x.T @ axes / (n * values).sqrt()
+    rows = (axes / values.sqrt()).T  # (channels, 2C)
+    fusion = PcaFusion(size // 2, channels)
+    fusion.load_state_dict(
+        {"project.weight": rows[:, :, None, None], "project.bias": -(rows @ mean)}
+    )
+    return fusion

@@ -1,0 +1,71 @@
+"""What a run of extract-features would cost, without doing any of it."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from data import cache
+from data.errors import StaleCacheError
+from model.features.fusion import random_fusion
+from model.features.stage_one import StageOne
+from model.features.trunk import make_trunk, random_state
+from pipeline.feature_plan import FeaturePlan
+from pipeline.forward import Forward
+from pipeline.stage_one import FILE_NAME
+from pipeline.weights import read_safetensors
+
+
+def done_before(planned: FeaturePlan) -> set[str]:
+    """Return the keys whose caches are there and belong to the folder's stage one.
+
+    Raises
+    ------
+    StaleCacheError
+        As a run would: caches made with other options are in the way.
+    """
+    path = planned.settings.output / FILE_NAME
+    if not path.exists():
+        folder = planned.settings.output
+        if any(cache.cache_path(folder, source.key).exists() for source, _ in planned.videos):
+            raise StaleCacheError(
+                f"{folder}: holds caches but no {FILE_NAME}; pass --overwrite or another --output"
+            )
+        return set()
+    weights = read_safetensors(path)[1].get("weights")
+    todo = set(planned.todo(weights if isinstance(weights, dict) else {}, overwrite=False))
+    return {source.key for source, _ in planned.videos if source.key not in todo}
+
+
+def seconds_a_snippet(planned: FeaturePlan, batch_size: int | None, batches: int = 2) -> float:
+    """Measure stage one on the first device, with random weights and noise for input.
+
+    Reading is left out: it goes on meanwhile.
+    """
+    settings = planned.settings
+    size = settings.trunk.input_size
+    length = 2 * settings.plan.stack_length
+    stage = settings.trunk.trunk_stage
+    generator = torch.Generator().manual_seed(0)
+    rgb, flow = (make_trunk(c, stage, random_state(c, stage, generator)) for c in (3, length))
+    fusion = random_fusion(
+        1024 if stage == "conv4" else 2048,
+        settings.fusion.fusion_hidden,
+        settings.fusion.fusion_channels,
+        seed=0,
+    )
+    count = batch_size or planned.batch_size()
+    forward = Forward(
+        StageOne(rgb, flow, fusion), settings.devices[0], settings.precision, batch_size=count
+    )
+    frames = torch.randint(256, (count, 3, size, size), dtype=torch.uint8)
+    stacks = torch.randint(256, (count, length, size, size), dtype=torch.uint8)
+    began = 0.0
+    for turn in range(batches + 1):
+        if turn == 1:  # The first batch warms up.
+            began = time.perf_counter()
+        for pending in forward.submit(frames, stacks, "calibration"):
+            if pending.done is not None:
+                pending.done.synchronize()
+    return (time.perf_counter() - began) / (batches * count)
