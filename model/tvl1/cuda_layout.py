@@ -92,11 +92,11 @@ def resize_table(
     """Return places and weights with which ``cv2.resize`` makes `target` numbers of `source`.
 
     `scale` is the distance of two targets in the source: 1/fx where OpenCV is given a factor,
-    source/target where it is given a size. Positions are rounded to float32, as there.
+    source/target where it is given a size. Positions are in float64, as there.
     """
-    position = ((np.arange(target) + 0.5) * scale - 0.5).astype(np.float32)
+    position = (np.arange(target) + 0.5) * scale - 0.5
     place = np.floor(position)
-    weight = position - place
+    weight = (position - place).astype(np.float32)
     outside = (place < 0) | (place >= source - 1)
     weight[outside] = 0
     return np.clip(place, 0, source - 1).astype(np.int32), weight

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from typing import Any
 
 
 @functools.cache
@@ -33,6 +34,16 @@ def available() -> tuple[bool, str]:
     if torch.cuda.get_device_capability() < (7, 0):
         name = torch.cuda.get_device_name()
         return False, f"Triton does not support {name}, older than compute capability 7.0"
+    return _starts(triton)
+
+
+def _starts(triton: Any) -> tuple[bool, str]:
+    """Start Triton's driver; before version 3.7 or so it builds a module with a C compiler."""
+    try:
+        triton.runtime.driver.active.get_current_target()
+    except Exception as error:  # Compiler, headers, driver: each fails in its own way.
+        cause = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return False, f"Triton cannot start ({cause}); it may need gcc and Python's headers"
     return True, ""
 
 

@@ -135,7 +135,10 @@ def _settle(
     return now, dual_now
 
 
-@triton.jit
+# Sizes differ from video to video; a kernel of its own for those divisible by 16 gains nothing.
+@triton.jit(
+    do_not_specialize=["frame_stride", "plane", "scales", "warps", "outer", "inner"],
+)
 def solve_kernel(
     pyramid, frame_stride, pairs, workspace, plane, flow, counts, levels, thresholds, places,
     weights, scales, warps, outer, inner, finer, step, theta, ascent,

@@ -113,7 +113,12 @@ def linearise(
         tl.store(data + 2 * plane + at, rho_c, inside)
 
 
-@triton.jit
+@triton.jit(
+    do_not_specialize=[
+        "frame_stride", "source_at", "target_at", "at_y", "at_x",
+        "source_height", "source_width", "height", "width",
+    ],
+)  # fmt: skip
 def shrink_kernel(
     pyramid, frame_stride, source_at, target_at, places, weights, at_y, at_x,
     source_height, source_width, height, width, BLOCK: tl.constexpr,
@@ -132,7 +137,7 @@ def shrink_kernel(
     tl.store(base + target_at + at, value, inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["frame_stride", "level_at", "level", "height", "width"])
 def gradient_kernel(pyramid, frame_stride, level_at, level, height, width, BLOCK: tl.constexpr):
     """Central differences of one level of every frame, edges replicated; grid (frames, blocks).
 

@@ -28,11 +28,10 @@ from model.tvl1.lanes import (
     larger,
     negative,
     put,
-    reciprocal_guess,
+    reciprocal_root,
     select,
+    smaller,
     spread,
-    sqrt,
-    tiny,
 )
 
 f4 = np.float32
@@ -43,43 +42,36 @@ _inline = njit(forceinline=True, error_model="numpy")
 ONE = f4(1.0)
 # Squared gradients up to here carry no data term: float32's epsilon, as in OpenCV.
 FLAT = f4(np.finfo(np.float32).eps)
-# Half of 1 ± 2^-18: the margin by which a root must clear a tie to be taken as certain.
-_HALF_UP = f4(0.5 + 2.0**-19)
-_HALF_DOWN = f4(0.5 - 2.0**-19)
-_SMALL = f4(2.0**-50)
-
-
-@_inline
-def quotient(n: Lanes, d: Lanes, y: Lanes) -> Lanes:
-    """Return n/d correctly rounded, given y, the correctly rounded 1/d.
-
-    Markstein 1990: q is within one unit in the last place, its residual is exact, and one
-    correction rounds rightly, where nothing leaves the normal range. Keeps the sign of 0.
-    """
-    q = n * y
-    return fnma(fms(d, q, n), y, q)
+# 1 ± 2^-13: twice the error of the reciprocal root that a correction is multiplied with.
+_UP = f4(1.0 + 2.0**-13)
+_DOWN = f4(1.0 - 2.0**-13)
+_HALF = f4(0.5)
+_SMALL = f4(2.0**-100)
 
 
 @_inline
 def fast_hypot(x: Lanes, y: Lanes) -> tuple[Lanes, Mask]:
     """Return float32 of the exact sqrt(x² + y²), and where that is not certain.
 
-    The sum of squares is kept as s + low, to about 48 bits; the root of s is corrected by
-    half its residual over itself. Both ends of the error bound must round to one value.
-    Underflow gives a root under 2^-40, wrong, but too small to change 1 + (tau/theta)·h.
+    The sum of squares is kept as s + low, to about 47 bits. One Newton step brings the root
+    of s within a unit in the last place, a second one adds the residual of s + low over twice
+    the root: its error is known, and both ends of it must round to one float32. NaN and
+    overflow are uncertain. A root under 2^-38 may be wrong: it cannot change 1 + ta·h.
     """
     xx = x * x
     yy = y * y
-    s = xx + yy
-    # Knuth's exact error of the sum, and the products' by fused multiply-add.
-    y_part = s - xx
-    low = (xx - (s - y_part)) + (yy - y_part)
-    low = low + (fms(x, x, xx) + fms(y, y, yy))
-    h = sqrt(s)
-    correction = (fnma(h, h, s) + low) * reciprocal_guess(larger(h, spread(_SMALL)))
-    upper = fma(correction, spread(_HALF_UP), h)
-    lower = fma(correction, spread(_HALF_DOWN), h)
-    return upper, upper != lower
+    large = larger(xx, yy)
+    small = smaller(xx, yy)
+    s = large + small
+    # What the sum (Dekker) and the two products have lost.
+    low = (small - (s - large)) + (fms(x, x, xx) + fms(y, y, yy))
+    guess = reciprocal_root(larger(s, spread(_SMALL)))
+    half = guess * spread(_HALF)
+    h = s * guess
+    h = fma(fnma(h, h, s), half, h)
+    correction = (fnma(h, h, s) + low) * half
+    upper = fma(correction, spread(_UP), h)
+    return upper, upper != fma(correction, spread(_DOWN), h)
 
 
 @_inline
@@ -87,10 +79,7 @@ def fast_dual(p: Lanes, q: Lanes, dx: Lanes, dy: Lanes, ta: Lanes) -> tuple[Lane
     """Ascend one component's dual variables; the mask tells where that is not certain."""
     h, unsure = fast_hypot(dx, dy)
     norm = spread(ONE) + ta * h
-    y = spread(ONE) / norm
-    p = p + ta * dx
-    q = q + ta * dy
-    return quotient(p, norm, y), quotient(q, norm, y), unsure | tiny(p, q)
+    return (p + ta * dx) / norm, (q + ta * dy) / norm, unsure
 
 
 @_inline
@@ -131,14 +120,10 @@ def divergence(
 
 
 @_inline
-def data_step(
-    rho: Lanes, grad: Lanes, inverse: Lanes, lt: Lanes, careful: bool
-) -> Lanes:
+def data_step(rho: Lanes, grad: Lanes, lt: Lanes) -> Lanes:
     """Return k of the thresholding step v = u + k·∇I1, IPOL 2013, eq. (12)."""
     t = lt * grad
-    k = quotient(negative(rho), grad, inverse)
-    if careful or any_lane(tiny(rho, rho)):
-        ok = grad > spread(FLAT)
-        k = select(ok, negative(rho) / select(ok, grad, spread(ONE)), spread(f4(0.0)))
+    flat = grad > spread(FLAT)
+    k = select(flat, negative(rho) / grad, spread(f4(0.0)))
     k = select(rho > t, negative(lt), k)
     return select(rho < negative(t), lt, k)

@@ -15,17 +15,30 @@ from typing import Any
 
 import llvmlite.binding
 from llvmlite import ir
-from numba.core import types
+from numba.core import config, types
 from numba.core.typing import signature
 from numba.core.typing.templates import ConcreteTemplate, infer_global
 from numba.extending import intrinsic, lower_builtin, make_attribute_wrapper, models, register_model
 
-_FEATURES = llvmlite.binding.get_host_cpu_features()
+
+
+def _features() -> set[str]:
+    """Return the processor features that numba compiles for."""
+    if config.CPU_FEATURES is not None:
+        return {f[1:] for f in config.CPU_FEATURES.split(",") if f.startswith("+")}
+    if config.CPU_NAME is not None:
+        return set()
+    host = llvmlite.binding.get_host_cpu_features()
+    return {name for name, present in host.items() if present}
+
+
+_FEATURES = _features()
 
 # Lanes of one value: a whole AVX-512 register, else two of AVX2 or four of NEON and SSE.
 WIDTH = 16
 # Without the instruction a fused multiply-add is a slow library call.
-HAS_FMA = bool(_FEATURES.get("fma") or _FEATURES.get("neon"))
+HAS_FMA = bool(_FEATURES & {"fma", "neon"})
+HAS_AVX512 = "avx512f" in _FEATURES
 
 # What the names stand for in annotations of numba functions.
 Lanes = Any
@@ -183,9 +196,19 @@ def _any(builder: ir.IRBuilder, mask: ir.Value) -> ir.Value:
     return builder.icmp_unsigned("!=", builder.bitcast(mask, word), word(0))
 
 
-def _reciprocal_guess(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
+def _reciprocal_root(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
+    if HAS_AVX512:
+        name = "llvm.x86.avx512.rsqrt14.ps.512"
+        mask = ir.IntType(WIDTH)
+        declared = builder.module.globals.get(name) or ir.Function(
+            builder.module, ir.FunctionType(_F4, [_F4, _F4, mask]), name
+        )
+        return builder.call(declared, [x, _constant(_F4, 0.0), mask(-1)])
     # With these flags LLVM may use the processor's estimate and one Newton step.
-    return builder.fdiv(_constant(_F4, 1.0), x, flags=("arcp", "ninf", "nnan"))
+    flags = ("arcp", "afn", "ninf", "nnan")
+    root = _call(builder, "sqrt", x)
+    root.fastmath.update(flags)
+    return builder.fdiv(_constant(_F4, 1.0), root, flags=flags)
 
 
 def _wide_hypot(builder: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
@@ -212,16 +235,6 @@ def _hypot_unsure(builder: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
     return builder.or_(tie, builder.or_(high, builder.and_(low, builder.not_(zero))))
 
 
-def _smallest_bits(builder: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
-    """Whether |x| or |y| is under 2^-100 but not zero: zero wraps round to the largest."""
-    found = []
-    for value in (x, y):
-        bits = builder.bitcast(value, _I4)
-        found.append(builder.sub(builder.add(bits, bits), _constant(_I4, 1)))
-    least = builder.select(builder.icmp_unsigned("<", *found), *found)
-    return builder.icmp_unsigned("<", least, _constant(_I4, (127 - 100) << 24))
-
-
 _L, _M = lanes_type, mask_type
 
 # Read and write lanes, or one float32, from an index of float32 after an address on. Not
@@ -242,10 +255,8 @@ select = _lane_wise(lambda b, mask, x, y: b.select(mask, x, y), _L, _M, _L, _L)
 larger = _lane_wise(lambda b, x, y: b.select(b.fcmp_ordered(">", x, y), x, y), _L, _L, _L)
 smaller = _lane_wise(lambda b, x, y: b.select(b.fcmp_ordered("<", x, y), x, y), _L, _L, _L)
 any_lane = _lane_wise(_any, types.boolean, _M)
-# 1/x to about 22 bits; the exact bits depend on the processor.
-reciprocal_guess = _lane_wise(_reciprocal_guess, _L, _L)
+# 1/sqrt(x) for normal x > 0 within 2^-14; the exact bits depend on the processor.
+reciprocal_root = _lane_wise(_reciprocal_root, _L, _L)
 # float32 of the double sqrt(x² + y²), and where that may differ from the C library's hypot.
 hypot = _lane_wise(_hypot, _L, _L, _L)
 hypot_unsure = _lane_wise(_hypot_unsure, _M, _L, _L)
-# Where a magnitude is so small that the residual of a quotient may not be representable.
-tiny = _lane_wise(_smallest_bits, _M, _L, _L)

@@ -15,8 +15,6 @@ import numpy.typing as npt
 from numba import njit
 
 from model.tvl1.kernels import (
-    FLAT,
-    ONE,
     data_step,
     divergence,
     fast_dual,
@@ -41,10 +39,10 @@ f4 = np.float32
 Flat = npt.NDArray[np.float32]
 
 # Planes of the workspace: constants of one warp, then two copies of the state.
-IX, IY, GRAD, INVERSE, RHO = range(5)
-STATES = (5, 11)
+IX, IY, GRAD, RHO = range(4)
+STATES = (4, 10)
 U, V, P11, P12, P21, P22 = range(6)
-PLANES = 17
+PLANES = 16
 # Iterations in one pass at most.
 DEPTH = 8
 
@@ -58,14 +56,14 @@ _inline = njit(forceinline=True, error_model="numpy")
 
 
 @_inline
-def _primal_block(w, i, row, size, old, new, x, width, lt, theta, careful, edge):  # type: ignore[no-untyped-def]
+def _primal_block(w, i, row, size, old, new, x, width, lt, theta, edge):  # type: ignore[no-untyped-def]
     """Update the flow of the block at i; return the squared change of each pixel."""
     ix = load(w, IX * size + i)
     iy = load(w, IY * size + i)
     u = load(w, old + U * size + i)
     v = load(w, old + V * size + i)
     rho = load(w, RHO * size + i) + (ix * u + iy * v)
-    k = data_step(rho, load(w, GRAD * size + i), load(w, INVERSE * size + i), lt, careful)
+    k = data_step(rho, load(w, GRAD * size + i), lt)
     first = edge and x == 0
     p, q = old + P11 * size + i, old + P12 * size + i
     div = divergence(load(w, p), load(w, p - 1), load(w, q), load(w, q - row), first)
@@ -84,20 +82,20 @@ def _primal_block(w, i, row, size, old, new, x, width, lt, theta, careful, edge)
 
 
 @njit(nogil=True, error_model="numpy")
-def _primal_row(w, at, row, size, old, new, width, lt1, theta1, careful, sums):  # type: ignore[no-untyped-def]
+def _primal_row(w, at, row, size, old, new, width, lt1, theta1, sums):  # type: ignore[no-untyped-def]
     """Update the flow of the row at ``at`` and add its squared change to ``sums``."""
     lt, theta = spread(lt1), spread(theta1)
     last = (width - 1) // WIDTH * WIDTH
     total = load(sums, 0) + _primal_block(
-        w, at, row, size, old, new, 0, width, lt, theta, careful, True
+        w, at, row, size, old, new, 0, width, lt, theta, True
     )
     for x in range(WIDTH, last, WIDTH):
         total = total + _primal_block(
-            w, at + x, row, size, old, new, x, width, lt, theta, careful, False
+            w, at + x, row, size, old, new, x, width, lt, theta, False
         )
     if last > 0:
         total = total + _primal_block(
-            w, at + last, row, size, old, new, last, width, lt, theta, careful, True
+            w, at + last, row, size, old, new, last, width, lt, theta, True
         )
     store(sums, 0, total)
     # The forward difference over the right edge is zero.
@@ -152,7 +150,7 @@ def _advance_row(w, y, row, size, old, new, height, width, lt, theta, ta, carefu
     """Carry row y of the flow and row y-1 of the dual variables one iteration on."""
     at = (y + 1) * row + WIDTH
     if y < height:
-        _primal_row(w, at, row, size, old, new, width, lt, theta, careful, sums)
+        _primal_row(w, at, row, size, old, new, width, lt, theta, sums)
     if y > 0:
         at -= row
         # The forward difference over the bottom edge is zero.
@@ -310,5 +308,4 @@ def linearise(w: Flat, warped: Flat, i0: Flat, state: int) -> None:
             w[IX * size + i] = ix
             w[IY * size + i] = iy
             w[GRAD * size + i] = grad
-            w[INVERSE * size + i] = ONE / grad if grad > FLAT else f4(0.0)
             w[RHO * size + i] = ((i1w - ix * w[u + i]) - iy * w[v + i]) - i0[y, x]
