@@ -50,8 +50,8 @@ def _first_under(errors, threshold, count, K: tl.constexpr):
     """Number of the first of `count` iterations whose error is at most the threshold, or 0."""
     first = 0
     for i in tl.static_range(K):
-        k = K - 1 - i
-        first = tl.where((k < count) & (errors[k] <= threshold), k + 1, first)
+        under = (K - 1 - i < count) & (errors[K - 1 - i] <= threshold)
+        first = tl.where(under, K - i, first)
     return first
 
 

@@ -59,7 +59,8 @@ def calc(
 
 def _workspace(height: int, width: int) -> Image:
     """Return room for all planes, aligned to whole cache lines."""
-    length = sweep.PLANES * sweep.plane_length(height, width) + sweep.DEPTH * WIDTH
+    length = sweep.PLANES * sweep.plane_length(height, width)
+    length += sweep.DEPTH * WIDTH + sweep.row_length(width)
     room = np.empty(length + 16, np.float32)
     start = -room.ctypes.data // 4 % 16
     return room[start : start + length]

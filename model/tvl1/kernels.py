@@ -74,38 +74,14 @@ def fast_hypot(x: Lanes, y: Lanes) -> tuple[Lanes, Mask]:
     return upper, upper != fma(correction, spread(_DOWN), h)
 
 
-@_inline
-def fast_dual(p: Lanes, q: Lanes, dx: Lanes, dy: Lanes, ta: Lanes) -> tuple[Lanes, Lanes, Mask]:
-    """Ascend one component's dual variables; the mask tells where that is not certain."""
-    h, unsure = fast_hypot(dx, dy)
-    norm = spread(ONE) + ta * h
-    return (p + ta * dx) / norm, (q + ta * dy) / norm, unsure
-
-
-@_inline
-def plain_dual(p: Lanes, q: Lanes, dx: Lanes, dy: Lanes, ta: Lanes) -> tuple[Lanes, Lanes]:
-    """Ascend one component's dual variables with divisions and a double root."""
-    norm = spread(ONE) + ta * hypot(dx, dy)
-    return (p + ta * dx) / norm, (q + ta * dy) / norm
-
-
 @njit(error_model="numpy", nogil=True)
-def scalar_dual(
-    w: int, width: int, u: int, below: int, p: int, q: int, new_p: int, new_q: int, ta: float
-) -> None:
-    """Ascend a block's dual variables one by one with the C library's hypot, as OpenCV does.
-
-    Offsets are of the block's first pixel; only ``width`` pixels are written.
-    """
-    for x in range(width):
+def scalar_norm(w: int, u: int, below: int, norm: int, ta: float) -> None:
+    """Write 1 + ta·|grad u| of a block one by one with the C library's hypot, as OpenCV does."""
+    for x in range(WIDTH):
         here = get(w, u + x)
         dx = get(w, u + x + 1) - here
         dy = get(w, below + x) - here
-        norm = ONE + ta * f4(math.hypot(np.float64(dx), np.float64(dy)))
-        a = (get(w, p + x) + ta * dx) / norm
-        b = (get(w, q + x) + ta * dy) / norm
-        put(w, new_p + x, a)
-        put(w, new_q + x, b)
+        put(w, norm + x, ONE + ta * f4(math.hypot(np.float64(dx), np.float64(dy))))
 
 
 @_inline

@@ -17,15 +17,16 @@ from numba import njit
 from model.tvl1.kernels import (
     data_step,
     divergence,
-    fast_dual,
-    plain_dual,
-    scalar_dual,
+    fast_hypot,
+    ONE,
+    scalar_norm,
 )
 from model.tvl1.lanes import (
     HAS_FMA,
     WIDTH,
     any_lane,
     get,
+    hypot,
     hypot_unsure,
     lane_before,
     load,
@@ -104,49 +105,40 @@ def _primal_row(w, at, row, size, old, new, width, lt1, theta1, sums):  # type: 
         put(w, end, get(w, end - 1))
 
 
-@_inline
-def _dual_block(w, u, below, p, q, new_p, new_q, some, ta, ta1, careful, edge):  # type: ignore[no-untyped-def]
-    """Ascend the dual variables of one component in one block of ``some`` pixels."""
-    u0 = load(w, u)
-    dx = load(w, u + 1) - u0
-    dy = load(w, below) - u0
-    a, b = u0, u0
-    certain = False
-    if HAS_FMA and not careful:
-        a, b, unsure = fast_dual(load(w, p), load(w, q), dx, dy, ta)
-        certain = not any_lane(unsure)
-    if not certain:
-        if any_lane(hypot_unsure(dx, dy)):
-            scalar_dual(w, min(some, WIDTH), u, below, p, q, new_p, new_q, ta1)
-            a, b = load(w, new_p), load(w, new_q)
-        else:
-            a, b = plain_dual(load(w, p), load(w, q), dx, dy, ta)
-    if edge:
-        inside = lane_before(some)
-        a = select(inside, a, spread(f4(0.0)))
-        b = select(inside, b, spread(f4(0.0)))
-    store(w, new_p, a)
-    store(w, new_q, b)
-
-
 @njit(nogil=True, error_model="numpy")
-def _dual_row(w, u, below, p, q, new_p, new_q, width, ta1, careful):  # type: ignore[no-untyped-def]
-    """Ascend the dual variables of one component in one row; ``below`` is the next row's u."""
+def _norm_row(w, u, below, norm, width, ta1, careful):  # type: ignore[no-untyped-def]
+    """Write 1 + (tau/theta)·|grad u| of one row; ``below`` is the next row's u."""
     ta = spread(ta1)
-    last = (width - 1) // WIDTH * WIDTH
-    for x in range(0, last, WIDTH):
-        _dual_block(
-            w, u + x, below + x, p + x, q + x, new_p + x, new_q + x,
-            WIDTH, ta, ta1, careful, False,
-        )  # fmt: skip
-    _dual_block(
-        w, u + last, below + last, p + last, q + last, new_p + last, new_q + last,
-        width - last, ta, ta1, careful, True,
-    )  # fmt: skip
+    for x in range(0, width, WIDTH):
+        here = load(w, u + x)
+        dx = load(w, u + x + 1) - here
+        dy = load(w, below + x) - here
+        if HAS_FMA and not careful:
+            h, unsure = fast_hypot(dx, dy)
+            store(w, norm + x, spread(ONE) + ta * h)
+            if not any_lane(unsure):
+                continue
+        if any_lane(hypot_unsure(dx, dy)):
+            scalar_norm(w, u + x, below + x, norm + x, ta1)
+        else:
+            store(w, norm + x, spread(ONE) + ta * hypot(dx, dy))
 
 
 @njit(nogil=True, error_model="numpy")
-def _advance_row(w, y, row, size, old, new, height, width, lt, theta, ta, careful, sums):  # type: ignore[no-untyped-def]
+def _dual_row(w, u, below, norm, p, q, new_p, new_q, width, ta1):  # type: ignore[no-untyped-def]
+    """Ascend the dual variables of one component in one row."""
+    ta = spread(ta1)
+    for x in range(0, width, WIDTH):
+        here = load(w, u + x)
+        dx = load(w, u + x + 1) - here
+        dy = load(w, below + x) - here
+        divisor = load(w, norm + x)
+        store(w, new_p + x, (load(w, p + x) + ta * dx) / divisor)
+        store(w, new_q + x, (load(w, q + x) + ta * dy) / divisor)
+
+
+@njit(nogil=True, error_model="numpy")
+def _advance_row(w, y, row, size, old, new, height, width, lt, theta, ta, careful, sums, norm):  # type: ignore[no-untyped-def]
     """Carry row y of the flow and row y-1 of the dual variables one iteration on."""
     at = (y + 1) * row + WIDTH
     if y < height:
@@ -159,8 +151,9 @@ def _advance_row(w, y, row, size, old, new, height, width, lt, theta, ta, carefu
             u = new + (U + c) * size
             p = (P11 + 2 * c) * size + at
             q = p + size
+            _norm_row(w, u + at, u + below, norm, width, ta, careful)
             _dual_row(
-                w, u + at, u + below, old + p, old + q, new + p, new + q, width, ta, careful
+                w, u + at, u + below, norm, old + p, old + q, new + p, new + q, width, ta
             )
 
 
@@ -169,12 +162,13 @@ def _sweep(w, depth, row, size, old, new, height, width, lt, theta, ta, careful,
     """Read the state at ``old``, write the state ``depth`` iterations later at ``new``."""
     for i in range(depth * WIDTH):
         put(sums, i, f4(0.0))
+    norm = PLANES * size + DEPTH * WIDTH
     for step in range(height + depth):
         for k in range(max(0, step - height), min(depth, step + 1)):
             source = old if k == 0 else new
             _advance_row(
                 w, step - k, row, size, source, new, height, width, lt, theta, ta,
-                careful, sums + 4 * k * WIDTH,
+                careful, sums + 4 * k * WIDTH, norm,
             )  # fmt: skip
 
 
