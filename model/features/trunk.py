@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Literal
@@ -108,25 +107,25 @@ def state_digest(state: Mapping[str, Tensor]) -> str:
 
 
 def fold_batchnorm(trunk: Trunk) -> Trunk:
-    """Return a copy whose BatchNorms are folded into the convolutions before them.
+    """Return a trunk of its own whose BatchNorms are folded into the convolutions before them.
 
-    The folded trunk computes the same function up to float32 rounding.
+    It computes the same function up to float32 rounding.
     """
-    folded = copy.deepcopy(trunk)
-    _fold(folded, 1)
-    for block in _blocks(folded):
+    folded = Trunk(trunk.conv1.in_channels, trunk.stage)
+    _fold(folded, trunk, 1)
+    for block, original in zip(_blocks(folded), _blocks(trunk), strict=True):
         for index in (1, 2, 3):
-            _fold(block, index)
-        if block.downsample is not None:
-            block.downsample = nn.Sequential(fuse_conv_bn_eval(*block.downsample))
+            _fold(block, original, index)
+        if original.downsample is not None:
+            block.downsample = nn.Sequential(fuse_conv_bn_eval(*original.downsample))
     return folded.requires_grad_(False)
 
 
-def _fold(parent: nn.Module, index: int) -> None:
-    """Fold `bn<index>` of a module into its `conv<index>`."""
-    conv, norm = getattr(parent, f"conv{index}"), getattr(parent, f"bn{index}")
-    setattr(parent, f"conv{index}", fuse_conv_bn_eval(conv, norm))
-    setattr(parent, f"bn{index}", nn.Identity())
+def _fold(target: nn.Module, source: nn.Module, index: int) -> None:
+    """Set `conv<index>` to the source's, with its `bn<index>` folded in."""
+    conv, norm = getattr(source, f"conv{index}"), getattr(source, f"bn{index}")
+    setattr(target, f"conv{index}", fuse_conv_bn_eval(conv, norm))
+    setattr(target, f"bn{index}", nn.Identity())
 
 
 def _blocks(trunk: Trunk) -> Iterator[Bottleneck]:

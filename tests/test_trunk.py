@@ -1,0 +1,256 @@
+"""Trunks: the published network's function, its weights in every published form, its statistics."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torchvision.models import resnet101
+
+from model.features.calibrate import calibrate
+from model.features.fusion import random_fusion
+from model.features.keys import find_state, fit_state
+from model.features.stage_one import StageOne, first_overflow, for_inference
+from model.features.stem import inflate_stem
+from model.features.trunk import Trunk, fold_batchnorm, make_trunk, random_state, state_digest
+
+L = 2
+# Two orders of summation in float32 differ by about 1e-7 relative an operation; a calibrated
+# random ResNet101 multiplies a relative change by about 64 (measured), and 1e-4 is the bound that
+# the method asks for.
+TOLERANCE = 1e-4
+
+
+def smooth(batch: int, channels: int, size: int = 64, seed: int = 0) -> Tensor:
+    """8-bit pictures with structure at several scales, as real frames have."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(batch, channels, 6, 6, generator=generator)
+    fine = torch.rand(batch, channels, size, size, generator=generator)
+    x = torch.nn.functional.interpolate(coarse, size=(size, size), mode="bicubic")
+    return (255 * (0.85 * x + 0.15 * fine)).clamp(0, 255).byte()
+
+
+@pytest.fixture(scope="module")
+def flow_trunk() -> Trunk:
+    trunk = make_trunk(
+        2 * L, "conv5", random_state(2 * L, "conv5", torch.Generator().manual_seed(0))
+    )
+    calibrate(trunk, [smooth(8, 2 * L, seed=s) / 255 for s in range(2)])
+    return trunk
+
+
+def full_network(trunk: Trunk, channels: int) -> torch.nn.Module:
+    """Build torchvision's own ResNet101 with a trunk's weights."""
+    net = resnet101(weights=None)
+    net.conv1 = torch.nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
+    missing, extra = net.load_state_dict(trunk.state_dict(), strict=False)
+    assert not extra
+    assert set(missing) == {"fc.weight", "fc.bias"}
+    return torch.nn.Sequential(*list(net.eval().children())[:-2])
+
+
+def relative(found: Tensor, expected: Tensor) -> float:
+    return float((found - expected).abs().max() / expected.abs().max())
+
+
+def test_trunk_is_torchvisions_network_without_its_head(flow_trunk: Trunk) -> None:
+    """Otherwise published weights would mean something else here."""
+    x = smooth(2, 2 * L) / 255
+    with torch.no_grad():
+        found, expected = flow_trunk(x), full_network(flow_trunk, 2 * L)(x)
+    assert found.shape == (2, 2048, 2, 2)
+    # The same operations in the same order: equal to the bit.
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize(("stage", "shape"), [("conv5", (2048, 3, 3)), ("conv4", (1024, 5, 5))])
+def test_stream_maps_have_the_stages_shape(stage: str, shape: tuple[int, ...]) -> None:
+    """A wrong stage or stride would not fit ConvFusion, or would move attention boxes."""
+    with torch.device("meta"):
+        assert Trunk(3, stage)(torch.zeros(1, 3, 65, 65)).shape[1:] == shape
+
+
+def test_trunk_stays_in_eval_mode_and_frozen(flow_trunk: Trunk) -> None:
+    """In train mode BatchNorm statistics would drift and maps depend on their batch."""
+    StageOne(flow_trunk, flow_trunk, torch.nn.Identity()).train()
+    assert not any(m.training for m in flow_trunk.modules())
+    assert not any(p.requires_grad for p in flow_trunk.parameters())
+
+
+def test_folding_batchnorm_keeps_the_function(flow_trunk: Trunk) -> None:
+    """Folding is for speed only; it must not show in the maps."""
+    x = smooth(2, 2 * L, seed=5) / 255
+    folded = fold_batchnorm(flow_trunk)
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in folded.modules())
+    with torch.no_grad():
+        assert relative(folded(x), flow_trunk(x)) < TOLERANCE
+
+
+def test_maps_do_not_depend_on_the_batch(flow_trunk: Trunk) -> None:
+    """A snippet's map would otherwise change with its neighbours or with --batch-size."""
+    stage = StageOne(flow_trunk, flow_trunk, random_fusion(2048, 8, 4, seed=0))
+    # One trunk for both streams is enough here: 2L = 4 channels, so frames get a fourth one.
+    stage.mean, stage.std = torch.full((1, 4, 1, 1), 0.45), torch.full((1, 4, 1, 1), 0.22)
+    fast = for_inference(stage, torch.device("cpu"), torch.float32)
+    frames, stacks = smooth(5, 4, seed=6), smooth(5, 2 * L, seed=7)
+    with torch.inference_mode():
+        together = fast(frames, stacks)
+        alone = [fast(frames[i : i + 1], stacks[i : i + 1]) for i in range(5)]
+    for name in ("fused", "rgb", "flow"):
+        singles = torch.cat([getattr(maps, name) for maps in alone])
+        assert relative(singles, getattr(together, name)) < TOLERANCE
+
+
+def test_calibration_gives_unit_scale_and_uncalibrated_overflows() -> None:
+    """Without calibration a random flow trunk leaves float16's range; with it, std is near 1."""
+    trunk = make_trunk(
+        2 * L, "conv5", random_state(2 * L, "conv5", torch.Generator().manual_seed(3))
+    )
+    inputs = [smooth(8, 2 * L, seed=s) / 255 for s in range(3)]
+    with torch.no_grad():
+        for norm in (m for m in trunk.modules() if isinstance(m, torch.nn.BatchNorm2d)):
+            norm.weight.fill_(1)  # torchvision's own initialisation.
+        assert float(trunk(inputs[2]).max()) > 1e3
+        trunk.load_state_dict(random_state(2 * L, "conv5", torch.Generator().manual_seed(3)))
+        calibrate(trunk, inputs[:2])
+        maps = trunk(inputs[2])  # Snippets that were not calibrated on.
+    # Half to twice unit scale: the last block adds a ReLU's share to a unit-scale branch.
+    assert 0.5 < float(maps.std()) < 2
+    assert float(maps.max()) < 40
+
+
+def test_calibration_statistics_are_those_of_the_snippets() -> None:
+    """The stem's statistics are checked against their definition, in float64."""
+    trunk = make_trunk(3, "conv4", random_state(3, "conv4", torch.Generator().manual_seed(0)))
+    batches = [smooth(4, 3, seed=s) / 255 for s in range(2)]
+    calibrate(trunk, batches)
+    convolved = [
+        torch.nn.functional.conv2d(b.double(), trunk.conv1.weight.double(), stride=2, padding=3)
+        for b in batches
+    ]
+    mean = torch.stack([c.mean(dim=(0, 2, 3)) for c in convolved]).mean(dim=0)
+    var = torch.stack([c.var(dim=(0, 2, 3)) for c in convolved]).mean(dim=0)
+    # Sums of 4,096 float32 products.
+    np.testing.assert_allclose(trunk.bn1.running_mean.double(), mean, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(trunk.bn1.running_var.double(), var, rtol=1e-4)
+
+
+def test_calibration_without_snippets_is_refused() -> None:
+    """Silently uncalibrated trunks would overflow later."""
+    trunk = make_trunk(3, "conv4", random_state(3, "conv4", torch.Generator().manual_seed(0)))
+    with pytest.raises(ValueError, match="no snippets"):
+        calibrate(trunk, [])
+
+
+def test_random_start_depends_on_its_seed_alone() -> None:
+    """Demo and resume need the same weights again, whatever else drew random numbers."""
+    torch.manual_seed(1)
+    first = random_state(3, "conv4", torch.Generator().manual_seed(7))
+    before = torch.random.get_rng_state()
+    again = random_state(3, "conv4", torch.Generator().manual_seed(7))
+    other = random_state(3, "conv4", torch.Generator().manual_seed(8))
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert state_digest(first) == state_digest(again) != state_digest(other)
+
+
+def test_stem_inflation_repeats_the_mean_over_colours() -> None:
+    """Cross-modality initialisation: each input channel gets the mean over the colours."""
+    weight = torch.randn(64, 3, 7, 7, generator=torch.Generator().manual_seed(0))
+    inflated = inflate_stem(weight, 20)
+    assert inflated.shape == (64, 20, 7, 7)
+    grey = weight.sum(dim=1) / 3
+    for channel in range(20):
+        # The same three numbers added in another order.
+        torch.testing.assert_close(inflated[:, channel], grey, rtol=0, atol=1e-6)
+
+
+def test_overflow_is_traced_to_its_layer(flow_trunk: Trunk) -> None:
+    """The error must name the layer where the numbers left float16's range."""
+    state = {k: v.clone() for k, v in flow_trunk.state_dict().items()}
+    state["layer3.4.conv2.weight"] *= 1e8
+    broken = make_trunk(2 * L, "conv5", state)
+    stage = StageOne(flow_trunk, broken, random_fusion(2048, 8, 4, seed=0))
+    stage.mean, stage.std = torch.full((1, 4, 1, 1), 0.45), torch.full((1, 4, 1, 1), 0.22)
+    frames, stacks = smooth(1, 4), smooth(1, 2 * L)
+    assert first_overflow(stage, frames, stacks) == "flow layer3.4.conv2"
+
+
+# --- checkpoints in every published form ---
+
+
+@pytest.fixture(scope="module")
+def plain() -> dict[str, Tensor]:
+    """Return a torchvision state dict, head included, of random values."""
+    net = resnet101(weights=None)
+    return {k: v + 0 for k, v in net.state_dict().items()}
+
+
+def as_two_stream(state: dict[str, Tensor], channels: int) -> dict[str, Tensor]:
+    """Rename as the UCF-101 lineage does: `conv1_custom`, `fc_custom`, DataParallel's prefix, no counters."""
+    renamed = {}
+    for key, value in state.items():
+        if key.endswith("num_batches_tracked"):
+            continue
+        if key == "conv1.weight":
+            renamed["module.conv1_custom.weight"] = inflate_stem(value, channels)
+        elif key.startswith("fc."):
+            renamed[f"module.fc_custom{key[2:]}"] = value[:101]
+        else:
+            renamed[f"module.{key}"] = value
+    return renamed
+
+
+FORMS = {
+    "torchvision": lambda s: s,
+    "state_dict": lambda s: {"epoch": 3, "arch": "resnet101", "state_dict": s},
+    "data parallel": lambda s: {f"module.{k}": v for k, v in s.items()},
+    "nested": lambda s: {"model": {"state_dict": s}},
+    "101-way fc": lambda s: {**s, "fc.weight": s["fc.weight"][:101], "fc.bias": s["fc.bias"][:101]},
+    "two-stream": lambda s: {"state_dict": as_two_stream(s, 2 * L), "best_prec1": 86.1},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_published_forms_give_the_same_trunk(form: str, plain: dict[str, Tensor]) -> None:
+    """Every published checkpoint form must end in the same weights."""
+    expected = Trunk(2 * L).state_dict()
+    state = fit_state(find_state(FORMS[form](plain)), expected, channels=2 * L)
+    assert state.keys() == expected.keys()
+    assert torch.equal(state["layer4.2.conv3.weight"], plain["layer4.2.conv3.weight"])
+    assert torch.equal(state["bn1.running_var"], plain["bn1.running_var"])
+    assert torch.equal(state["conv1.weight"], inflate_stem(plain["conv1.weight"], 2 * L))
+
+
+def test_a_trunk_that_ends_at_conv4_takes_a_whole_network(plain: dict[str, Tensor]) -> None:
+    """Otherwise --trunk-stage conv4 would need checkpoints of its own."""
+    state = fit_state(plain, Trunk(3, "conv4").state_dict(), channels=3)
+    assert not any(key.startswith(("layer4", "fc")) for key in state)
+
+
+def test_key_errors_list_what_is_wrong(plain: dict[str, Tensor]) -> None:
+    """A wrong checkpoint must be named key by key, never loaded in part."""
+    broken = dict(plain)
+    del broken["layer1.0.conv1.weight"]
+    broken["extra.weight"] = torch.zeros(1)
+    broken["layer2.0.conv1.weight"] = torch.zeros(7, 7)
+    with pytest.raises(ValueError, match="not the weights") as caught:
+        fit_state(broken, Trunk(3).state_dict(), channels=3)
+    message = str(caught.value)
+    assert "missing: layer1.0.conv1.weight" in message
+    assert "extra: extra.weight" in message
+    assert "misshapen: layer2.0.conv1.weight (7, 7) where (128, 256, 1, 1) is needed" in message
+
+
+def test_a_stem_of_another_stack_length_is_refused(plain: dict[str, Tensor]) -> None:
+    """A 20-channel stem cannot see stacks of another length; it must not be cut silently."""
+    state = {**plain, "conv1.weight": inflate_stem(plain["conv1.weight"], 20)}
+    with pytest.raises(ValueError, match=r"conv1.weight \(64, 20, 7, 7\)"):
+        fit_state(state, Trunk(2 * L).state_dict(), channels=2 * L)
+
+
+@pytest.mark.parametrize("content", [{"epoch": 3}, [1, 2], torch.zeros(3)])
+def test_files_without_tensors_are_refused(content: object) -> None:
+    """They would otherwise fail far from their cause."""
+    with pytest.raises(ValueError, match="expected a state dict"):
+        find_state(content)
