@@ -25,9 +25,7 @@ def check_frames(i0: npt.NDArray[np.uint8], i1: npt.NDArray[np.uint8]) -> None:
         raise ValueError(f"frames differ in size: {i0.shape} and {i1.shape} (height, width)")
 
 
-def level_sizes(
-    height: int, width: int, scales: int, scale_step: float
-) -> list[tuple[int, int]]:
+def level_sizes(height: int, width: int, scales: int, scale_step: float) -> list[tuple[int, int]]:
     """Return (height, width) of each pyramid level, finest first, by OpenCV's rule.
 
     Each level is rounded from the one before it, half to even as ``cvRound`` does.

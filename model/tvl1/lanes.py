@@ -13,20 +13,20 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-import llvmlite.binding
+import llvmlite.binding  # type: ignore[import-untyped]
 from llvmlite import ir
 from numba.core import config, types
 from numba.core.typing import signature
 from numba.core.typing.templates import ConcreteTemplate, infer_global
-from numba.extending import intrinsic, lower_builtin, make_attribute_wrapper, models, register_model
-
+from numba.extending import intrinsic, lower_builtin, models, register_model
 
 
 def _features() -> set[str]:
     """Return the processor features that numba compiles for."""
-    if config.CPU_FEATURES is not None:
-        return {f[1:] for f in config.CPU_FEATURES.split(",") if f.startswith("+")}
-    if config.CPU_NAME is not None:
+    asked = getattr(config, "CPU_FEATURES", None)
+    if asked is not None:
+        return {name[1:] for name in asked.split(",") if name.startswith("+")}
+    if getattr(config, "CPU_NAME", None) is not None:
         return set()
     host = llvmlite.binding.get_host_cpu_features()
     return {name for name, present in host.items() if present}
@@ -139,32 +139,16 @@ def _writer(operand: types.Type, element: ir.Type) -> Callable:
     )
 
 
-@intrinsic
-def spread(typing_context, value):  # type: ignore[no-untyped-def]
-    """Return lanes that all hold one float32."""
-
-    def emit(context, builder, sig, args):  # type: ignore[no-untyped-def]
-        one = builder.insert_element(
-            ir.Constant(_F4, ir.Undefined), args[0], ir.Constant(ir.IntType(32), 0)
-        )
-        return builder.shuffle_vector(one, ir.Constant(_F4, ir.Undefined), _constant(_I4, 0))
-
-    return lanes_type(types.float32), emit
+def _repeat(builder: ir.IRBuilder, vector: ir.VectorType, one: ir.Value) -> ir.Value:
+    """Return lanes that all hold one value."""
+    nothing = ir.Constant(vector, ir.Undefined)
+    first = builder.insert_element(nothing, one, ir.IntType(32)(0))
+    return builder.shuffle_vector(first, nothing, _constant(_I4, 0))
 
 
-@intrinsic
-def lane_before(typing_context, limit):  # type: ignore[no-untyped-def]
-    """Return the mask of the lanes whose number is under a limit."""
-
-    def emit(context, builder, sig, args):  # type: ignore[no-untyped-def]
-        low = builder.trunc(args[0], ir.IntType(32))
-        one = builder.insert_element(
-            ir.Constant(_I4, ir.Undefined), low, ir.Constant(ir.IntType(32), 0)
-        )
-        limits = builder.shuffle_vector(one, ir.Constant(_I4, ir.Undefined), _constant(_I4, 0))
-        return builder.icmp_signed("<", ir.Constant(_I4, list(range(WIDTH))), limits)
-
-    return mask_type(types.intp), emit
+def _lane_before(builder: ir.IRBuilder, limit: ir.Value) -> ir.Value:
+    limits = _repeat(builder, _I4, builder.trunc(limit, ir.IntType(32)))
+    return builder.icmp_signed("<", ir.Constant(_I4, list(range(WIDTH))), limits)
 
 
 def _lane_wise(build: Callable, result: types.Type, *operands: types.Type) -> Callable:
@@ -244,6 +228,9 @@ store = _writer(_L, _F4)
 get = _reader(types.float32, ir.FloatType())
 put = _writer(types.float32, ir.FloatType())
 
+# Lanes that all hold one float32, and the mask of the lanes numbered under a limit.
+spread = _lane_wise(lambda b, x: _repeat(b, _F4, x), _L, types.float32)
+lane_before = _lane_wise(_lane_before, _M, types.intp)
 # x·y + z with one rounding.
 fma = _lane_wise(lambda b, x, y, z: _call(b, "fma", x, y, z), _L, _L, _L, _L)
 # x·y - z and z - x·y with one rounding.

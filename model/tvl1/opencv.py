@@ -34,10 +34,11 @@ def calc(
     """
     check_frames(i0, i1)
     options = options or TVL1Options()
-    levels = level_sizes(*i0.shape, options.scales, options.scale_step)
+    height, width = i0.shape
+    levels = level_sizes(height, width, options.scales, options.scale_step)
     # A new object each time: after a small frame an old one goes on with fewer levels, and
     # its buffers are not safe to share between threads.
-    solver = cv2.optflow.DualTVL1OpticalFlow_create(
+    solver = cv2.optflow.DualTVL1OpticalFlow_create(  # type: ignore[attr-defined]
         tau=options.tau,
         lambda_=options.lam,
         theta=options.theta,

@@ -99,7 +99,9 @@ class TVL1Options:
         for name in ("tau", "lam", "theta"):
             _require(getattr(self, name) > 0, name, "a number above 0", getattr(self, name))
         for name in ("scales", "warps", "inner", "outer"):
-            _require(getattr(self, name) >= 1, name, "an integer of at least 1", getattr(self, name))
+            _require(
+                getattr(self, name) >= 1, name, "an integer of at least 1", getattr(self, name)
+            )
         _require(0 < self.scale_step < 1, "scale_step", "between 0 and 1", self.scale_step)
         _require(self.epsilon >= 0, "epsilon", "a number of at least 0", self.epsilon)
         _require(self.median in _MEDIANS, "median", "1, 3 or 5", self.median)

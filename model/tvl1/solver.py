@@ -1,0 +1,179 @@
+"""The loop of inner iterations with OpenCV's exact stop, and the set-up of a warp."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from model.tvl1.lanes import WIDTH
+from model.tvl1.sweep import (
+    DEPTH,
+    GRAD,
+    IX,
+    IY,
+    RHO,
+    STATES,
+    Grid,
+    U,
+    V,
+    Weights,
+    advance,
+    kernel,
+    plane_length,
+    row_length,
+    serial_squared_change,
+    squared_change,
+)
+
+Flat = npt.NDArray[np.float32]
+
+# Verdicts on an iteration: go on, stop after it, too near to call, or not finite.
+GO, STOP, DOUBTFUL, BROKEN = range(4)
+# Beyond these the fast arithmetic is not proven, and plain arithmetic is used.
+BROKEN_CHANGE = 1e30
+LARGE_WEIGHT = 8192.0
+
+
+@kernel
+def _judge(grid: Grid, depth: int, threshold: float, doubt: float) -> tuple[int, int]:
+    """Return how many iterations of a pass to keep, and the verdict on the last one seen."""
+    for k in range(depth):
+        change = squared_change(grid, k)
+        if not change < BROKEN_CHANGE:
+            return k, BROKEN
+        if change * (1 + doubt) <= threshold:
+            return k + 1, STOP
+        if change * (1 - doubt) <= threshold:
+            return k, DOUBTFUL
+    return depth, GO
+
+
+@kernel
+def _next_depth(change: float, previous: float, threshold: float, left: int) -> int:
+    """Guess how many iterations to do at once: most of those that the decay promises."""
+    if not (0 < threshold < change < previous < BROKEN_CHANGE):
+        return min(left, 2)
+    remaining = math.log(change / threshold) / math.log(previous / change)
+    return max(1, min(left, DEPTH, int(0.75 * min(remaining, 100.0))))
+
+
+@kernel
+def _iterate(
+    work: Flat, height: int, width: int, state: int, inner: int, threshold: float,
+    lt: np.float32, theta: np.float32, ta: np.float32,
+) -> tuple[int, bool, int, int]:  # fmt: skip
+    size = plane_length(height, width)
+    grid = Grid(work.ctypes.data, height, width, row_length(width), size)
+    careful = not max(lt, theta, ta) < LARGE_WEIGHT
+    weights = Weights(lt, theta, ta, careful)
+    old, new = STATES[state] * size, STATES[1 - state] * size
+    # What a float32 sum of n positive terms can differ by, whatever the order.
+    lost = min((height * width + 64) * 2.0**-24, 0.9)
+    doubt = 1.1 * lost / (1 - lost)
+    change = previous = np.inf
+    kept_all = done_all = 0
+    going, alone = True, False
+    while kept_all < inner and going:
+        depth = 1 if alone else _next_depth(change, previous, threshold, inner - kept_all)
+        alone = False
+        advance(grid, weights, depth, old, new)
+        done_all += depth
+        kept, verdict = _judge(grid, depth, threshold, doubt)
+        if verdict == BROKEN and not careful:
+            careful = True
+            weights = Weights(lt, theta, ta, careful)
+            continue
+        if verdict == STOP:
+            going = False
+        elif verdict != GO and depth == 1:
+            going = bool(serial_squared_change(grid, old, new) > threshold)
+            kept = 1
+        elif verdict != GO:
+            alone = True
+        if kept == 0:
+            continue
+        if kept < depth:
+            advance(grid, weights, kept, old, new)
+            done_all += kept
+        previous = squared_change(grid, kept - 2) if kept > 1 else change
+        change = squared_change(grid, kept - 1)
+        kept_all += kept
+        old, new, state = new, old, 1 - state
+    return state, going, kept_all, done_all
+
+
+@kernel
+def _linearise(work: Flat, warped: Flat, i0: Flat, state: int) -> None:
+    height, width = i0.shape
+    row, size = row_length(width), plane_length(height, width)
+    u, v = (STATES[state] + U) * size, (STATES[state] + V) * size
+    for y in range(height):
+        for x in range(width):
+            i = (y + 1) * row + WIDTH + x
+            i1w, ix, iy = warped[y, x, 0], warped[y, x, 1], warped[y, x, 2]
+            work[IX * size + i] = ix
+            work[IY * size + i] = iy
+            work[GRAD * size + i] = ix * ix + iy * iy
+            work[RHO * size + i] = ((i1w - ix * work[u + i]) - iy * work[v + i]) - i0[y, x]
+
+
+def _cached(**options: Any) -> Callable:
+    """Return numba's decorator, caching on disk where any folder for that can be written.
+
+    Numba uses NUMBA_CACHE_DIR if set, else __pycache__ beside the source, else the user's
+    cache folder; workers may fill it at the same time. Without any, each process compiles.
+    """
+
+    def decorate(function: Callable) -> Callable:
+        try:
+            return njit(cache=True, **options)(function)
+        except RuntimeError:
+            return njit(**options)(function)
+
+    return decorate
+
+
+def _compile(sources: str) -> tuple[Callable, Callable]:
+    """Return the entry points.
+
+    Numba's cache looks at this file alone for changes; naming the digest of all sources in
+    the functions makes it part of the key.
+    """
+
+    @_cached(nogil=True, error_model="numpy")
+    def iterate(
+        work: Flat, height: int, width: int, state: int, inner: int, threshold: float,
+        lt: np.float32, theta: np.float32, ta: np.float32,
+    ) -> tuple[int, bool, int, int]:  # fmt: skip
+        """Iterate until the squared change of the flow is at most the threshold.
+
+        Returns which of the two states holds the result, whether to go on after the next
+        median filter, and how many iterations were kept and done.
+        """
+        _ = sources
+        return _iterate(work, height, width, state, inner, threshold, lt, theta, ta)
+
+    @_cached(nogil=True, error_model="numpy")
+    def linearise(work: Flat, warped: Flat, i0: Flat, state: int) -> None:
+        """Fill the constants of a warp from the warped frame and its gradient, (H, W, 3)."""
+        _ = sources
+        _linearise(work, warped, i0, state)
+
+    return iterate, linearise
+
+
+def _digest() -> str:
+    """Return the digest of all sources that are compiled into the entry points."""
+    folder = Path(__file__).parent
+    names = ("lanes.py", "kernels.py", "sweep.py", "solver.py")
+    return hashlib.sha256(b"".join((folder / n).read_bytes() for n in names)).hexdigest()
+
+
+iterate, linearise = _compile(_digest())
