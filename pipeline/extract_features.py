@@ -117,7 +117,7 @@ def extract_features(
     )
     planned = FeaturePlan(settings, sources, take_shard(sources, jobs.shard))
     if dry_run:
-        _show_estimate(planned, jobs, batch_size, overwrite)
+        _show_estimate(planned, batch_size, overwrite)
         return Outcome()
     outcome: Outcome[Source, FeatureResult] = Outcome(failures=list(planned.failures))
     if planned.videos:
@@ -213,10 +213,8 @@ def _report(results: Sequence[ShareResult]) -> None:
     )
 
 
-def _show_estimate(
-    planned: FeaturePlan, jobs: JobOptions, batch_size: int | None, overwrite: bool
-) -> None:
-    """Print what a run would do; the time from a few batches of random trunks."""
+def _show_estimate(planned: FeaturePlan, batch_size: int | None, overwrite: bool) -> None:
+    """Print what a run would do; the time from one batch of random trunks."""
     from pipeline.feature_estimate import done_before, seconds_a_snippet
 
     settings = planned.settings
@@ -234,7 +232,7 @@ def _show_estimate(
         f"snippet, {streams})"
     )
     if snippets:
-        each = seconds_a_snippet(planned, batch_size)
+        each = seconds_a_snippet(planned, batch_size, snippets)
         devices = len(settings.devices)
         emit(
             f"time      about {format_duration(snippets * each / devices)} on "

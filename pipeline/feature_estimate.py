@@ -38,8 +38,8 @@ def done_before(planned: FeaturePlan) -> set[str]:
     return {source.key for source, _ in planned.videos if source.key not in todo}
 
 
-def seconds_a_snippet(planned: FeaturePlan, batch_size: int | None, batches: int = 2) -> float:
-    """Measure stage one on the first device, with random weights and noise for input.
+def seconds_a_snippet(planned: FeaturePlan, batch_size: int | None, snippets: int) -> float:
+    """Measure one batch on the first device, with random weights and noise for input.
 
     Reading is left out: it goes on meanwhile.
     """
@@ -55,17 +55,17 @@ def seconds_a_snippet(planned: FeaturePlan, batch_size: int | None, batches: int
         settings.fusion.fusion_channels,
         seed=0,
     )
-    count = batch_size or planned.batch_size()
+    count = min(batch_size or planned.batch_size(), snippets)
     forward = Forward(
         StageOne(rgb, flow, fusion), settings.devices[0], settings.precision, batch_size=count
     )
     frames = torch.randint(256, (count, 3, size, size), dtype=torch.uint8)
     stacks = torch.randint(256, (count, length, size, size), dtype=torch.uint8)
-    began = 0.0
-    for turn in range(batches + 1):
-        if turn == 1:  # The first batch warms up.
-            began = time.perf_counter()
+    seconds = 0.0
+    for _ in ("warm up", "measure"):
+        began = time.perf_counter()
         for pending in forward.submit(frames, stacks, "calibration"):
             if pending.done is not None:
                 pending.done.synchronize()
-    return (time.perf_counter() - began) / (batches * count)
+        seconds = time.perf_counter() - began
+    return seconds / count

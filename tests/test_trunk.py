@@ -13,7 +13,14 @@ from model.features.fusion import random_fusion
 from model.features.keys import find_state, fit_state
 from model.features.stage_one import StageOne, first_overflow, for_inference
 from model.features.stem import inflate_stem
-from model.features.trunk import Trunk, fold_batchnorm, make_trunk, random_state, state_digest
+from model.features.trunk import (
+    Stage,
+    Trunk,
+    fold_batchnorm,
+    make_trunk,
+    random_state,
+    state_digest,
+)
 
 L = 2
 # Two orders of summation in float32 differ by about 1e-7 relative an operation; a calibrated
@@ -65,7 +72,7 @@ def test_trunk_is_torchvisions_network_without_its_head(flow_trunk: Trunk) -> No
 
 
 @pytest.mark.parametrize(("stage", "shape"), [("conv5", (2048, 3, 3)), ("conv4", (1024, 5, 5))])
-def test_stream_maps_have_the_stages_shape(stage: str, shape: tuple[int, ...]) -> None:
+def test_stream_maps_have_the_stages_shape(stage: Stage, shape: tuple[int, ...]) -> None:
     """A wrong stage or stride would not fit ConvFusion, or would move attention boxes."""
     with torch.device("meta"):
         assert Trunk(3, stage)(torch.zeros(1, 3, 65, 65)).shape[1:] == shape
@@ -187,7 +194,7 @@ def plain() -> dict[str, Tensor]:
 
 
 def as_two_stream(state: dict[str, Tensor], channels: int) -> dict[str, Tensor]:
-    """Rename as the UCF-101 lineage does: `conv1_custom`, `fc_custom`, DataParallel's prefix, no counters."""
+    """Rename as the UCF-101 lineage does: own stem and head, DataParallel's prefix, no counters."""
     renamed = {}
     for key, value in state.items():
         if key.endswith("num_batches_tracked"):
