@@ -102,7 +102,7 @@ class CudaTVL1:
         options: TVL1Options | None = None,
         device: str | torch.device = "cuda",
         batch: int | None = None,
-        shape: Shape = Shape(),  # noqa: B008 - frozen
+        shape: Shape = Shape(),
     ) -> None:
         self.device = _usable(device)
         if min(height, width) < 2:

@@ -12,6 +12,9 @@ column an iteration: strips overlap by 2K columns. Where a strip is cut into chu
 to give every warp work on a small image, the chunks overlap by 2K rows likewise.
 """
 
+# The arguments and tuples of these functions are Triton's, which Python's checkers do not know.
+# mypy: disable-error-code="no-untyped-def, assignment"
+# ruff: noqa: RUF005
 from __future__ import annotations
 
 import triton
@@ -21,52 +24,64 @@ import triton.language as tl
 LANES = tl.constexpr(32)
 #: Numbers that a stage keeps of one row: u, v, p11, p12, p21, p22, Ix, Iy, 1/|∇I|², rho_c.
 KEPT = tl.constexpr(10)
+#: Planes of a pair's workspace: flow and dual variables twice, and the data term; the planes
+#: at which the dual variables and the data term start.
+WORK_PLANES = tl.constexpr(2 * 2 + 2 * 4 + 3)
+DUAL = tl.constexpr(2 * 2)
+DATA = tl.constexpr(2 * 2 + 2 * 4)
 # Stands for |∇I1|² = 0, where the data term has no direction: 1/x must stay finite.
 _LEAST_GRADIENT = tl.constexpr(1e-30)
 
 
 @triton.jit
-def _read_row(uv, dual, data, plane, y, x, height, width, wanted):
+def _read_row(work, uv, dual, plane, y, x, height, width, wanted):
     """Read what one row of the strips needs; zero outside the image."""
+    # One pointer and 32-bit places: a pointer for each plane would not fit the registers.
     at = y * width + x
     inside = wanted & (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    u = tl.load(uv + at, inside, other=0.0)
-    v = tl.load(uv + plane + at, inside, other=0.0)
-    p11 = tl.load(dual + at, inside, other=0.0)
-    p12 = tl.load(dual + plane + at, inside, other=0.0)
-    p21 = tl.load(dual + 2 * plane + at, inside, other=0.0)
-    p22 = tl.load(dual + 3 * plane + at, inside, other=0.0)
-    ix = tl.load(data + at, inside, other=0.0)
-    iy = tl.load(data + plane + at, inside, other=0.0)
-    rho_c = tl.load(data + 2 * plane + at, inside, other=0.0)
+    u = tl.load(work + (at + uv), inside, other=0.0)
+    v = tl.load(work + (at + (uv + plane)), inside, other=0.0)
+    p11 = tl.load(work + (at + dual), inside, other=0.0)
+    p12 = tl.load(work + (at + (dual + plane)), inside, other=0.0)
+    p21 = tl.load(work + (at + (dual + 2 * plane)), inside, other=0.0)
+    p22 = tl.load(work + (at + (dual + 3 * plane)), inside, other=0.0)
+    ix = tl.load(work + (at + DATA * plane), inside, other=0.0)
+    iy = tl.load(work + (at + (DATA + 1) * plane), inside, other=0.0)
+    rho_c = tl.load(work + (at + (DATA + 2) * plane), inside, other=0.0)
     return u, v, p11, p12, p21, p22, ix, iy, rho_c
 
 
 @triton.jit
-def _write_row(uv, dual, plane, row, y, x, width, owned):
+def _write_row(work, uv, dual, plane, row, y, x, width, owned):
     at = y * width + x
-    tl.store(uv + at, row[0], owned)
-    tl.store(uv + plane + at, row[1], owned)
-    tl.store(dual + at, row[2], owned)
-    tl.store(dual + plane + at, row[3], owned)
-    tl.store(dual + 2 * plane + at, row[4], owned)
-    tl.store(dual + 3 * plane + at, row[5], owned)
+    tl.store(work + (at + uv), row[0], owned)
+    tl.store(work + (at + (uv + plane)), row[1], owned)
+    tl.store(work + (at + dual), row[2], owned)
+    tl.store(work + (at + (dual + plane)), row[3], owned)
+    tl.store(work + (at + (dual + 2 * plane)), row[4], owned)
+    tl.store(work + (at + (dual + 3 * plane)), row[5], owned)
+
+
+@triton.jit
+def _inverse(x):
+    """1/x of a positive number, to about 2⁻²²: two instructions, a division takes ten."""
+    root = tl.rsqrt(x)
+    return root * root
 
 
 @triton.jit
 def _ascend(p, q, du_dx, du_dy, ascent):
     """One step of the dual variables (p, q) of one component, and their projection."""
-    scale = 1.0 / (1.0 + ascent * tl.sqrt(du_dx * du_dx + du_dy * du_dy))
+    scale = _inverse(1.0 + ascent * tl.sqrt(du_dx * du_dx + du_dy * du_dy))
     return (p + ascent * du_dx) * scale, (q + ascent * du_dy) * scale
 
 
 @triton.jit
-def _stage(row, kept, runs, y, x, height, width, left, right, step, theta, ascent):
+def _stage(row, kept, y, x, height, width, left, right, step, theta, ascent):
     """Iterate once: take row y, give row y - 1 of the next iterate and what to keep of y.
 
-    `row` and `kept` hold `KEPT` tensors (S, 32), of rows y and y - 1; `runs` is false where
-    the pass has fewer iterations than stages, and the row is handed on as it is. Also gives
-    |Δu|² of row y.
+    `row` and `kept` hold `KEPT` tensors (S, 32), of rows y and y - 1. Where step, theta and
+    ascent are 0 the row is handed on as it is. Also gives |Δu|² of row y.
     """
     u, v, p11, p12, p21, p22, ix, iy, inverse, rho_c = row
     u_up, v_up, p11_up, p12_up, p21_up, p22_up, ix_up, iy_up, inverse_up, rho_c_up = kept
@@ -81,8 +96,8 @@ def _stage(row, kept, runs, y, x, height, width, left, right, step, theta, ascen
     div_2 = (p21 - tl.where(first, 0.0, tl.gather(p21, left, 1))) + (
         p22 - tl.where(top, 0.0, p22_up)
     )
-    new_u = tl.where(runs, (u + k * ix) + theta * div_1, u)
-    new_v = tl.where(runs, (v + k * iy) + theta * div_2, v)
+    new_u = (u + k * ix) + theta * div_1
+    new_v = (v + k * iy) + theta * div_2
     change = (new_u - u) * (new_u - u) + (new_v - v) * (new_v - v)
     # Forward differences of the new flow at row y - 1, zero across the image's edge.
     last = x == width - 1
@@ -93,10 +108,6 @@ def _stage(row, kept, runs, y, x, height, width, left, right, step, theta, ascen
     v_dy = tl.where(bottom, 0.0, new_v - v_up)
     q11, q12 = _ascend(p11_up, p12_up, u_dx, u_dy, ascent)
     q21, q22 = _ascend(p21_up, p22_up, v_dx, v_dy, ascent)
-    q11 = tl.where(runs, q11, p11_up)
-    q12 = tl.where(runs, q12, p12_up)
-    q21 = tl.where(runs, q21, p21_up)
-    q22 = tl.where(runs, q22, p22_up)
     done = (u_up, v_up, q11, q12, q21, q22, ix_up, iy_up, inverse_up, rho_c_up)
     keep = (new_u, new_v, p11, p12, p21, p22, ix, iy, inverse, rho_c)
     return done, keep, change
@@ -104,19 +115,18 @@ def _stage(row, kept, runs, y, x, height, width, left, right, step, theta, ascen
 
 @triton.jit
 def iterate(
-    uv, dual, uv_out, dual_out, data, plane, count, height, width, strips, chunks, chunk_rows,
+    work, now, dual_now, plane, count, height, width, strips, chunks, chunk_rows,
     step, theta, ascent, S: tl.constexpr, K: tl.constexpr,
 ):  # fmt: skip
     """Do `count` ≤ `K` iterations on one pair; a barrier must follow before the next pass.
 
     Parameters
     ----------
-    uv, dual : pointer to float32 (2, plane) and (4, plane)
-        Flow and dual variables, read only.
-    uv_out, dual_out : pointer
-        Where the results go; apart from what is read, since strips read their neighbours.
-    data : pointer to float32 (3, plane)
-        Ix, Iy and rho_c.
+    work : pointer to float32 (`WORK_PLANES`, plane)
+        The pair's workspace: the flow twice, the dual variables twice, Ix, Iy and rho_c.
+    now, dual_now : int
+        Which of the two hold the current iterate, 0 or 1; the result goes to the others, since
+        strips read their neighbours.
     plane : int
         Distance of two planes, in numbers.
     strips, chunks, chunk_rows : int
@@ -138,6 +148,10 @@ def iterate(
     left = tl.maximum(lane - 1, 0) + tl.zeros((S, LANES), tl.int32)
     right = tl.minimum(lane + 1, LANES - 1) + tl.zeros((S, LANES), tl.int32)
     errors = (nothing,) * K
+    uv = now * 2 * plane
+    uv_out = 2 * plane - uv
+    dual = (DUAL + dual_now * 4) * plane
+    dual_out = (2 * DUAL + 4) * plane - dual
     for item in range(0, strips * chunks, S):
         strip = (item + slot) % strips
         chunk = (item + slot) // strips
@@ -147,20 +161,22 @@ def iterate(
         wanted = chunk < chunks
         owned_column = wanted & (lane >= K) & (lane < LANES - K) & (x < width)
         kept = (nothing,) * (KEPT * K)
-        ahead = _read_row(uv, dual, data, plane, top - K, x, height, width, wanted)
+        ahead = _read_row(work, uv, dual, plane, top - K, x, height, width, wanted)
         for t in range(chunk_rows + 2 * K):
             y = top - K + t
             u, v, p11, p12, p21, p22, ix, iy, rho_c = ahead
             # The next row is asked for before this one is worked on.
-            ahead = _read_row(uv, dual, data, plane, y + 1, x, height, width, wanted)
-            inverse = 1.0 / tl.maximum(ix * ix + iy * iy, _LEAST_GRADIENT)
+            ahead = _read_row(work, uv, dual, plane, y + 1, x, height, width, wanted)
+            inverse = _inverse(tl.maximum(ix * ix + iy * iy, _LEAST_GRADIENT))
             row = (u, v, p11, p12, p21, p22, ix, iy, inverse, rho_c)
             next_kept = ()
             next_errors = ()
             for k in tl.static_range(K):
+                # A pass of fewer iterations than stages hands rows on through the last ones.
+                runs = tl.where(k < count, 1.0, 0.0)
                 row, keep, change = _stage(
-                    row, kept[KEPT * k : KEPT * (k + 1)], k < count, y - k, x, height, width,
-                    left, right, step, theta, ascent,
+                    row, kept[KEPT * k : KEPT * (k + 1)], y - k, x, height, width,
+                    left, right, runs * step, runs * theta, runs * ascent,
                 )  # fmt: skip
                 counts = owned_column & (y - k >= top) & (y - k < end)
                 next_kept = next_kept + keep
@@ -168,7 +184,7 @@ def iterate(
             kept = next_kept
             errors = next_errors
             owned = owned_column & (y - K >= top) & (y - K < end)
-            _write_row(uv_out, dual_out, plane, row, y - K, x, width, owned)
+            _write_row(work, uv_out, dual_out, plane, row, y - K, x, width, owned)
     sums = ()
     for k in tl.static_range(K):
         sums = sums + (tl.sum(errors[k]),)

@@ -6,7 +6,7 @@ Plain NumPy, no device and no Triton.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -125,10 +125,7 @@ def plan(height: int, width: int, options: TVL1Options, warps: int, stages: int)
             up = (add(coarse_h, h, coarse_h / h), add(coarse_w, w, coarse_w / w))
             shrink = 1 / options.scale_step
             shrink_at.append((add(h, coarse_h, shrink), add(w, coarse_w, shrink)))
-        rows.append(
-            (h, w, starts[i], passes.strips, passes.chunks, passes.chunk_rows)
-            + (median.strips, median.chunks, median.chunk_rows, *up)
-        )
+        rows.append((h, w, starts[i], *astuple(passes), *astuple(median), *up))
     # One level needs no table, but a kernel needs a pointer.
     add(1, 1, 1.0)
     epsilon = options.epsilon

@@ -7,6 +7,9 @@ anti-diagonal and the ones beside it, and the median of all is the median of thr
 the largest of the lower diagonal, the median of the middle one, the least of the upper one.
 """
 
+# The arguments and tuples of these functions are Triton's, which Python's checkers do not know.
+# mypy: disable-error-code="no-untyped-def, assignment"
+# ruff: noqa: RUF005
 from __future__ import annotations
 
 import triton
@@ -85,14 +88,14 @@ def _median25(column, by):
     e0, e1, e2, e3, e4 = _sort5(e0, e1, e2, e3, e4)
     largest = tl.maximum(tl.maximum(a3, b2), tl.maximum(c1, d0))
     least = tl.minimum(tl.minimum(b4, c3), tl.minimum(d2, e1))
-    p, q, middle, r, s = _sort5(a4, b3, c2, d1, e0)
-    return _median3(largest, middle, least)
+    return _median3(largest, _sort5(a4, b3, c2, d1, e0)[2], least)
 
 
 @triton.jit
 def _read_clamped(image, y, x, height, width):
     y = tl.minimum(tl.maximum(y, 0), height - 1)
-    x = tl.minimum(tl.maximum(x, 0), width - 1)
+    # Lanes run along x: said so, because without it Triton 3.6 moves the loaded values about.
+    x = tl.max_contiguous(tl.minimum(tl.maximum(x, 0), width - 1), (1, 2))
     return tl.load(image + y * width + x)
 
 
@@ -134,9 +137,6 @@ def median_filter(
         for t in range(chunk_rows):
             y = top + t
             column = column + (_read_clamped(source, y + R, x, height, width),)
-            if SIDE == 3:
-                middle = _median9(column, by)
-            else:
-                middle = _median25(column, by)
+            middle = _median9(column, by) if SIDE == 3 else _median25(column, by)
             tl.store(target + y * width + x, middle, owned & (y < end))
             column = column[1:]

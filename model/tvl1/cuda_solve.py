@@ -7,12 +7,14 @@ does not depend on what else is in the batch. A barrier of the block stands wher
 read what others wrote.
 """
 
+# The arguments and tuples of these functions are Triton's, which Python's checkers do not know.
+# mypy: disable-error-code="no-untyped-def, assignment"
 from __future__ import annotations
 
 import triton
 import triton.language as tl
 
-from model.tvl1.cuda_iterate import iterate
+from model.tvl1.cuda_iterate import DATA, DUAL, WORK_PLANES, iterate
 from model.tvl1.cuda_median import median_filter
 from model.tvl1.cuda_warp import linearise, upscale
 
@@ -27,8 +29,6 @@ COLUMNS_AT = tl.constexpr(10)
 COLUMNS = tl.constexpr(11)
 #: What is counted for each pair, level and warp: iterations, medians (outer iterations), passes.
 COUNTED = tl.constexpr(3)
-#: Planes of the workspace of a pair: flow and dual variables twice, and the data term.
-WORK_PLANES = tl.constexpr(2 * 2 + 2 * 4 + 3)
 
 
 @triton.jit
@@ -47,7 +47,7 @@ def _copy(source, target, count, BLOCK: tl.constexpr):
 
 @triton.jit
 def _first_under(errors, threshold, count, K: tl.constexpr):
-    """Number of the first of `count` iterations whose error is at most the threshold, or 0."""
+    """Return the number of the first of `count` iterations whose error is under the limit, or 0."""
     first = 0
     for i in tl.static_range(K):
         under = (K - 1 - i < count) & (errors[K - 1 - i] <= threshold)
@@ -76,12 +76,8 @@ def _relax(
     while (done < inner) & (stopped == 0):
         count = tl.where(again > 0, again, tl.minimum(inner - done, K))
         errors = iterate(
-            work + now * 2 * plane,
-            work + (4 + dual_now * 4) * plane,
-            work + (1 - now) * 2 * plane,
-            work + (8 - dual_now * 4) * plane,
-            work + 12 * plane,
-            plane, count, height, width, strips, chunks, chunk_rows, step, theta, ascent, S, K,
+            work, now, dual_now, plane, count, height, width, strips, chunks, chunk_rows,
+            step, theta, ascent, S, K,
         )  # fmt: skip
         tl.debug_barrier()
         first = _first_under(errors, threshold, count, K)
@@ -193,12 +189,12 @@ def solve_kernel(
                 height, width, finer, plane, BLOCK,
             )  # fmt: skip
             now = 1 - now
-        _fill_zero(work + (4 + dual_now * 4) * plane, 4 * plane, BLOCK)
+        _fill_zero(work + (DUAL + dual_now * 4) * plane, 4 * plane, BLOCK)
         tl.debug_barrier()
         threshold = tl.load(thresholds + scales - 1 - i)
         for warp in range(warps):
             linearise(
-                first + start, second + start, size, work + now * 2 * plane, work + 12 * plane,
+                first + start, second + start, size, work + now * 2 * plane, work + DATA * plane,
                 plane, height, width, BLOCK,
             )  # fmt: skip
             tl.debug_barrier()

@@ -5,6 +5,8 @@ outside the image; ``cv2.resize`` with INTER_LINEAR, positions and weights from 
 `model.tvl1.cuda_layout`.
 """
 
+# The arguments and tuples of these functions are Triton's, which Python's checkers do not know.
+# mypy: disable-error-code="no-untyped-def, assignment"
 from __future__ import annotations
 
 import triton
@@ -64,9 +66,7 @@ def _cubic_weights(t):
 
 
 @triton.jit
-def linearise(
-    first, second, level, uv, data, plane, height, width, BLOCK: tl.constexpr
-):
+def linearise(first, second, level, uv, data, plane, height, width, BLOCK: tl.constexpr):
     """Warp the second frame and its gradients by the flow: Ix, Iy and rho_c into `data`.
 
     rho_c = I1(x + u₀) − Ix·u₀ − Iy·v₀ − I0 is what of the data term stays the same while the
