@@ -202,7 +202,8 @@ def _reuse(
     if differences:
         raise _stale(path, differences)
     setup = _restore(path, tensors, metadata, trunk, fusion)
-    if fusion.fusion not in DRAWN:
+    moved = fusion.fusion == stored[1].fusion and not Path(fusion.fusion).exists()
+    if fusion.fusion not in DRAWN and not moved:
         asked = fusion_checkpoint(Path(fusion.fusion), trunk, setup.weights)
         if state_digest(asked.state_dict()) != setup.weights["fusion"]:
             raise _stale(path, ["another fusion checkpoint than the one given"])

@@ -1,0 +1,218 @@
+"""How much of the bare trunks' speed the whole of extract-features keeps.
+
+One run measures, in turn and several times over, on the same snippets:
+
+- plain: torchvision's two networks as they come, on inputs in memory;
+- bare: the two trunks as the command runs them (folded BatchNorm, channels_last), inputs in memory;
+- command: reading video and flow, resizing, trunks, fusion and cache writing.
+
+    python benchmarks/extract_features.py                      # a synthetic video
+    python benchmarks/extract_features.py VIDEO... --snippets 24 --threads 2
+    python benchmarks/extract_features.py --device cuda:0 --videos 16
+"""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from data.cache import cache_path
+from data.options import FlowOptions, PlanOptions
+from data.sources import Source, find_sources
+from model.features.options import FusionOptions, TrunkOptions
+from model.features.stage_one import StageOne, for_inference
+from pipeline import console
+from pipeline.extract_features import extract_features
+from pipeline.extract_flow import extract_flow
+from pipeline.feature_plan import FeaturePlan, Settings
+from pipeline.feature_workers import make_forward, run_share
+from pipeline.forward import parse_devices, resolve_precision
+from pipeline.jobs import JobOptions
+from pipeline.snippets import read_snippets
+from pipeline.stage_one import load_stage_one
+
+# Multiply-adds of one ResNet101 at 448 px: torchvision's 7.8e9 at 224 px, times four.
+MACS_A_TRUNK = 4 * 7.8e9
+
+
+@click.command()
+@click.argument("videos", nargs=-1)
+@click.option(
+    "--synthetic", default=2, show_default=True, help="Synthetic videos where none given."
+)
+@click.option("--snippets", default=12, show_default=True, help="Snippets a video.")
+@click.option("--input-size", default=448, show_default=True)
+@click.option("--batch-size", type=int, help="As extract-features; default: its own choice.")
+@click.option("--device", default="auto", show_default=True)
+@click.option("--jobs", default=-1, show_default=True)
+@click.option("--threads", type=int, help="torch's threads; default: its own choice.")
+@click.option("--repeats", default=3, show_default=True)
+def main(
+    videos: tuple[str, ...],
+    synthetic: int,
+    snippets: int,
+    input_size: int,
+    batch_size: int | None,
+    device: str,
+    jobs: int,
+    threads: int | None,
+    repeats: int,
+) -> None:
+    """Measure, and print a table in Markdown."""
+    console.configure(verbosity=-1)
+    if threads:
+        torch.set_num_threads(threads)
+    devices = parse_devices(device)[:1]
+    plan = PlanOptions(segments=snippets, candidates=1)
+    trunk = TrunkOptions(weights="random", input_size=input_size, training_snippets=8)
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch)
+        sources = find_sources(videos or [_synthetic(root / "videos", synthetic)])
+        extract_flow(sources, root / "flow", plan, FlowOptions(size="340x256"))
+        began = time.perf_counter()
+        extract_features(
+            sources,
+            root / "flow",
+            root / "whole",
+            plan,
+            trunk,
+            FusionOptions(),
+            JobOptions(jobs=jobs),
+            devices[0],
+            batch_size,
+        )
+        whole = time.perf_counter() - began
+        settings = Settings(
+            root / "flow",
+            root / "whole",
+            plan,
+            trunk,
+            FusionOptions(),
+            resolve_precision("auto", devices),
+            devices,
+            False,
+            False,
+            0,
+        )
+        bench = Bench(settings, sources, JobOptions(jobs=jobs), batch_size)
+        rows = bench.measure(repeats, root / "again")
+    count = bench.count
+    print(
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}, {_device(devices[0])}; "
+        f"{count} snippets of {len(sources)} videos at {input_size} px, batches of "
+        f"{bench.task.batch_size}\n"
+    )
+    print("| | snippets/s | of bare |\n|---|---|---|")
+    for name, seconds in rows.items():
+        print(f"| {name} | {count / seconds:.3f} | {rows['bare trunks'] / seconds:.1%} |")
+    macs = 2 * MACS_A_TRUNK * (input_size / 448) ** 2
+    print(f"\nbare trunks: {2 * macs * count / rows['bare trunks'] / 1e9:.0f} GFLOP/s")
+    print("command: " + ", ".join(f"{k} {v:.0%}" for k, v in bench.shares.items()))
+    print(f"first call with all set-up (weights drawn, calibrated, folded): {whole:.1f} s")
+
+
+class Bench:
+    """The three things measured, on one set of snippets."""
+
+    def __init__(
+        self, settings: Settings, sources: Sequence[Source], jobs: JobOptions, batch: int | None
+    ) -> None:
+        self.planned = FeaturePlan(settings, sources, sources)
+        self.setup = load_stage_one(settings.output)
+        self.task = self.planned.task(self.setup, jobs, batch)
+        self.videos = self.planned.jobs(self.setup.weights, [source.key for source in sources])
+        self.count = sum(len(job.frame_index) for job in self.videos)
+        self.device = torch.device(settings.devices[0])
+        self.forward = make_forward(self.setup, self.task, settings.devices[0])
+        self.shares: dict[str, float] = {}
+        dtype = getattr(torch, settings.precision)
+        self.fast = for_inference(self.setup.module, self.device, dtype)
+        self.plain = self.setup.module if self.device.type == "cpu" else None
+        self.batches = self._load(settings)
+
+    def _load(self, settings: Settings) -> list[tuple[Tensor, Tensor]]:
+        """Normalised inputs of all snippets, in the batches that the command makes."""
+        batches = []
+        for job in self.videos:
+            rows = np.arange(len(job.frame_index))
+            video = type(job.input)(**{**vars(job.input), "resize_flow": True})
+            items = list(read_snippets(video, rows, {}))
+            for part in np.array_split(rows, -(-len(rows) // self.task.batch_size)):
+                frames = torch.from_numpy(np.stack([items[i][1] for i in part])).to(self.device)
+                stacks = torch.from_numpy(np.stack([items[i][2] for i in part])).to(self.device)
+                normalise = self.fast
+                batches.append(
+                    (normalise.normalise_frames(frames), normalise.normalise_stacks(stacks))
+                )
+        return batches
+
+    def measure(self, repeats: int, output: Path) -> dict[str, float]:
+        """Return the median seconds of each, taken in turn so that drift hits all alike."""
+        todo: dict[str, Callable[[], None]] = {
+            "bare trunks": lambda: self._trunks(self.fast),
+            "whole command": lambda: self._command(output),
+        }
+        if self.plain is not None:
+            plain = self.plain
+            todo = {"plain torchvision": lambda: self._trunks(plain), **todo}
+        seconds: dict[str, list[float]] = {name: [] for name in todo}
+        for warm_up in todo.values():  # Memory, kernels, file cache.
+            warm_up()
+        for _ in range(repeats):
+            for name, run in todo.items():
+                began = time.perf_counter()
+                run()
+                seconds[name].append(time.perf_counter() - began)
+        return {name: statistics.median(each) for name, each in seconds.items()}
+
+    @torch.inference_mode()
+    def _trunks(self, stage: StageOne) -> None:
+        for frames, stacks in self.batches:
+            if stage is self.plain:
+                frames, stacks = frames.contiguous(), stacks.contiguous()
+            stage.rgb(frames)
+            stage.flow(stacks)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def _command(self, output: Path) -> None:
+        shutil.rmtree(output, ignore_errors=True)
+        videos = [
+            type(job)(**{**vars(job), "path": cache_path(output, job.input.key)})
+            for job in self.videos
+        ]
+        result = run_share((str(self.device), videos), self.task, self.forward)
+        if result.failures:
+            raise SystemExit(str(result.failures))
+        total = result.seconds["total"]
+        self.shares = {k: v / total for k, v in result.seconds.items() if k != "total"}
+
+
+def _synthetic(folder: Path, count: int) -> Path:
+    """Write a few videos of the synthetic set."""
+    from data.synthetic import generate
+
+    generate(folder, videos=count)
+    return folder / "videos"
+
+
+def _device(name: str) -> str:
+    if name == "cpu":
+        return "CPU"
+    return torch.cuda.get_device_name(name)
+
+
+if __name__ == "__main__":
+    main()
