@@ -163,11 +163,7 @@ def load_stage_one(
     InputError
         Missing or damaged file; trunk weights that cannot be found or are others than those used.
     """
-    path = Path(folder) / FILE_NAME
-    if not path.is_file():
-        raise InputError(
-            f"{path}: not found; it is written by `pipeline extract-features` beside its caches"
-        )
+    path = _there(folder)
     tensors, metadata = _read(path)
     trunk = TrunkOptions(**metadata["trunk"])
     trunk = replace(
@@ -176,6 +172,28 @@ def load_stage_one(
         flow_weights=flow_weights or trunk.flow_weights,
     )
     return _restore(path, tensors, metadata, trunk, FusionOptions(**metadata["fusion"]))
+
+
+def load_fusion(folder: str | Path) -> tuple[nn.Module, dict[str, str]]:
+    """Load only the fusion of a features folder, and the digests of all its weights.
+
+    Raises
+    ------
+    InputError
+        As `load_stage_one`.
+    """
+    path = _there(folder)
+    tensors, metadata = _read(path)
+    return fusion_from(path, _under("fusion.", tensors)), metadata["weights"]
+
+
+def _there(folder: str | Path) -> Path:
+    path = Path(folder) / FILE_NAME
+    if not path.is_file():
+        raise InputError(
+            f"{path}: not found; it is written by `pipeline extract-features` beside its caches"
+        )
+    return path
 
 
 def _reuse(

@@ -1,0 +1,329 @@
+"""Learn ConvFusion with the ranker on training pairs, to be frozen by extract-features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from data.annotations.options import DatasetOptions
+from data.errors import InputError
+from model.features.options import FusionOptions
+from model.ranker.options import PRESETS, RankerOptions, TrainOptions, apply_preset
+from pipeline.console import emit, log, progress
+from pipeline.options import build, common_options, dataclass_options
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from data.pairs import Pair
+    from model.features.joint import JointFit, JointState
+    from pipeline.stream_set import StreamSet
+
+
+@dataclass(frozen=True)
+class FusionFit:
+    """What fit-fusion made.
+
+    Attributes
+    ----------
+    path : Path
+        The checkpoint that `extract-features --fusion` takes.
+    history : list of dict
+        One record an epoch.
+    best_epoch : int
+        The epoch kept, counted from 1.
+    """
+
+    path: Path
+    history: list[dict[str, float]]
+    best_epoch: int
+
+
+def fit_fusion(
+    features: str | Path,
+    train_pairs: Sequence[Pair],
+    output: str | Path,
+    ranker: RankerOptions | None = None,
+    train: TrainOptions | None = None,
+    device: str = "auto",
+    seed: int = 0,
+    memory_gb: float = 4.0,
+    overwrite: bool = False,
+) -> FusionFit:
+    """Train ConvFusion jointly with a ranker on training pairs, from cached stream maps.
+
+    Parameters
+    ----------
+    features : path
+        Output of `extract_features(..., keep_streams=True)`.
+    train_pairs : sequence of Pair
+        Training pairs only, named by cache keys; no other video is looked at.
+    output : path
+        The checkpoint (.safetensors). Beside it go `<stem>_curve.csv` and `<stem>_curve.png`.
+    ranker, train : options
+        The ranker trained along, and how. Validation videos come from the training videos.
+    device : str
+        As for extract-features, one device.
+    seed : int
+    memory_gb : float
+        Stream maps kept in memory at most.
+    overwrite : bool
+        Replace an earlier checkpoint.
+
+    Raises
+    ------
+    InputError
+        Caches without stream maps or of different making; options that do not fit.
+    """
+    from data.pairs import videos_of
+    from pipeline.forward import parse_devices
+    from pipeline.stage_one import load_fusion
+    from pipeline.stream_set import StreamSet
+
+    output, features = Path(output), Path(features)
+    ranker, train = ranker or RankerOptions(), train or TrainOptions()
+    _check_options(output, ranker, train, overwrite)
+    start, weights = load_fusion(features)
+    streams = StreamSet(features, videos_of(train_pairs), memory_gb * 1e9)
+    try:
+        for name in ("rgb", "flow", "fusion"):
+            if streams.header.weights.get(name) != weights[name]:
+                raise InputError(
+                    f"{features}: its caches were made with other {name} weights than its "
+                    "stage_one.safetensors; run extract-features again with --overwrite"
+                )
+        fit = _prepare(streams, start, ranker, train, parse_devices(device)[0], seed)
+        state = _run(fit, streams, train_pairs, train, seed)
+    finally:
+        streams.close()
+    about = {
+        "trunks": {name: weights[name] for name in ("rgb", "flow")},
+        "parameters": streams.header.parameters,
+        "ranker": asdict(ranker),
+        "train": asdict(train),
+        "seed": seed,
+        "training_videos": list(streams.keys),
+        "history": state.history,
+        "best_epoch": state.best_epoch,
+    }
+    _write(output, state, about)
+    return FusionFit(output, state.history, state.best_epoch)
+
+
+def _check_options(
+    output: Path, ranker: RankerOptions, train: TrainOptions, overwrite: bool
+) -> None:
+    from model.ranker.variants import NEED_STREAMS
+
+    if output.suffix != ".safetensors":
+        raise InputError(f"-o {output}: expected a file name that ends in .safetensors")
+    if output.exists() and not overwrite:
+        raise InputError(f"{output}: exists already; pass --overwrite or another --output")
+    if ranker.variant in NEED_STREAMS:
+        raise InputError(f"--variant {ranker.variant} has no ConvFusion to learn")
+    if train.protocol == "authors":
+        raise InputError(
+            "--protocol authors chooses the epoch on test pairs, and fit-fusion sees none; "
+            "use validation or last"
+        )
+
+
+def _prepare(
+    streams: StreamSet,
+    start: nn.Module,
+    ranker: RankerOptions,
+    train: TrainOptions,
+    device: str,
+    seed: int,
+) -> JointFit:
+    """Put networks and snippet ranges together; ConvFusion starts as the folder's own did."""
+    from model.features.fusion import ConvFusion, fused_side, random_fusion
+    from model.features.joint import JointFit
+    from model.ranker import variants
+    from model.ranker.scoring import ranges_of
+
+    channels, height, width = streams.map_size
+    if not isinstance(start, ConvFusion):  # PCA: there is no ConvFusion to start from.
+        sizes = FusionOptions()
+        start = random_fusion(channels, sizes.fusion_hidden, sizes.fusion_channels, seed)
+    sides = fused_side(height), fused_side(width)
+    model = variants.build(ranker, start.project.out_channels, *sides, seed)
+    ranges = ranges_of(streams.layout(ranker.segments), ranker.segments, train.sampling)
+    return JointFit(start, model, streams.read, ranges, train, seed, device)
+
+
+def _run(
+    fit: JointFit, streams: StreamSet, pairs: Sequence[Pair], train: TrainOptions, seed: int
+) -> JointState:
+    import torch
+
+    from data.splits import hold_out
+
+    row = {key: number for number, key in enumerate(streams.keys)}
+
+    def rows_of(some: Sequence[Pair]) -> torch.Tensor:
+        return torch.tensor([(row[pair.better], row[pair.worse]) for pair in some])
+
+    train_rows, validation_rows = rows_of(pairs), None
+    if train.protocol == "validation" and train.validation_share:
+        split = hold_out(pairs, train.validation_share, seed)
+        train_rows, validation_rows = rows_of(split.train), rows_of(split.test)
+    steps = train.epochs * -(-len(train_rows) // (train.batch_pairs or len(train_rows)))
+    with progress(total=steps, desc="fit-fusion", unit="step") as bar:
+
+        def show(state: JointState) -> None:
+            record = state.history[-1]
+            shown = {k: f"{v:.3f}" for k, v in record.items() if k != "epoch"}
+            bar.set_postfix(shown, refresh=False)
+            log.debug("%s", ", ".join(f"{k} {v:.4g}" for k, v in record.items()))
+
+        return fit.run(train_rows, validation_rows, show, bar.update)
+
+
+def _write(output: Path, state: JointState, about: dict[str, Any]) -> None:
+    """Write the checkpoint last, so that it is there only when its curve is."""
+    from pipeline.stage_one_build import FUSION_FORMAT
+    from pipeline.weights import write_safetensors
+
+    output.parent.mkdir(parents=True, exist_ok=True)
+    _write_curve(output.with_name(f"{output.stem}_curve"), state)
+    write_safetensors(output, state.best_fusion, {"format": FUSION_FORMAT, **about})
+
+
+def _write_curve(base: Path, state: JointState) -> None:
+    """Write the training curve as a table and as a picture."""
+    import csv
+
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    names = list(state.history[0])
+    with base.with_suffix(".csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, names, lineterminator="\n")
+        table.writeheader()
+        table.writerows(state.history)
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    epochs = [record["epoch"] for record in state.history]
+    for axes, what in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        for name in names:
+            if name.endswith(what):
+                axes.plot(epochs, [r[name] for r in state.history], label=name.split("_")[0])
+        axes.axvline(state.best_epoch, color="grey", linestyle=":", label="kept")
+        axes.set(xlabel="epoch", ylabel="margin loss" if what == "loss" else "pair accuracy")
+        axes.legend()
+    figure.savefig(base.with_suffix(".png"), dpi=120)
+
+
+EPILOG = """\b
+Examples:
+  pipeline extract-features videos/ --flow flow/ -o streams/ --keep-streams
+  pipeline fit-fusion --features streams/ --pairs pairs.csv --fold 1 -o fusion.safetensors
+  pipeline extract-features videos/ --flow flow/ -o features/ --fusion fusion.safetensors
+"""
+
+
+@click.command("fit-fusion", epilog=EPILOG)
+@click.option(
+    "--features",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Output of extract-features --keep-streams.",
+)
+@click.option(
+    "--pairs", type=click.Path(path_type=Path), required=True, help="Judgements, as train-ranker."
+)
+@click.option(
+    "--fold",
+    type=click.IntRange(0),
+    default=1,
+    show_default=True,
+    help="Fold whose training pairs are used; 0: all pairs, when the file holds none to test on.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Checkpoint to write (.safetensors); its training curve goes beside it.",
+)
+@click.option(
+    "--preset",
+    type=click.Choice(list(PRESETS)),
+    default="small",
+    show_default=True,
+    help="Training as in the authors' code for a data set; flags that are given go before it.",
+)
+@click.option(
+    "--memory-gb",
+    type=click.FloatRange(0),
+    default=4.0,
+    show_default=True,
+    help="Stream maps kept in memory; the rest is read again each time.",
+)
+@dataclass_options(DatasetOptions)
+@dataclass_options(RankerOptions)
+@dataclass_options(TrainOptions)
+@common_options("device", "overwrite", "seed")
+@click.pass_context
+def command(ctx: click.Context, /, **params: Any) -> None:
+    """Learn ConvFusion together with the ranker, on training pairs only.
+
+    The checkpoint is for `extract-features --fusion FILE` with the same trunks. Of the judgements
+    only the training pairs of --fold are used: features that saw a test video would flatter every
+    later result.
+    """
+    explicit = [
+        name
+        for name in params
+        if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
+    ]
+    train = apply_preset(build(TrainOptions, params), params["preset"], explicit)
+    pairs = training_pairs(
+        params["features"], params["pairs"], build(DatasetOptions, params), params["fold"]
+    )
+    result = fit_fusion(
+        params["features"],
+        pairs,
+        params["output"],
+        build(RankerOptions, params),
+        train,
+        params["device"],
+        params["seed"],
+        params["memory_gb"],
+        params["overwrite"],
+    )
+    record = result.history[result.best_epoch - 1]
+    shown = ", ".join(f"{k.replace('_', ' ')} {v:.3f}" for k, v in record.items() if k != "epoch")
+    emit(f"{result.path}: epoch {result.best_epoch} of {len(result.history)}; {shown}")
+
+
+def training_pairs(features: Path, pairs: Path, options: DatasetOptions, fold: int) -> list[Pair]:
+    """Training pairs of a fold (0: all pairs) with cache keys for names.
+
+    Raises
+    ------
+    InputError
+        No such fold, or names without a cache.
+    """
+    from data.annotations.reading import read_with_options
+    from data.cache import find_caches
+    from data.pairs import Pair, videos_of
+
+    dataset = read_with_options(pairs, options)
+    if fold > len(dataset.folds):
+        raise InputError(f"--fold {fold}: {pairs} has {len(dataset.folds)} folds")
+    chosen = dataset.folds[fold - 1].train if fold else dataset.pairs
+    matching = dataset.match(find_caches(features, "features"))
+    wanted = set(videos_of(chosen))
+    unknown = [name for name in matching.unknown if name in wanted]
+    if unknown:
+        raise InputError(
+            f"{len(unknown)} of {len(wanted)} training videos have no cache in {features}, such "
+            f"as {', '.join(unknown[:3])}"
+        )
+    return [Pair(matching.keys[pair.better], matching.keys[pair.worse]) for pair in chosen]
