@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from data.pairs import Pair
     from model.features.joint import JointFit, JointState
+    from pipeline.fusion_progress import Progress
     from pipeline.stream_set import StreamSet
 
 
@@ -63,7 +64,8 @@ def fit_fusion(
     train_pairs : sequence of Pair
         Training pairs only, named by cache keys; no other video is looked at.
     output : path
-        The checkpoint (.safetensors). Beside it go `<stem>_curve.csv` and `<stem>_curve.png`.
+        The checkpoint (.safetensors). Beside it go `<stem>_curve.csv` and `<stem>_curve.png`, and
+        while it runs `<output>.unfinished`, from which the same call goes on.
     ranker, train : options
         The ranker trained along, and how. Validation videos come from the training videos.
     device : str
@@ -81,6 +83,8 @@ def fit_fusion(
     """
     from data.pairs import videos_of
     from pipeline.forward import parse_devices
+    from pipeline.fusion_checkpoint import write_checkpoint
+    from pipeline.fusion_progress import Progress
     from pipeline.stage_one import load_fusion
     from pipeline.stream_set import StreamSet
 
@@ -97,20 +101,24 @@ def fit_fusion(
                     "stage_one.safetensors; run extract-features again with --overwrite"
                 )
         fit = _prepare(streams, start, ranker, train, parse_devices(device)[0], seed)
-        state = _run(fit, streams, train_pairs, train, seed)
+        about = {
+            "trunks": {name: weights[name] for name in ("rgb", "flow")},
+            "start": weights["fusion"],
+            "parameters": streams.header.parameters,
+            "ranker": asdict(ranker),
+            "train": asdict(train),
+            "seed": seed,
+            "training_videos": list(streams.keys),
+        }
+        judged = [[pair.better, pair.worse] for pair in train_pairs]
+        saved = Progress(output, {**about, "pairs": judged, "content": streams.digests()})
+        state = _run(fit, streams, train_pairs, train, seed, saved)
     finally:
         streams.close()
-    about = {
-        "trunks": {name: weights[name] for name in ("rgb", "flow")},
-        "parameters": streams.header.parameters,
-        "ranker": asdict(ranker),
-        "train": asdict(train),
-        "seed": seed,
-        "training_videos": list(streams.keys),
-        "history": state.history,
-        "best_epoch": state.best_epoch,
-    }
-    _write(output, state, about)
+    write_checkpoint(
+        output, state, {**about, "history": state.history, "best_epoch": state.best_epoch}
+    )
+    saved.remove()
     return FusionFit(output, state.history, state.best_epoch)
 
 
@@ -157,8 +165,14 @@ def _prepare(
 
 
 def _run(
-    fit: JointFit, streams: StreamSet, pairs: Sequence[Pair], train: TrainOptions, seed: int
+    fit: JointFit,
+    streams: StreamSet,
+    pairs: Sequence[Pair],
+    train: TrainOptions,
+    seed: int,
+    saved: Progress,
 ) -> JointState:
+    """Fit from the start, or from where an interrupted fit was last saved."""
     import torch
 
     from data.splits import hold_out
@@ -172,7 +186,12 @@ def _run(
     if train.protocol == "validation" and train.validation_share:
         split = hold_out(pairs, train.validation_share, seed)
         train_rows, validation_rows = rows_of(split.train), rows_of(split.test)
-    steps = train.epochs * -(-len(train_rows) // (train.batch_pairs or len(train_rows)))
+    found = saved.find()
+    if found is not None:
+        fit.resume(found)
+        log.info("going on after epoch %d", found.epoch)
+    left = train.epochs - fit.state.epoch
+    steps = left * -(-len(train_rows) // (train.batch_pairs or len(train_rows)))
     with progress(total=steps, desc="fit-fusion", unit="step") as bar:
 
         def show(state: JointState) -> None:
@@ -180,43 +199,9 @@ def _run(
             shown = {k: f"{v:.3f}" for k, v in record.items() if k != "epoch"}
             bar.set_postfix(shown, refresh=False)
             log.debug("%s", ", ".join(f"{k} {v:.4g}" for k, v in record.items()))
+            saved.save(state)
 
         return fit.run(train_rows, validation_rows, show, bar.update)
-
-
-def _write(output: Path, state: JointState, about: dict[str, Any]) -> None:
-    """Write the checkpoint last, so that it is there only when its curve is."""
-    from pipeline.stage_one_build import FUSION_FORMAT
-    from pipeline.weights import write_safetensors
-
-    output.parent.mkdir(parents=True, exist_ok=True)
-    _write_curve(output.with_name(f"{output.stem}_curve"), state)
-    write_safetensors(output, state.best_fusion, {"format": FUSION_FORMAT, **about})
-
-
-def _write_curve(base: Path, state: JointState) -> None:
-    """Write the training curve as a table and as a picture."""
-    import csv
-
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    names = list(state.history[0])
-    with base.with_suffix(".csv").open("w", newline="") as file:
-        table = csv.DictWriter(file, names, lineterminator="\n")
-        table.writeheader()
-        table.writerows(state.history)
-    figure = Figure(figsize=(8, 3.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    epochs = [record["epoch"] for record in state.history]
-    for axes, what in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        for name in names:
-            if name.endswith(what):
-                axes.plot(epochs, [r[name] for r in state.history], label=name.split("_")[0])
-        axes.axvline(state.best_epoch, color="grey", linestyle=":", label="kept")
-        axes.set(xlabel="epoch", ylabel="margin loss" if what == "loss" else "pair accuracy")
-        axes.legend()
-    figure.savefig(base.with_suffix(".png"), dpi=120)
 
 
 EPILOG = """\b

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.cache import cache_path
+from data.cache import cache_path, content_digest
 from data.cache_header import Header, header_differences
 from data.errors import CacheError, StaleCacheError
 from data.feature_cache import FeatureCache, open_features
@@ -67,6 +67,10 @@ class StreamSet:
         """(2048, h, w) of a stream map."""
         shape = self._caches[0].stream_shape or (0, 0, 0, 0)
         return shape[1:]
+
+    def digests(self) -> list[str]:
+        """Content digest of each video's cache."""
+        return [content_digest(cache.path) for cache in self._caches]
 
     def layout(self, segments: int) -> VideoMaps:
         """Which snippet lies in which video and segment; the maps themselves stay out."""

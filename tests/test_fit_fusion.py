@@ -18,7 +18,7 @@ from data.errors import CacheError, InputError, StaleCacheError
 from data.feature_cache import create_features
 from data.pairs import Pair
 from model.features.fusion import ConvFusion, random_fusion
-from model.features.joint import JointFit
+from model.features.joint import JointFit, JointState
 from model.features.options import TrunkOptions
 from model.features.trunk import state_digest
 from model.ranker import variants
@@ -26,7 +26,7 @@ from model.ranker.loss import ranking_loss
 from model.ranker.options import RankerOptions, TrainOptions
 from model.ranker.scoring import ranges_of
 from model.ranker.videos import VideoMaps
-from pipeline import cli
+from pipeline import cli, fusion_progress
 from pipeline.fit_fusion import fit_fusion, training_pairs
 from pipeline.stage_one import FILE_NAME
 from pipeline.stage_one_build import fusion_checkpoint
@@ -283,6 +283,46 @@ def test_streams_are_read_in_the_order_asked(features: Path) -> None:
     assert abs(float(flow[0, 0].mean())) < 0.6
     assert streams.layout(N).segment.tolist() == [0, 0, 1, 2, 2] * 2
     streams.close()
+
+
+class _StoppedError(Exception):
+    """Stands for a kill."""
+
+
+def test_an_interrupted_fit_goes_on_to_the_same_result(
+    features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hours of training must survive a kill, and end as if there had been none."""
+    whole = fit_fusion(features, ALL, tmp_path / "whole.safetensors", RANKER, TRAIN, "cpu")
+    save, output = fusion_progress.Progress.save, tmp_path / "cut.safetensors"
+
+    def save_then_stop(progress: fusion_progress.Progress, state: JointState) -> None:
+        progress._interval = 0.0
+        save(progress, state)
+        if state.epoch == 5:
+            raise _StoppedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fusion_progress.Progress, "save", save_then_stop)
+        with pytest.raises(_StoppedError):
+            fit_fusion(features, ALL, output, RANKER, TRAIN, "cpu")
+    assert not output.exists()
+    unfinished = output.with_name("cut.safetensors.unfinished")
+    assert torch.load(unfinished, weights_only=True)["epoch"] == 5
+    other = fit_fusion(features, ALL, output, RANKER, TRAIN, "cpu", seed=9)
+    assert len(other.history) == TRAIN.epochs  # Another fit does not go on from there …
+    assert other.history[:5] != whole.history[:5]
+    output.unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(fusion_progress.Progress, "save", save_then_stop)
+        with pytest.raises(_StoppedError):
+            fit_fusion(features, ALL, output, RANKER, TRAIN, "cpu")
+    resumed = fit_fusion(features, ALL, output, RANKER, TRAIN, "cpu")  # … and this one does.
+    assert resumed.history == whole.history
+    assert state_digest(read_safetensors(output)[0]) == state_digest(
+        read_safetensors(whole.path)[0]
+    )
+    assert not unfinished.exists()
 
 
 def test_the_command(features: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
