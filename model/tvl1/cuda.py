@@ -43,6 +43,8 @@ __all__ = [
 _MOST_PAIRS = 512
 # Share of the free memory that a batch may take; the trunks live beside it.
 _MEMORY_SHARE = 0.4
+# Workspace of batches on the caller's own stream; those of `flows` are numbered 0 and 1.
+_HERE = -1
 # Levels between zero motion (128) and the bound, as in flow caches.
 _LEVELS = 127
 _ZERO = 128
@@ -86,8 +88,8 @@ class CudaTVL1:
     ----------
     batch : int
     counts : Tensor (B, scales, warps, 3) int32 or None
-        Of the last batch: iterations, medians (outer iterations) and passes over the image for
-        each level, finest first, and each warp.
+        Of the last batch launched: iterations, medians (outer iterations) and passes over the
+        image for each level, finest first, and each warp.
 
     Raises
     ------
@@ -155,7 +157,7 @@ class CudaTVL1:
             part = slice(start, start + self.batch)
             frames = torch.cat([first[part], second[part]])
             pairs = torch.arange(len(frames), dtype=torch.int32).view(2, -1).T
-            self._solve(frames, pairs, flow[part], 0)
+            self._solve(frames, pairs, flow[part], _HERE)
         return flow
 
     def flows(
