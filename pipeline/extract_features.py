@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -73,8 +74,8 @@ def extract_features(
     plan, trunk, fusion : options
         Which snippets, which trunks, and which frozen fusion.
     jobs : JobOptions
-        Workers that read frames and flow. A CPU run reads in one thread, for the trunks take the
-        cores.
+        On CUDA, the processes that read frames and flow. On a CPU, the threads of the trunks,
+        beside which one more thread reads.
     device : str
         "auto", "cpu", "cuda:0", or several with commas, which share the videos.
     batch_size : int, optional
@@ -161,7 +162,10 @@ def _run(
     )
     if len(settings.devices) == 1 and jobs.backend != "dask":
         device = settings.devices[0]
-        with progress(total=snippets, desc="features", unit="snippet") as bar:
+        with (
+            _torch_threads(jobs.workers(1 << 30) if device == "cpu" else None),
+            progress(total=snippets, desc="features", unit="snippet") as bar,
+        ):
             forward = make_forward(setup, task, device)
             results = [run_share((device, videos), task, forward, bar.update)]
         failed: dict[str, str] = {}
@@ -171,6 +175,19 @@ def _run(
     for result in results:
         failed.update(result.failures)
     return failed
+
+
+@contextmanager
+def _torch_threads(count: int | None) -> Iterator[None]:
+    """Let torch use so many threads for a while; None leaves it as it is."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _run_shares(
@@ -295,7 +312,8 @@ def command(ctx: click.Context, /, videos: tuple[str, ...], **params: Any) -> No
 
     VIDEOS are folders, files, @list.txt with a path a line, or a CSV with a column `video` or
     `path`. Two ResNet101s see each snippet's frame and flow stack; ConvFusion joins their maps.
-    --device may name several GPUs (cuda:0,cuda:1), which share the videos.
+    --device may name several GPUs (cuda:0,cuda:1), which share the videos; --jobs are then the
+    processes that read for them, and on a CPU the threads of the networks.
     """
     from data.sources import find_sources
 

@@ -80,6 +80,10 @@ class Forward:
         self.device = torch.device(device)
         self.batch_size = batch_size
         self.keep_streams = keep_streams
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
+            if precision == "float32":  # TF32 keeps no more than float16 does.
+                torch.backends.cudnn.allow_tf32 = False
         self._fast = for_inference(stage, self.device, getattr(torch, precision))
         if compute is None:
             compute = Graphed(self._fast) if self.device.type == "cuda" else self._fast
@@ -146,7 +150,7 @@ class Forward:
         halves = [m.to(torch.float16, memory_format=torch.contiguous_format) for m in kept]
         if self.device.type == "cpu":
             return Pending(name, frames, stacks, halves, finite, None)
-        hosts = [m.to("cpu", non_blocking=True) for m in (*halves, finite)]
+        hosts = [_to_host(m) for m in (*halves, finite)]
         done = torch.cuda.Event()
         done.record()
         return Pending(name, frames, stacks, hosts[:-1], hosts[-1], done)
@@ -218,9 +222,15 @@ class Graphed:
             self._stage(own_frames, own_stacks)
         torch.cuda.current_stream(frames.device).wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.device(frames.device), torch.cuda.graph(graph):
+        with torch.cuda.graph(graph):
             maps = self._stage(own_frames, own_stacks)
         return graph, own_frames, own_stacks, maps
+
+
+def _to_host(values: Tensor) -> Tensor:
+    """Start a copy to page-locked memory; it is there once a later event has happened."""
+    host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+    return host.copy_(values, non_blocking=True)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -142,7 +142,10 @@ def prepare_stage_one(
             calibrate_random(trunks, random, frames, stacks, seed)
     module = make_fusion(trunks, trunk, fusion, seed, data)
     setup = _setup(trunks, module, trunk, fusion, stack_length, precision, seed)
-    _save(path, setup, keys)
+    try:
+        _save(path, setup, keys, overwrite)
+    except FileExistsError:  # Another shard was faster: its statistics are everybody's.
+        return _reuse(path, trunk, fusion, stack_length, precision, seed)
     return setup
 
 
@@ -315,7 +318,7 @@ def _setup(
     return StageOneSetup(module, trunk, fusion, stack_length, precision, seed, digests)
 
 
-def _save(path: Path, setup: StageOneSetup, keys: list[str]) -> None:
+def _save(path: Path, setup: StageOneSetup, keys: list[str], overwrite: bool) -> None:
     """Write the folder's stage-one file; whole trunks are left to their own files."""
     state = setup.module.state_dict()
     random = [f"{k}." for k, origin in origins(setup.trunk).items() if origin == "random"]
@@ -335,4 +338,4 @@ def _save(path: Path, setup: StageOneSetup, keys: list[str]) -> None:
         "weights": setup.weights,
         "training_videos": keys,
     }
-    write_safetensors(path, fitted, metadata)
+    write_safetensors(path, fitted, metadata, replace=overwrite)

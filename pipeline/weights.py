@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import warnings
 from collections.abc import Mapping
@@ -88,17 +89,21 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
 
 
 def write_safetensors(
-    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, object]
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, object],
+    *,
+    replace: bool = True,
 ) -> None:
     """Write tensors with JSON metadata, whole or not at all.
 
     Raises
     ------
+    FileExistsError
+        Another process has written the file meanwhile, and `replace` is False.
     InputError
         The file cannot be written.
     """
-    import os
-
     from safetensors.torch import save_file
 
     from data.cache_files import sync, temporary_name
@@ -109,12 +114,29 @@ def write_safetensors(
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, texts)
         sync(temporary)
+        if not replace and _linked(temporary, path):
+            return
         os.replace(temporary, path)
         sync(path.parent)
+    except FileExistsError:
+        raise
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _linked(temporary: Path, path: Path) -> bool:
+    """Give a file its name unless that is taken; False where the disk knows no links."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:
+        if path.exists():
+            raise FileExistsError(str(path)) from None
+        return False
+    return True
 
 
 def imagenet_state() -> dict[str, Tensor]:

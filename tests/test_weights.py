@@ -116,6 +116,18 @@ def test_own_files_keep_tensors_and_metadata(tmp_path: Path) -> None:
     assert [p.name for p in path.parent.iterdir()] == ["own.safetensors"]
 
 
+def test_the_first_of_two_writers_wins_where_asked(tmp_path: Path) -> None:
+    """Two shards must end with one stage one, or their caches would not belong together."""
+    path = tmp_path / "shared.safetensors"
+    weights.write_safetensors(path, STATE, {"writer": 1}, replace=False)
+    with pytest.raises(FileExistsError):
+        weights.write_safetensors(path, STATE, {"writer": 2}, replace=False)
+    assert weights.read_safetensors(path)[1] == {"writer": 1}
+    weights.write_safetensors(path, STATE, {"writer": 3})
+    assert weights.read_safetensors(path)[1] == {"writer": 3}
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_a_tar_archive_is_not_taken_for_a_checkpoint(tmp_path: Path) -> None:
     """`.pth.tar` files are no tar archives; a real one must not be unpacked."""
     path = tmp_path / "real.pth.tar"
