@@ -44,6 +44,8 @@ L = 2
 PLAN = PlanOptions(segments=3, candidates=1, stack_length=L)
 TRUNK = TrunkOptions(weights="random", input_size=64, training_snippets=8)
 FUSION = FusionOptions(fusion_hidden=16, fusion_channels=8)
+# The number of threads decides the order of sums, and so the last bits.
+ONE = JobOptions(jobs=1)
 FRAMES = {"one.avi": 9, "deep/two.avi": 12}
 SIZE = (80, 60)
 BOUND = 20.0
@@ -148,7 +150,14 @@ Extract = Callable[..., "Outcome[Source, FeatureResult]"]
 @pytest.fixture
 def extract(sources: list[Source], flow: Path) -> Extract:
     return functools.partial(
-        extract_features, sources, flow, plan=PLAN, trunk=TRUNK, fusion=FUSION, device="cpu"
+        extract_features,
+        sources,
+        flow,
+        plan=PLAN,
+        trunk=TRUNK,
+        fusion=FUSION,
+        jobs=ONE,
+        device="cpu",
     )
 
 
@@ -157,7 +166,7 @@ def made(videos: Path, sources: list[Source], flow: Path) -> Path:
     """Features of both videos, with stream maps; tests must not change them."""
     output = videos.parent / "features"
     outcome = extract_features(
-        sources, flow, output, PLAN, TRUNK, FUSION, device="cpu", keep_streams=True
+        sources, flow, output, PLAN, TRUNK, FUSION, ONE, "cpu", keep_streams=True
     )
     assert not outcome.failures
     assert [result.snippets for _, result in outcome.results] == [3, 3]
@@ -301,7 +310,7 @@ def test_float16_flow_gives_the_same_features(
         (made / "stage_one.safetensors").read_bytes()
     )
     outcome = extract_features(
-        sources, tmp_path / "flow16", tmp_path / "out", PLAN, TRUNK, FUSION, device="cpu"
+        sources, tmp_path / "flow16", tmp_path / "out", PLAN, TRUNK, FUSION, ONE, "cpu"
     )
     assert not outcome.failures
     assert np.array_equal(maps_of(tmp_path / "out"), maps_of(made))
@@ -439,7 +448,7 @@ def test_one_bad_video_does_not_stop_the_others(
             write_flow(tmp_path / "flow", source)
     write_video(fresh / "changed.avi", 3, 9)
     outcome = extract_features(
-        found, tmp_path / "flow", tmp_path / "out", PLAN, TRUNK, FUSION, device="cpu"
+        found, tmp_path / "flow", tmp_path / "out", PLAN, TRUNK, FUSION, ONE, "cpu"
     )
     assert [source.key for source, _ in outcome.results] == ["good.avi"]
     messages = {source.key: message for source, message in outcome.failures}
@@ -671,7 +680,7 @@ def run(*arguments: object) -> int:
 
 
 FLAGS = [
-    *("--segments", 3, "--candidates", 1, "--stack-length", L, "--device", "cpu"),
+    *("--segments", 3, "--candidates", 1, "--stack-length", L, "--device", "cpu", "-j", 1),
     *("--weights", "random", "--input-size", 64, "--training-snippets", 8),
     *("--fusion-hidden", 16, "--fusion-channels", 8),
 ]
