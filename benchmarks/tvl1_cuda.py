@@ -74,9 +74,13 @@ class Sizes:
     repeats: int = 5
     copy_bytes: int = 1 << 30
     snippets: int = 48
+    input_size: int = 448
+    fields: int = 10
 
 
-SMOKE = Sizes(18, 20, 2, (1, 2), 3, (Shape(16, 1), Shape(16, 2)), 4, 1, 1 << 20, 0)
+SMOKE = Sizes(
+    18, 20, 2, (1, 2), 3, (Shape(16, 1), Shape(16, 2)), 4, 1, 1 << 20, 1, 64, 2
+)  # fmt: skip
 
 
 def synchronise() -> None:
@@ -139,7 +143,8 @@ def check_gate(path: Path) -> dict[str, Any]:
     reference = read_reference(path)
     first, second = (torch.from_numpy(reference[name]) for name in ("first", "second"))
     expected = torch.from_numpy(reference["flow"])
-    engine = CudaTVL1(*first.shape[1:], device=DEVICE, batch=min(len(first), 128))
+    shape = Shape(1024, 2) if INTERPRET else Shape()
+    engine = CudaTVL1(*first.shape[1:], device=DEVICE, batch=min(len(first), 128), shape=shape)
     found = torch.from_numpy(sample(engine.calc_batch(first, second).cpu().numpy()))
     mean = (found - expected).norm(dim=1).mean((1, 2))
     share = (levels_apart(found, expected) <= 1).float().mean((1, 2, 3))
@@ -279,7 +284,7 @@ def measure_parts(first: Tensor, second: Tensor, sizes: Sizes) -> dict[str, floa
     pixels = first.numel()
     plain = run(base)
     repeated = run(replace(base, outer=6))
-    engine = CudaTVL1(*first.shape[1:], device=DEVICE, batch=len(first))
+    engine = CudaTVL1(*first.shape[1:], None, DEVICE, batch=len(first))
     frames = torch.cat([first, second]).to(DEVICE)
     parts = {
         "median 5, both components": (run(replace(base, outer=6, median=5)) - repeated) / 6,
@@ -366,8 +371,10 @@ def measure_stream(first: Tensor, second: Tensor, sizes: Sizes, options: TVL1Opt
     return {"pairs": sizes.stream, "batch": engine.batch, "pairs_per_second": sizes.stream / took}
 
 
-def measure_stage_one(first: Tensor, second: Tensor, sizes: Sizes) -> dict[str, Any]:
-    """Time flow of 10 fields a snippet straight into the trunks, and the trunks alone."""
+def measure_stage_one(
+    first: Tensor, second: Tensor, sizes: Sizes, options: TVL1Options
+) -> dict[str, Any]:
+    """Time the flow of each snippet straight into the trunks, and the trunks alone."""
     try:
         from model.features.fusion import random_fusion
         from model.features.stage_one import StageOne, for_inference
@@ -378,25 +385,26 @@ def measure_stage_one(first: Tensor, second: Tensor, sizes: Sizes) -> dict[str, 
     generator = torch.Generator().manual_seed(0)
     trunks = [
         make_trunk(channels, "conv5", random_state(channels, "conv5", generator))
-        for channels in (3, 20)
+        for channels in (3, 2 * sizes.fields)
     ]
     stage = StageOne(*trunks, random_fusion(2048, 512, 256, 0))
     fast = for_inference(stage, torch.device(DEVICE), torch.bfloat16)
     frames = torch.cat([first, second])
     count = len(first)
-    pairs = np.array([(i % count, count + i % count) for i in range(10 * sizes.snippets)])
-    engine = CudaTVL1(*first.shape[1:], device=DEVICE, batch=min(len(pairs), 512))
-    rgb = torch.randint(0, 256, (sizes.snippets, 3, 448, 448), dtype=torch.uint8, device=DEVICE)
+    pairs = np.array([(i % count, count + i % count) for i in range(sizes.fields * sizes.snippets)])
+    engine = CudaTVL1(*first.shape[1:], options, DEVICE, batch=min(len(pairs), 512))
+    square = (sizes.input_size, sizes.input_size)
+    rgb = torch.randint(0, 256, (sizes.snippets, 3, *square), dtype=torch.uint8, device=DEVICE)
 
     def flow() -> Tensor:
         return engine.levels(frames, pairs, BOUND)
 
     @torch.inference_mode()
     def trunk(levels: Tensor) -> None:
-        stacks = levels.view(sizes.snippets, 20, *levels.shape[2:])
+        stacks = levels.view(sizes.snippets, 2 * sizes.fields, *levels.shape[2:])
         for part in range(0, sizes.snippets, 16):
             large = torch.nn.functional.interpolate(
-                stacks[part : part + 16].float(), (448, 448), mode="bicubic"
+                stacks[part : part + 16].float(), square, mode="bicubic"
             )
             fast(rgb[part : part + 16], large.round().clamp(0, 255).to(torch.uint8))
 
@@ -407,7 +415,8 @@ def measure_stage_one(first: Tensor, second: Tensor, sizes: Sizes) -> dict[str, 
         "both": seconds(lambda: trunk(flow()), sizes.repeats),
     }
     table(
-        f"Stage one on the device, {sizes.snippets} snippets of 10 distinct fields, 448 px, bf16",
+        f"Stage one on the device, {sizes.snippets} snippets of {sizes.fields} distinct fields,"
+        f" {sizes.input_size} px, bf16",
         ("part", "ms", "snippets/s", "of both"),
         [
             (n, f"{1e3 * t:.0f}", f"{sizes.snippets / t:.1f}", f"{t / alone['both']:.0%}")
@@ -422,9 +431,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--reference", type=Path, default=DEFAULT)
+    parser.add_argument("--reference", type=Path, help="default: the synthetic pairs' file")
     parser.add_argument("--json", type=Path, help="write all numbers here")
-    parser.add_argument("--interpret", action="store_true", help="tiny, without a GPU")
+    parser.add_argument(
+        "--interpret",
+        action="store_true",
+        help="tiny, on the CPU; with --reference also the gate, in minutes a pair",
+    )
     arguments = parser.parse_args()
     runs, reason = available()
     if not runs:
@@ -433,13 +446,13 @@ def main() -> None:
     result: dict[str, Any] = {"machine": describe()}
     # Without a GPU a full-size pair takes hours.
     options = TVL1Options(warps=1, inner=2, outer=1) if INTERPRET else TVL1Options()
-    if not INTERPRET:
-        result["gate"] = check_gate(arguments.reference)
+    if arguments.reference or not INTERPRET:
+        result["gate"] = check_gate(arguments.reference or DEFAULT)
     if INTERPRET:
         pairs = [synthetic_pair(s, sizes.height, sizes.width) for s in range(sizes.pairs)]
         first, second = (torch.from_numpy(np.stack(f)) for f in zip(*pairs, strict=True))
     else:
-        reference = read_reference(arguments.reference)
+        reference = read_reference(arguments.reference or DEFAULT)
         first, second = (torch.from_numpy(reference[name]) for name in ("first", "second"))
     result["exactness"] = check_exactness(first[:6], second[:6], options)
     result["copy_bytes_per_second"] = measure_copy(sizes)
@@ -448,11 +461,9 @@ def main() -> None:
     full = 1 if INTERPRET else -(-264 // int(moving.sum()))
     many, others = (x[moving].repeat(full, 1, 1)[:264].to(DEVICE) for x in (first, second))
     result["iterations"] = measure_iterations(many, others, sizes, result["copy_bytes_per_second"])
-    if not INTERPRET:
-        result["parts"] = measure_parts(many, others, sizes)
+    result["parts"] = measure_parts(many, others, sizes)
     result["whole"] = measure_batches(first, second, sizes, options)
-    if sizes.snippets:
-        result["stage_one"] = measure_stage_one(first, second, sizes)
+    result["stage_one"] = measure_stage_one(first, second, sizes, options)
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=1))
     passed = all(result[name]["passed"] for name in ("gate", "exactness") if name in result)

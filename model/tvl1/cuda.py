@@ -7,7 +7,8 @@ within the gate: mean difference at most 0.03 px, at least 99 % of 8-bit values 
 Identical frames give exactly 0, and a pair's result does not depend on its batch.
 
 A pair is solved by one thread block, so a batch is fast when it has as many pairs as the
-device has places for blocks (two on each multiprocessor with the default `Shape`).
+device has places for blocks: one on each multiprocessor with the default `Shape`, and some
+more so that pairs that stop early make room.
 """
 
 from __future__ import annotations
@@ -39,8 +40,9 @@ __all__ = [
     "quantise",
 ]
 
-# Pairs beyond which a batch gains nothing: about two for each place of the largest devices.
-_MOST_PAIRS = 512
+# Pairs beyond which a batch gains nothing: so many for each multiprocessor. More would also
+# make one launch take seconds on a small device, which drivers of displays do not suffer.
+_PAIRS_A_MULTIPROCESSOR = 4
 # Share of the free memory that a batch may take; the trunks live beside it.
 _MEMORY_SHARE = 0.4
 # Workspace of batches on the caller's own stream; those of `flows` are numbered 0 and 1.
@@ -109,7 +111,10 @@ class CudaTVL1:
         self.device = _usable(device)
         if min(height, width) < 2:
             raise ValueError(f"frames: expected at least 2x2 px, got {height}x{width}")
-        if shape.warps not in (1, 2, 4, 8, 16, 32) or not 1 <= shape.stages <= 8:
+        # The interpreter, which has no warps, is fastest with many.
+        most = 4096 if interpreted() else 32
+        power = shape.warps > 0 and shape.warps & (shape.warps - 1) == 0
+        if not power or shape.warps > most or not 1 <= shape.stages <= 8:
             raise ValueError(f"expected 1 to 32 warps, a power of 2, and 1 to 8 stages: {shape}")
         self.options = options or TVL1Options()
         self.shape = shape
@@ -437,7 +442,7 @@ def fit_batch(
     """
     target = _usable(device)
     if target.type != "cuda":
-        return _MOST_PAIRS
+        return _PAIRS_A_MULTIPROCESSOR
     free = torch.cuda.mem_get_info(target)[0]
     free += torch.cuda.memory_reserved(target) - torch.cuda.memory_allocated(target)
     one = memory_bytes(height, width, options, 1)
@@ -447,7 +452,8 @@ def fit_batch(
             f"{target}: {free >> 20} MiB free, but TV-L1 at {width}x{height} needs"
             f" {2 * one >> 20} MiB within {share:.0%} of it; use a smaller flow size"
         )
-    return min(fitting, _MOST_PAIRS)
+    places = torch.cuda.get_device_properties(target).multi_processor_count
+    return min(fitting, _PAIRS_A_MULTIPROCESSOR * places)
 
 
 @functools.lru_cache(maxsize=4)
