@@ -114,11 +114,15 @@ def main(
         f"{count} snippets of {len(sources)} videos at {input_size} px, batches of "
         f"{bench.task.batch_size}\n"
     )
-    print("| | snippets/s | of bare |\n|---|---|---|")
-    for name, seconds in rows.items():
-        print(f"| {name} | {count / seconds:.3f} | {rows['bare trunks'] / seconds:.1%} |")
+    bare = rows["bare trunks"]
+    print("| | snippets/s | of bare | CPU s a snippet | of bare |\n|---|---|---|---|---|")
+    for name, (wall, cpu) in rows.items():
+        print(
+            f"| {name} | {count / wall:.3f} | {bare[0] / wall:.1%} | {cpu / count:.3f} "
+            f"| {bare[1] / cpu:.1%} |"
+        )
     macs = 2 * MACS_A_TRUNK * (input_size / 448) ** 2
-    print(f"\nbare trunks: {2 * macs * count / rows['bare trunks'] / 1e9:.0f} GFLOP/s")
+    print(f"\nbare trunks: {2 * macs * count / bare[0] / 1e9:.0f} GFLOP/s")
     print("command: " + ", ".join(f"{k} {v:.0%}" for k, v in bench.shares.items()))
     print(f"first call with all set-up (weights drawn, calibrated, folded): {whole:.1f} s")
 
@@ -158,8 +162,11 @@ class Bench:
                 )
         return batches
 
-    def measure(self, repeats: int, output: Path) -> dict[str, float]:
-        """Return the median seconds of each, taken in turn so that drift hits all alike."""
+    def measure(self, repeats: int, output: Path) -> dict[str, tuple[float, float]]:
+        """Return the median wall and CPU seconds of each, in turn so that drift hits all alike.
+
+        CPU seconds are those of all threads: on a busy machine they tell more than wall time.
+        """
         todo: dict[str, Callable[[], None]] = {
             "bare trunks": lambda: self._trunks(self.fast),
             "whole command": lambda: self._command(output),
@@ -167,15 +174,19 @@ class Bench:
         if self.plain is not None:
             plain = self.plain
             todo = {"plain torchvision": lambda: self._trunks(plain), **todo}
-        seconds: dict[str, list[float]] = {name: [] for name in todo}
+        seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in todo}
         for warm_up in todo.values():  # Memory, kernels, file cache.
             warm_up()
         for _ in range(repeats):
             for name, run in todo.items():
-                began = time.perf_counter()
+                began, used = time.perf_counter(), time.process_time()
                 run()
-                seconds[name].append(time.perf_counter() - began)
-        return {name: statistics.median(each) for name, each in seconds.items()}
+                spent = (time.perf_counter() - began, time.process_time() - used)
+                seconds[name].append(spent)
+        return {
+            name: (statistics.median(w for w, _ in each), statistics.median(c for _, c in each))
+            for name, each in seconds.items()
+        }
 
     @torch.inference_mode()
     def _trunks(self, stage: StageOne) -> None:

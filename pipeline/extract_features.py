@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -148,6 +147,7 @@ def _run(
     """Compute the caches still to do; return the failures by key."""
     from data import cache
     from pipeline.feature_workers import make_forward, run_share
+    from pipeline.forward import torch_threads
 
     if not todo:
         return {}
@@ -163,7 +163,7 @@ def _run(
     if len(settings.devices) == 1 and jobs.backend != "dask":
         device = settings.devices[0]
         with (
-            _torch_threads(jobs.workers(1 << 30) if device == "cpu" else None),
+            torch_threads(jobs.workers(1 << 30) if device == "cpu" else None),
             progress(total=snippets, desc="features", unit="snippet") as bar,
         ):
             forward = make_forward(setup, task, device)
@@ -175,19 +175,6 @@ def _run(
     for result in results:
         failed.update(result.failures)
     return failed
-
-
-@contextmanager
-def _torch_threads(count: int | None) -> Iterator[None]:
-    """Let torch use so many threads for a while; None leaves it as it is."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _run_shares(

@@ -297,13 +297,19 @@ def training_pairs(features: Path, pairs: Path, options: DatasetOptions, fold: i
     """
     from data.annotations.reading import read_with_options
     from data.cache import find_caches
-    from data.pairs import Pair, videos_of
+    from data.pairs import Pair, read_pairs, videos_of
+    from data.sources import match_names
 
+    keys = find_caches(features, "features")
+    if fold == 0 and pairs.is_file() and options.dataset in ("auto", "csv"):
+        listed = read_pairs(pairs)  # No folds are drawn, so that any number of videos will do.
+        key = match_names(videos_of(listed), keys)
+        return [Pair(key[pair.better], key[pair.worse]) for pair in listed]
     dataset = read_with_options(pairs, options)
     if fold > len(dataset.folds):
         raise InputError(f"--fold {fold}: {pairs} has {len(dataset.folds)} folds")
     chosen = dataset.folds[fold - 1].train if fold else dataset.pairs
-    matching = dataset.match(find_caches(features, "features"))
+    matching = dataset.match(keys)
     wanted = set(videos_of(chosen))
     unknown = [name for name in matching.unknown if name in wanted]
     if unknown:

@@ -23,6 +23,7 @@ from pipeline.stage_one_build import (
     make_fusion,
     needs_training_snippets,
     origins,
+    read_checkpoint,
     trunk_states,
 )
 from pipeline.weights import read_safetensors, write_safetensors
@@ -130,6 +131,8 @@ def prepare_stage_one(
         raise InputError(
             "--fusion pca is fitted on training videos only; name them with --training-videos"
         )
+    if fusion.fusion not in DRAWN:
+        read_checkpoint(Path(fusion.fusion))  # Before anything is computed.
     states = trunk_states(trunk, stack_length, seed)
     trunks = {name: make(name, trunk, stack_length, state) for name, state in states.items()}
     random = [name for name, origin in origins(trunk).items() if origin == "random"]

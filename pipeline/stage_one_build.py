@@ -77,6 +77,7 @@ def calibrate_random(
 
     from model.features.calibrate import calibrate
     from model.features.stage_one import StageOne
+    from pipeline.forward import torch_threads
 
     log.warning(
         "RANDOM TRUNKS (%s): for demos and tests only; expect weak scores. Use ImageNet or "
@@ -94,8 +95,10 @@ def calibrate_random(
         "rgb": lambda rows: view.normalise_frames(frames[rows]),
         "flow": lambda rows: view.normalise_stacks(stacks[rows]),
     }
-    for name in random:
-        calibrate(trunks[name], (inputs[name](rows) for rows in batches))
+    # One thread, because the number of threads decides the last bits, and so the digest.
+    with torch_threads(1):
+        for name in random:
+            calibrate(trunks[name], (inputs[name](rows) for rows in batches))
 
 
 def make_fusion(
@@ -148,11 +151,7 @@ def fusion_checkpoint(path: Path, trunk: TrunkOptions, digests: Mapping[str, str
     InputError
         Not such a file, damaged, or learnt on other trunks.
     """
-    if not path.is_file():
-        raise InputError(f"--fusion {path}: expected random, pca, or a checkpoint; no such file")
-    tensors, metadata = read_safetensors(path)
-    if metadata.get("format") != FUSION_FORMAT:
-        raise InputError(f"{path}: not a fusion checkpoint; `pipeline fit-fusion` makes one")
+    tensors, metadata = read_checkpoint(path)
     learnt_on = metadata.get("trunks")
     for name in ("rgb", "flow"):
         found = learnt_on.get(name, "") if isinstance(learnt_on, dict) else ""
@@ -163,6 +162,22 @@ def fusion_checkpoint(path: Path, trunk: TrunkOptions, digests: Mapping[str, str
                 "and --stack-length"
             )
     return fusion_from(path, tensors)
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
+    """Read a checkpoint of fit-fusion: tensors and metadata.
+
+    Raises
+    ------
+    InputError
+        Not such a file, or damaged.
+    """
+    if not path.is_file():
+        raise InputError(f"--fusion {path}: expected random, pca, or a checkpoint; no such file")
+    tensors, metadata = read_safetensors(path)
+    if metadata.get("format") != FUSION_FORMAT:
+        raise InputError(f"{path}: not a fusion checkpoint; `pipeline fit-fusion` makes one")
+    return tensors, metadata
 
 
 def fusion_from(path: Path, tensors: Mapping[str, Tensor]) -> nn.Module:

@@ -104,7 +104,7 @@ def write_safetensors(
     InputError
         The file cannot be written.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     from data.cache_files import sync, temporary_name
 
@@ -112,7 +112,8 @@ def write_safetensors(
     texts = {name: json.dumps(value) for name, value in metadata.items()}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, texts)
+        content = save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, texts)
+        temporary.write_bytes(content)  # `save_file` would make it unreadable for others.
         sync(temporary)
         if not replace and _linked(temporary, path):
             return

@@ -36,7 +36,7 @@ from pipeline import cli
 from pipeline.extract_features import FeatureResult, extract_features
 from pipeline.feature_plan import FeaturePlan, Settings
 from pipeline.feature_workers import FeatureTask, ShareResult, run_share
-from pipeline.forward import Forward
+from pipeline.forward import Forward, torch_threads
 from pipeline.jobs import JobOptions, Outcome
 from pipeline.stage_one import StageOneSetup, load_stage_one
 
@@ -499,6 +499,15 @@ def test_stage_one_comes_back_from_its_file(made: Path, setup: StageOneSetup, vi
         fused = again.module.fusion(again.module.rgb(frames), again.module.flow(stacks)).numpy()
     stored = maps_of(made).astype(np.float32)
     assert (np.abs(fused - stored) <= 2 * HALF * np.abs(fused) + FLOAT * np.abs(fused).max()).all()
+
+
+def test_random_trunks_do_not_depend_on_the_number_of_threads(
+    tmp_path: Path, extract: Extract, setup: StageOneSetup
+) -> None:
+    """A fusion learnt on them, or the next shard, must find the same digests on other machines."""
+    with torch_threads(2):
+        extract(output=tmp_path)
+    assert load_stage_one(tmp_path).weights == setup.weights
 
 
 def test_given_weights_are_read_again_and_checked(
