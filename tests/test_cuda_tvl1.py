@@ -58,7 +58,13 @@ def test_the_solver_compiles_without_moving_values_about(capability):
     from model.tvl1.cuda_solve import solve_kernel
 
     shape = cuda.Shape()
-    constants = {"S": shape.warps, "K": shape.stages, "SIDE": 5, "BLOCK": 32 * shape.warps}
+    constants = {
+        "PLANE": 90112,
+        "S": shape.warps,
+        "K": shape.stages,
+        "SIDE": 5,
+        "BLOCK": 32 * shape.warps,
+    }
     floats = ("pyramid", "workspace", "flow", "thresholds", "weights")
     kinds = (
         dict.fromkeys(solve_kernel.arg_names, "i32")
@@ -167,8 +173,8 @@ def test_memory_grows_with_the_batch_and_counts_every_buffer():
     assert cuda.memory_bytes(256, 340, None, 64) == 64 * one
     pixels = 256 * 340
     pyramid = sum(h * w for h, w in cuda_layout.plan(256, 340, TVL1Options(), 16, 2).sizes)
-    # Workspace of 15 planes, float32 flow, 8-bit flow; two frames with gradients at each level.
-    assert one == pixels * (15 * 4 + 2 * 4 + 2) + 2 * (pixels + pyramid * 3 * 4)
+    # 15 planes of 11 x 8192 numbers, flow in float32 and 8 bits; two frames with gradients.
+    assert one == 90112 * 15 * 4 + pixels * (2 * 4 + 2) + 2 * (pixels + pyramid * 3 * 4)
 
 
 @pytest.fixture

@@ -38,11 +38,11 @@ SMALL = TVL1Options(scales=2, warps=1, inner=5, outer=2)
 
 @triton.jit
 def iterate_kernel(
-    work, errors, plane, count, height, width, strips, chunks, chunk_rows, step, theta, ascent,
-    S: tl.constexpr, K: tl.constexpr,
+    work, errors, count, height, width, strips, chunks, chunk_rows, step, theta, ascent,
+    PLANE: tl.constexpr, S: tl.constexpr, K: tl.constexpr,
 ):  # fmt: skip
     found = iterate(
-        work, 0, 1, plane, count, height, width, strips, chunks, chunk_rows,
+        work, 0, 1, PLANE, count, height, width, strips, chunks, chunk_rows,
         step, theta, ascent, S, K,
     )  # fmt: skip
     for k in tl.static_range(K):
@@ -139,8 +139,8 @@ def test_a_pass_does_the_written_iterations(stages, warps, count, size):
     cut = cuda_layout.cut(height, width, stages, warps)
     step, theta, ascent = 0.045, 0.3, 0.25 / 0.3
     iterate_kernel[(1,)](
-        work, errors, plane, count, height, width, cut.strips, cut.chunks, cut.chunk_rows,
-        step, theta, ascent, S=warps, K=stages, num_warps=warps, **SETTINGS,
+        work, errors, count, height, width, cut.strips, cut.chunks, cut.chunk_rows,
+        step, theta, ascent, PLANE=plane, S=warps, K=stages, num_warps=warps, **SETTINGS,
     )  # fmt: skip
     expected = []
     for _ in range(count):

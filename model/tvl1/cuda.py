@@ -292,7 +292,6 @@ class CudaTVL1:
                 layout.frame_stride,
                 index,
                 self._workspace(slot),
-                layout.plane,
                 flow,
                 self.counts,
                 self._levels,
@@ -307,6 +306,7 @@ class CudaTVL1:
                 options.lam * options.theta,
                 options.theta,
                 options.tau / options.theta,
+                PLANE=layout.plane,
                 S=self.shape.warps,
                 K=self.shape.stages,
                 SIDE=options.median,
@@ -334,7 +334,7 @@ class CudaTVL1:
 
         layout = self.layout
         pyramid = torch.empty((len(frames), layout.frame_stride), device=self.device)
-        pyramid[:, : layout.plane] = frames.flatten(1)
+        pyramid[:, : layout.pixels] = frames.flatten(1)
         settings: dict[str, Any] = {
             "BLOCK": self._block, "num_warps": 4, "num_stages": 1, "enable_fp_fusion": True
         }  # fmt: skip

@@ -34,32 +34,38 @@ _LEAST_GRADIENT = tl.constexpr(1e-30)
 
 
 @triton.jit
-def _read_row(work, uv, dual, plane, y, x, height, width, wanted):
+def _read_row(work, uv, dual, PLANE: tl.constexpr, y, x, height, width, wanted):
     """Read what one row of the strips needs; zero outside the image."""
-    # One pointer and 32-bit places: a pointer for each plane would not fit the registers.
+    # A constant PLANE makes all planes offsets of three addresses: with an address each, the
+    # row loop has a fifth more instructions.
     at = y * width + x
     inside = wanted & (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    u = tl.load(work + (at + uv), inside, other=0.0)
-    v = tl.load(work + (at + (uv + plane)), inside, other=0.0)
-    p11 = tl.load(work + (at + dual), inside, other=0.0)
-    p12 = tl.load(work + (at + (dual + plane)), inside, other=0.0)
-    p21 = tl.load(work + (at + (dual + 2 * plane)), inside, other=0.0)
-    p22 = tl.load(work + (at + (dual + 3 * plane)), inside, other=0.0)
-    ix = tl.load(work + (at + DATA * plane), inside, other=0.0)
-    iy = tl.load(work + (at + (DATA + 1) * plane), inside, other=0.0)
-    rho_c = tl.load(work + (at + (DATA + 2) * plane), inside, other=0.0)
+    flow = work + (at + uv)
+    p = work + (at + dual)
+    data = work + at + DATA * PLANE
+    u = tl.load(flow, inside, other=0.0)
+    v = tl.load(flow + PLANE, inside, other=0.0)
+    p11 = tl.load(p, inside, other=0.0)
+    p12 = tl.load(p + PLANE, inside, other=0.0)
+    p21 = tl.load(p + 2 * PLANE, inside, other=0.0)
+    p22 = tl.load(p + 3 * PLANE, inside, other=0.0)
+    ix = tl.load(data, inside, other=0.0)
+    iy = tl.load(data + PLANE, inside, other=0.0)
+    rho_c = tl.load(data + 2 * PLANE, inside, other=0.0)
     return u, v, p11, p12, p21, p22, ix, iy, rho_c
 
 
 @triton.jit
-def _write_row(work, uv, dual, plane, row, y, x, width, owned):
+def _write_row(work, uv, dual, PLANE: tl.constexpr, row, y, x, width, owned):
     at = y * width + x
-    tl.store(work + (at + uv), row[0], owned)
-    tl.store(work + (at + (uv + plane)), row[1], owned)
-    tl.store(work + (at + dual), row[2], owned)
-    tl.store(work + (at + (dual + plane)), row[3], owned)
-    tl.store(work + (at + (dual + 2 * plane)), row[4], owned)
-    tl.store(work + (at + (dual + 3 * plane)), row[5], owned)
+    flow = work + (at + uv)
+    p = work + (at + dual)
+    tl.store(flow, row[0], owned)
+    tl.store(flow + PLANE, row[1], owned)
+    tl.store(p, row[2], owned)
+    tl.store(p + PLANE, row[3], owned)
+    tl.store(p + 2 * PLANE, row[4], owned)
+    tl.store(p + 3 * PLANE, row[5], owned)
 
 
 @triton.jit
@@ -115,19 +121,19 @@ def _stage(row, kept, y, x, height, width, left, right, step, theta, ascent):
 
 @triton.jit
 def iterate(
-    work, now, dual_now, plane, count, height, width, strips, chunks, chunk_rows,
+    work, now, dual_now, PLANE: tl.constexpr, count, height, width, strips, chunks, chunk_rows,
     step, theta, ascent, S: tl.constexpr, K: tl.constexpr,
 ):  # fmt: skip
     """Do `count` ≤ `K` iterations on one pair; a barrier must follow before the next pass.
 
     Parameters
     ----------
-    work : pointer to float32 (`WORK_PLANES`, plane)
+    work : pointer to float32 (`WORK_PLANES`, PLANE)
         The pair's workspace: the flow twice, the dual variables twice, Ix, Iy and rho_c.
     now, dual_now : int
         Which of the two hold the current iterate, 0 or 1; the result goes to the others, since
         strips read their neighbours.
-    plane : int
+    PLANE : int
         Distance of two planes, in numbers.
     strips, chunks, chunk_rows : int
         How the image is cut; see `model.tvl1.cuda_layout`.
@@ -148,10 +154,10 @@ def iterate(
     left = tl.maximum(lane - 1, 0) + tl.zeros((S, LANES), tl.int32)
     right = tl.minimum(lane + 1, LANES - 1) + tl.zeros((S, LANES), tl.int32)
     errors = (nothing,) * K
-    uv = now * 2 * plane
-    uv_out = 2 * plane - uv
-    dual = (DUAL + dual_now * 4) * plane
-    dual_out = (2 * DUAL + 4) * plane - dual
+    uv = now * 2 * PLANE
+    uv_out = 2 * PLANE - uv
+    dual = (DUAL + dual_now * 4) * PLANE
+    dual_out = (2 * DUAL + 4) * PLANE - dual
     for item in range(0, strips * chunks, S):
         strip = (item + slot) % strips
         chunk = (item + slot) // strips
@@ -161,12 +167,12 @@ def iterate(
         wanted = chunk < chunks
         owned_column = wanted & (lane >= K) & (lane < LANES - K) & (x < width)
         kept = (nothing,) * (KEPT * K)
-        ahead = _read_row(work, uv, dual, plane, top - K, x, height, width, wanted)
+        ahead = _read_row(work, uv, dual, PLANE, top - K, x, height, width, wanted)
         for t in range(chunk_rows + 2 * K):
             y = top - K + t
             u, v, p11, p12, p21, p22, ix, iy, rho_c = ahead
             # The next row is asked for before this one is worked on.
-            ahead = _read_row(work, uv, dual, plane, y + 1, x, height, width, wanted)
+            ahead = _read_row(work, uv, dual, PLANE, y + 1, x, height, width, wanted)
             inverse = _inverse(tl.maximum(ix * ix + iy * iy, _LEAST_GRADIENT))
             row = (u, v, p11, p12, p21, p22, ix, iy, inverse, rho_c)
             next_kept = ()
@@ -184,7 +190,7 @@ def iterate(
             kept = next_kept
             errors = next_errors
             owned = owned_column & (y - K >= top) & (y - K < end)
-            _write_row(work, uv_out, dual_out, plane, row, y - K, x, width, owned)
+            _write_row(work, uv_out, dual_out, PLANE, row, y - K, x, width, owned)
     sums = ()
     for k in tl.static_range(K):
         sums = sums + (tl.sum(errors[k]),)

@@ -18,6 +18,8 @@ from model.tvl1.options import TVL1Options
 LANES = 32
 #: Float32 planes of the workspace of a pair: flow and dual variables twice, three of data.
 WORK_PLANES = 15
+# Sizes that round up to the same plane share a compiled kernel.
+_PLANE_STEP = 8192
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,14 @@ class Layout:
     weights: npt.NDArray[np.float32]
 
     @property
-    def plane(self) -> int:
+    def pixels(self) -> int:
         """Pixels of the finest level."""
         return self.sizes[0][0] * self.sizes[0][1]
+
+    @property
+    def plane(self) -> int:
+        """Numbers of a plane of the workspace; rounded up, for each value is a kernel."""
+        return -(-self.pixels // _PLANE_STEP) * _PLANE_STEP
 
 
 def cut(height: int, width: int, halo: int, slots: int) -> Cut:
@@ -143,9 +150,9 @@ def plan(height: int, width: int, options: TVL1Options, warps: int, stages: int)
 
 def frame_bytes(layout: Layout) -> int:
     """Device memory of a frame: its grey levels and its pyramid with gradients."""
-    return layout.plane + 4 * layout.frame_stride
+    return layout.pixels + 4 * layout.frame_stride
 
 
 def pair_bytes(layout: Layout) -> int:
     """Device memory of a pair: its workspace, its flow, and its flow as 8-bit levels."""
-    return layout.plane * (4 * WORK_PLANES + 4 * 2 + 2)
+    return 4 * WORK_PLANES * layout.plane + (4 + 1) * 2 * layout.pixels

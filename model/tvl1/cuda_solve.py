@@ -57,8 +57,8 @@ def _first_under(errors, threshold, count, K: tl.constexpr):
 
 @triton.jit
 def _relax(
-    work, now, dual_now, plane, height, width, strips, chunks, chunk_rows, inner, threshold,
-    step, theta, ascent, S: tl.constexpr, K: tl.constexpr,
+    work, now, dual_now, PLANE: tl.constexpr, height, width, strips, chunks, chunk_rows, inner,
+    threshold, step, theta, ascent, S: tl.constexpr, K: tl.constexpr,
 ):  # fmt: skip
     """Iterate until the error is at most the threshold, `inner` times at most.
 
@@ -76,7 +76,7 @@ def _relax(
     while (done < inner) & (stopped == 0):
         count = tl.where(again > 0, again, tl.minimum(inner - done, K))
         errors = iterate(
-            work, now, dual_now, plane, count, height, width, strips, chunks, chunk_rows,
+            work, now, dual_now, PLANE, count, height, width, strips, chunks, chunk_rows,
             step, theta, ascent, S, K,
         )  # fmt: skip
         tl.debug_barrier()
@@ -93,8 +93,8 @@ def _relax(
 
 @triton.jit
 def _settle(
-    work, now, dual_now, plane, level, height, width, counts, outer, inner, threshold,
-    step, theta, ascent, S: tl.constexpr, K: tl.constexpr, SIDE: tl.constexpr,
+    work, now, dual_now, PLANE: tl.constexpr, level, height, width, counts, outer, inner,
+    threshold, step, theta, ascent, S: tl.constexpr, K: tl.constexpr, SIDE: tl.constexpr,
 ):  # fmt: skip
     """Alternate medians and iterations for one linearisation, until the iterations stop."""
     strips = tl.load(level + PASS_CUT)
@@ -109,17 +109,17 @@ def _settle(
     stopped = False
     while (medians < outer) & (stopped == 0):
         if SIDE > 1:
-            source = work + now * 2 * plane
-            target = work + (1 - now) * 2 * plane
+            source = work + now * 2 * PLANE
+            target = work + (1 - now) * 2 * PLANE
             for c in range(2):
                 median_filter(
-                    source + c * plane, target + c * plane, height, width,
+                    source + c * PLANE, target + c * PLANE, height, width,
                     median_strips, median_chunks, median_rows, S, SIDE,
                 )  # fmt: skip
             tl.debug_barrier()
             now = 1 - now
         now, dual_now, done, stopped, took = _relax(
-            work, now, dual_now, plane, height, width, strips, chunks, chunk_rows, inner,
+            work, now, dual_now, PLANE, height, width, strips, chunks, chunk_rows, inner,
             threshold, step, theta, ascent, S, K,
         )  # fmt: skip
         medians += 1
@@ -133,12 +133,13 @@ def _settle(
 
 # Sizes differ from video to video; a kernel of its own for those divisible by 16 gains nothing.
 @triton.jit(
-    do_not_specialize=["frame_stride", "plane", "scales", "warps", "outer", "inner"],
+    do_not_specialize=["frame_stride", "scales", "warps", "outer", "inner"],
 )
 def solve_kernel(
-    pyramid, frame_stride, pairs, workspace, plane, flow, counts, levels, thresholds, places,
-    weights, scales, warps, outer, inner, finer, step, theta, ascent,
-    S: tl.constexpr, K: tl.constexpr, SIDE: tl.constexpr, BLOCK: tl.constexpr,
+    pyramid, frame_stride, pairs, workspace, flow, counts, levels, thresholds, places, weights,
+    scales, warps, outer, inner, finer, step, theta, ascent,
+    PLANE: tl.constexpr, S: tl.constexpr, K: tl.constexpr, SIDE: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Compute the flow of each pair; grid (pairs,), `S` warps a program.
 
@@ -148,9 +149,8 @@ def solve_kernel(
         Level after level, each the image and its gradients along x and y.
     pairs : pointer to int32 (pairs, 2)
         First and second frame of each pair.
-    workspace : pointer to float32 (pairs, `WORK_PLANES`, plane)
-        `plane` is the number of pixels of the finest level.
-    flow : pointer to float32 (pairs, 2, plane)
+    workspace : pointer to float32 (pairs, `WORK_PLANES`, `PLANE`)
+    flow : pointer to float32 (pairs, 2, height, width)
         The results.
     counts : pointer to int32 (pairs, scales, warps, `COUNTED`)
     levels : pointer to int32 (scales, `COLUMNS`)
@@ -164,17 +164,18 @@ def solve_kernel(
         What a displacement grows by from a level to the next finer one.
     step, theta, ascent : float
         lambda·theta, theta, tau/theta.
-    S, K, SIDE, BLOCK : constexpr
-        Warps, iterations a pass, side of the median (1, 3, 5), pixels a step elsewhere.
+    PLANE, S, K, SIDE, BLOCK : constexpr
+        Distance of two planes of the workspace, warps, iterations a pass, side of the median
+        (1, 3, 5), pixels a step elsewhere.
     """
     pair = tl.program_id(0).to(tl.int64)
     first = pyramid + tl.load(pairs + 2 * pair).to(tl.int64) * frame_stride
     second = pyramid + tl.load(pairs + 2 * pair + 1).to(tl.int64) * frame_stride
-    work = workspace + pair * WORK_PLANES * plane
+    work = workspace + pair * WORK_PLANES * PLANE
     counts += pair * scales * warps * COUNTED
     now = 0
     dual_now = 0
-    _fill_zero(work, 2 * plane, BLOCK)
+    _fill_zero(work, 2 * PLANE, BLOCK)
     for i in range(scales):
         level = levels + (scales - 1 - i) * COLUMNS
         height = tl.load(level + HEIGHT)
@@ -183,24 +184,26 @@ def solve_kernel(
         size = height * width
         if i > 0:
             upscale(
-                work + now * 2 * plane, work + (1 - now) * 2 * plane, places, weights,
+                work + now * 2 * PLANE, work + (1 - now) * 2 * PLANE, places, weights,
                 tl.load(level + ROWS_AT), tl.load(level + COLUMNS_AT),
                 tl.load(level + COLUMNS + HEIGHT), tl.load(level + COLUMNS + WIDTH),
-                height, width, finer, plane, BLOCK,
+                height, width, finer, PLANE, BLOCK,
             )  # fmt: skip
             now = 1 - now
-        _fill_zero(work + (DUAL + dual_now * 4) * plane, 4 * plane, BLOCK)
+        _fill_zero(work + (DUAL + dual_now * 4) * PLANE, 4 * PLANE, BLOCK)
         tl.debug_barrier()
         threshold = tl.load(thresholds + scales - 1 - i)
         for warp in range(warps):
             linearise(
-                first + start, second + start, size, work + now * 2 * plane, work + DATA * plane,
-                plane, height, width, BLOCK,
+                first + start, second + start, size, work + now * 2 * PLANE, work + DATA * PLANE,
+                PLANE, height, width, BLOCK,
             )  # fmt: skip
             tl.debug_barrier()
             now, dual_now = _settle(
-                work, now, dual_now, plane, level, height, width,
+                work, now, dual_now, PLANE, level, height, width,
                 counts + ((scales - 1 - i) * warps + warp) * COUNTED, outer, inner, threshold,
                 step, theta, ascent, S, K, SIDE,
             )  # fmt: skip
-    _copy(work + now * 2 * plane, flow + pair * 2 * plane, 2 * plane, BLOCK)
+    size = tl.load(levels + HEIGHT) * tl.load(levels + WIDTH)
+    for c in range(2):
+        _copy(work + (now * 2 + c) * PLANE, flow + (pair * 2 + c) * size, size, BLOCK)
