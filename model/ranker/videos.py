@@ -116,17 +116,21 @@ def authors_bins(videos: VideoMaps, n_segments: int) -> SnippetRanges:
     """Draw as the authors do: bins of r = ⌊S/N⌋ snippets counted from the start of the video.
 
     Training keeps the last N of the ⌈S/r⌉ bins, testing takes S − 1, S − 1 − r, … N of them.
-    Differs from the authors for S < N, which they do not define: r is 1 and the first snippet
-    is repeated at the front.
+    Differs from the authors for S < N, where theirs divides by zero: step n takes snippet ⌊nS/N⌋.
     """
     first, count, test = [], [], []
     step = torch.arange(n_segments)
     for begin, end in zip(videos.start[:-1].tolist(), videos.start[1:].tolist(), strict=True):
         size = end - begin
-        r = max(size // n_segments, 1)
+        r = size // n_segments
+        if r == 0:
+            first.append(begin + step * size // n_segments)
+            count.append(torch.ones_like(step))
+            test.append(first[-1])
+            continue
         bins = -(-size // r)
         low = (bins - n_segments + step) * r
-        first.append(begin + low.clamp(min=0))
-        count.append((size - low).clamp(max=r).where(low >= 0, torch.ones_like(low)))
-        test.append(begin + (size - 1 - r * (n_segments - 1 - step)).clamp(min=0))
+        first.append(begin + low)
+        count.append((size - low).clamp(max=r))
+        test.append(begin + size - 1 - r * (n_segments - 1 - step))
     return SnippetRanges(torch.stack(first), torch.stack(count), torch.stack(test))

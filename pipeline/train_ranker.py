@@ -1,0 +1,289 @@
+"""Stage two: train the ranker on cached maps, and only the ranker."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from data.annotations.options import DatasetOptions
+from data.errors import InputError
+from model.ranker.options import (
+    PRESETS,
+    SNIPPET_STRIDE,
+    RankerOptions,
+    TrainOptions,
+    apply_preset,
+)
+from pipeline.console import emit, format_bytes, format_duration, log
+from pipeline.options import build, common_options, dataclass_options
+
+if TYPE_CHECKING:
+    from data.pairs import Pair
+    from pipeline.ranker_run import TrainedRun, TrainingPlan
+
+
+@dataclass(frozen=True)
+class Judgements:
+    """Training and test pairs, named by cache keys, and each video's subject where known."""
+
+    train: list[Pair]
+    test: list[Pair]
+    groups: dict[str, str] | None = None
+
+
+def train_ranker(
+    features: str | Path,
+    pairs: Sequence[Pair],
+    output: str | Path,
+    *,
+    test_pairs: Sequence[Pair] = (),
+    ranker: RankerOptions | None = None,
+    train: TrainOptions | None = None,
+    group_by: str | None = None,
+    snippet_stride: int = 1,
+    device: str = "cpu",
+    threads: int = 1,
+    seed: int = 0,
+    overwrite: bool = False,
+    resume: bool = False,
+) -> TrainedRun:
+    """Train a ranker on the feature caches of the videos that pairs name, and write a run folder.
+
+    Parameters
+    ----------
+    features : path
+        Output of extract-features.
+    pairs, test_pairs : sequence of Pair
+        Named by cache keys (`match_pairs`). Test pairs are only judged at the end, except with
+        `protocol="authors"`, which chooses the epoch on them.
+    output : path
+        Run folder: checkpoint.safetensors, metrics.csv, metrics.json, learning_curves.png,
+        scores.csv, and state.pt for `resume`.
+    ranker, train : options
+        What is trained, and how.
+    group_by : str, optional
+        Regular expression for the subject in a video's name: validation then holds out subjects.
+    snippet_stride : int
+        Use snippets at least so many frames apart.
+    device : str
+        "auto", "cpu" or "cuda:n".
+    threads : int
+        CPU threads; results are the same, bit for bit, for the same number.
+    seed : int
+    overwrite, resume : bool
+        Replace an earlier run, or go on with one; the end is the same as without a break.
+
+    Raises
+    ------
+    InputError
+        Anything that cannot be used; nothing was written.
+    """
+    from data.pairs import videos_of
+    from data.splits import group_of
+    from pipeline.ranker_run import plan_training, run_training
+
+    plan = plan_training(
+        features,
+        pairs,
+        test_pairs,
+        ranker or RankerOptions(),
+        train or TrainOptions(),
+        group_of(videos_of(pairs), group_by) if group_by else None,
+        snippet_stride,
+        seed,
+    )
+    return run_training(plan, Path(output), device, threads, overwrite, resume)
+
+
+def read_judgements(
+    features: Path, pairs: Path, test_pairs: Path | None, options: DatasetOptions, fold: int
+) -> Judgements:
+    """Read pairs, or one fold of a data set, and name them by the keys of the caches.
+
+    Raises
+    ------
+    InputError
+        A file that cannot be read, or names without a cache.
+    """
+    from data.annotations.reading import read_with_options
+    from data.cache import find_caches
+    from data.pairs import read_pairs, videos_of
+    from data.splits import group_of
+
+    keys = list(find_caches(features, "features"))
+    if not keys:
+        raise InputError(f"{features}: no feature caches; run extract-features first")
+    test = match_pairs(read_pairs(test_pairs), keys, test_pairs) if test_pairs else []
+    if fold == 0 and pairs.is_file() and options.dataset == "auto" and options.task is None:
+        train = match_pairs(read_pairs(pairs), keys, pairs)
+        pattern = options.group_by
+        return Judgements(train, test, group_of(videos_of(train), pattern) if pattern else None)
+    dataset = read_with_options(pairs, options)
+    if fold > len(dataset.folds):
+        raise InputError(f"--fold {fold}: {pairs} has {len(dataset.folds)} folds")
+    if fold and test_pairs:
+        raise InputError("--fold brings test pairs of its own; leave --test-pairs out")
+    known = dataset.match(keys).keys
+    chosen = dataset.folds[fold - 1].train if fold else dataset.pairs
+    if fold:
+        test = match_pairs(dataset.folds[fold - 1].test, keys, pairs, known)
+    groups = {known[name]: group for name, group in (dataset.groups or {}).items() if name in known}
+    return Judgements(match_pairs(chosen, keys, pairs, known), test, groups or None)
+
+
+def match_pairs(
+    pairs: Sequence[Pair], keys: Sequence[str], where: Path, known: dict[str, str] | None = None
+) -> list[Pair]:
+    """Return pairs with cache keys in place of the annotation's names.
+
+    Parameters
+    ----------
+    known : dict, optional
+        Name to key, where the data set says; otherwise names are matched with the keys.
+
+    Raises
+    ------
+    InputError
+        Names without a cache, with how many and examples.
+    """
+    from data.pairs import Pair, videos_of
+    from data.sources import match_names
+
+    names = videos_of(pairs)
+    if known is None:
+        try:
+            known = match_names(names, keys)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from error
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise InputError(
+            f"{where}: {len(unknown)} of {len(names)} videos have no feature cache, e.g. "
+            f"{', '.join(unknown[:3])}; run extract-features on them, or leave their pairs out"
+        )
+    return [Pair(known[pair.better], known[pair.worse]) for pair in pairs]
+
+
+def explicit_flags(ctx: click.Context) -> list[str]:
+    """Return the parameters that the user or a configuration file gave a value for."""
+    default = click.core.ParameterSource.DEFAULT
+    return [name for name in ctx.params if ctx.get_parameter_source(name) is not default]
+
+
+EPILOG = """\b
+Examples:
+  pipeline train-ranker --features features/ --pairs pairs.csv -o run/
+  pipeline train-ranker --features features/ --pairs train.csv --test-pairs test.csv -o run/
+  pipeline train-ranker --features features/ --pairs EPIC-Skills2018/ --task surgery --fold 1 \\
+      --preset surgery -o run/
+  pipeline train-ranker --features features/ --pairs pairs.csv --variant raan -o run/
+"""
+
+
+@click.command("train-ranker", epilog=EPILOG)
+@click.option(
+    "--features",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Output of extract-features.",
+)
+@click.option(
+    "--pairs",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Training judgements: a CSV with the columns better,worse, or a data set's folder.",
+)
+@click.option(
+    "--test-pairs",
+    type=click.Path(path_type=Path),
+    help="Judgements to test on at the end; training never sees them.",
+)
+@click.option(
+    "--fold",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Train and test on this fold of the data set, counted from 1; 0 trains on all pairs.",
+)
+@click.option(
+    "--preset",
+    type=click.Choice(list(PRESETS)),
+    default="small",
+    show_default=True,
+    help="Training as in the authors' code for a data set; flags that are given go before it.",
+)
+@click.option(
+    "--snippet-stride",
+    type=click.IntRange(1),
+    default=None,
+    help="Use snippets at least so many frames apart; the preset's when not given.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="CPU threads; more do not make so small a network faster.",
+)
+@click.option("--resume", is_flag=True, help="Go on with an interrupted run, to the same end.")
+@dataclass_options(RankerOptions)
+@dataclass_options(TrainOptions)
+@dataclass_options(DatasetOptions)
+@common_options("output", "device", "overwrite", "dry_run", "seed")
+@click.pass_context
+def command(ctx: click.Context, /, **params: Any) -> None:
+    """Train attention RNN, task RNN and score layer on cached features.
+
+    Writes checkpoint, metrics (CSV and JSON), learning curves (PNG), and the scores and ranking
+    of all videos that the pairs name (scores.csv). With --group-by the videos held out for
+    validation are whole subjects.
+    """
+    from pipeline.ranker_run import plan_training, run_training
+    from pipeline.run_folder import claim
+
+    output: Path = params["output"]
+    if params["overwrite"] and params["resume"]:
+        raise InputError("--overwrite and --resume exclude each other: replace the run or go on")
+    claim(output, params["overwrite"], params["resume"])
+    judged = read_judgements(
+        params["features"],
+        params["pairs"],
+        params["test_pairs"],
+        build(DatasetOptions, params),
+        params["fold"],
+    )
+    plan = plan_training(
+        params["features"],
+        judged.train,
+        judged.test,
+        build(RankerOptions, params),
+        apply_preset(build(TrainOptions, params), params["preset"], explicit_flags(ctx)),
+        judged.groups,
+        params["snippet_stride"] or SNIPPET_STRIDE[params["preset"]],
+        params["seed"],
+    )
+    if params["dry_run"]:
+        _emit_plan(plan, output)
+        return
+    began = time.monotonic()
+    run = run_training(
+        plan, output, params["device"], params["threads"], params["overwrite"], params["resume"]
+    )
+    log.info("trained in %s", format_duration(time.monotonic() - began))
+    for line in run.lines():
+        emit(line)
+
+
+def _emit_plan(plan: TrainingPlan, output: Path) -> None:
+    """Say what would be done (`--dry-run`)."""
+    for line in plan.lines():
+        emit(line)
+    emit(
+        f"would read {format_bytes(plan.features.bytes)} of maps, train about "
+        f"{format_duration(plan.seconds())} at most on one core, and write to {output}"
+    )
