@@ -130,16 +130,16 @@ def _resize(image, shape, scale):
 
 def test_layout_has_opencvs_levels_and_thresholds():
     """A level more or less, or another stopping threshold, is another method."""
-    layout = cuda_layout.plan(256, 340, TVL1Options(), 16, 2)
+    layout = cuda_layout.plan(256, 340, TVL1Options())
     assert layout.sizes == ((256, 340), (205, 272), (164, 218), (131, 174), (105, 139))
     np.testing.assert_allclose(layout.thresholds, [1e-4 * h * w for h, w in layout.sizes])
-    small = cuda_layout.plan(20, 24, TVL1Options(), 16, 2)
+    small = cuda_layout.plan(20, 24, TVL1Options())
     assert small.sizes == ((20, 24), (16, 19))
 
 
 def test_layout_keeps_levels_and_tables_apart():
     """Overlapping levels would overwrite each other on the device."""
-    layout = cuda_layout.plan(64, 80, TVL1Options(), 16, 2)
+    layout = cuda_layout.plan(64, 80, TVL1Options())
     ends = [start + 3 * h * w for start, (h, w) in zip(layout.starts, layout.sizes, strict=True)]
     assert list(layout.starts[1:]) == ends[:-1]
     assert ends[-1] == layout.frame_stride
@@ -172,7 +172,7 @@ def test_memory_grows_with_the_batch_and_counts_every_buffer():
     one = cuda.memory_bytes(256, 340, None, 1)
     assert cuda.memory_bytes(256, 340, None, 64) == 64 * one
     pixels = 256 * 340
-    pyramid = sum(h * w for h, w in cuda_layout.plan(256, 340, TVL1Options(), 16, 2).sizes)
+    pyramid = sum(h * w for h, w in cuda_layout.plan(256, 340, TVL1Options()).sizes)
     # 15 planes of 11 x 8192 numbers, flow in float32 and 8 bits; two frames with gradients.
     assert one == 90112 * 15 * 4 + pixels * (2 * 4 + 2) + 2 * (pixels + pyramid * 3 * 4)
 

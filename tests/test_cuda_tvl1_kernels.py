@@ -215,7 +215,7 @@ def test_pyramid_and_gradients_are_opencvs(pairs):
 def test_flow_is_carried_to_the_finer_level_as_opencv_does():
     """A shift here would be a wrong start for every finer level."""
     (height, width), (h, w) = (20, 34), (16, 27)
-    layout = cuda_layout.plan(height, width, TVL1Options(), 16, 2)
+    layout = cuda_layout.plan(height, width, TVL1Options())
     assert layout.sizes[1] == (h, w)
     coarse = np.random.default_rng(0).normal(0, 3, (2, h, w)).astype(np.float32)
     plane = height * width
@@ -276,6 +276,7 @@ def test_flows_and_levels_of_a_videos_pairs(pairs, solved):
     """Pairs must come back in order though batches share and reorder frames."""
     frames = np.concatenate([pairs[0][:1], pairs[1]])
     index = np.array([[0, 3], [0, 2], [0, 3]])
+    frames.flags.writeable = False  # As arrays from other processes are.
     engine = cuda.CudaTVL1(20, 34, SMALL, DEVICE, batch=2)
     parts = list(engine.flows(frames, index))
     assert [(p.start, p.stop) for p, _ in parts] == [(0, 2), (2, 3)]

@@ -23,6 +23,25 @@ _PLANE_STEP = 8192
 
 
 @dataclass(frozen=True)
+class Shape:
+    """Shape of the thread blocks.
+
+    Attributes
+    ----------
+    warps : int
+        Warps of a block, a power of 2.
+    stages : int
+        Iterations done each time the flow is read from device memory and written back.
+    registers : int, optional
+        Most registers a thread may use; Triton's choice when absent.
+    """
+
+    warps: int = 16
+    stages: int = 2
+    registers: int | None = None
+
+
+@dataclass(frozen=True)
 class Cut:
     """How an image is cut for the warps of a block: strips of columns, chunks of rows."""
 
@@ -109,8 +128,9 @@ def resize_table(
     return np.clip(place, 0, source - 1).astype(np.int32), weight
 
 
-def plan(height: int, width: int, options: TVL1Options, warps: int, stages: int) -> Layout:
-    """Lay out pairs of one size for blocks of `warps` warps and `stages` iterations a pass."""
+def plan(height: int, width: int, options: TVL1Options, shape: Shape | None = None) -> Layout:
+    """Lay out pairs of one size for blocks of a shape."""
+    shape = shape or Shape()
     sizes = level_sizes(height, width, options.scales, options.scale_step)
     pixels = [h * w for h, w in sizes]
     starts = [3 * sum(pixels[:i]) for i in range(len(sizes))]
@@ -124,8 +144,8 @@ def plan(height: int, width: int, options: TVL1Options, warps: int, stages: int)
     rows = []
     shrink_at = [(0, 0)]
     for i, (h, w) in enumerate(sizes):
-        passes = cut(h, w, stages, warps)
-        median = cut(h, w, options.median // 2, warps)
+        passes = cut(h, w, shape.stages, shape.warps)
+        median = cut(h, w, options.median // 2, shape.warps)
         up = (0, 0)
         if i + 1 < len(sizes):
             coarse_h, coarse_w = sizes[i + 1]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import functools
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 
 @functools.cache
@@ -50,3 +53,28 @@ def _starts(triton: Any) -> tuple[bool, str]:
 def interpreted() -> bool:
     """Tell whether Triton's interpreter is asked for, as Triton does."""
     return os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "on", "yes", "y")
+
+
+def usable_device(device: str | torch.device) -> torch.device:
+    """Check that the engine runs on a device, and return the device with its number.
+
+    Raises
+    ------
+    ValueError
+        If it does not; the message is one line.
+    """
+    import torch
+
+    runs, reason = available()
+    if not runs:
+        raise ValueError(f"TV-L1 engine cuda: {reason}; use engine numba or opencv")
+    found = torch.device(device)
+    if found.type == "cpu" and interpreted():
+        return found
+    if found.type != "cuda":
+        raise ValueError(f"TV-L1 engine cuda: expected a CUDA device, got {found}")
+    if interpreted():
+        raise ValueError("TV-L1 engine cuda: TRITON_INTERPRET is set; unset it to use the GPU")
+    if found.index is None:
+        found = torch.device("cuda", torch.cuda.current_device())
+    return found
