@@ -43,12 +43,13 @@ class StageOne(nn.Module):
 
     def normalise_frames(self, frames: Tensor) -> Tensor:
         """(B, 3, S, S) uint8 RGB to ÷255, less the ImageNet mean, over its deviation."""
-        x = (frames.to(self.mean.dtype) / 255 - self.mean) / self.std
-        return x.to(self.dtype, memory_format=torch.channels_last)
+        x = frames.to(torch.float32, memory_format=torch.channels_last).div_(255)
+        return x.sub_(self.mean).div_(self.std).to(self.dtype)
 
     def normalise_stacks(self, stacks: Tensor) -> Tensor:
         """(B, 2L, S, S) 8-bit flow levels u₁ v₁ u₂ v₂ … to ÷255, nothing more."""
-        return (stacks.to(self.mean.dtype) / 255).to(self.dtype, memory_format=torch.channels_last)
+        x = stacks.to(torch.float32, memory_format=torch.channels_last).div_(255)
+        return x.to(self.dtype)
 
     @property
     def dtype(self) -> torch.dtype:
