@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,20 +110,34 @@ def group_of(names: Iterable[str], pattern: str) -> dict[str, str]:
     }
 
 
-def hold_out(pairs: Sequence[Pair], share: float, seed: int, pattern: str | None = None) -> Split:
-    """Hold out about `share` of the videos, or of the groups that `pattern` names.
+def hold_out(
+    pairs: Sequence[Pair], share: float, seed: int, groups: Mapping[str, str] | None = None
+) -> Split:
+    """Hold out about `share` of the videos, or of their groups, at random.
 
     Used on training pairs alone, to choose a model or an epoch: test videos are not among them.
-    At least one video or group is held out.
+    At least one video or group is held out. Where groups are so few that no choice of them
+    leaves pairs on both sides, single videos are held out.
 
     Raises
     ------
     InputError
-        When no draw leaves pairs on both sides.
+        When no choice of videos leaves pairs on both sides.
     """
     names = videos_of(pairs)
-    groups = group_of(names, pattern) if pattern else {name: name for name in names}
-    labels = sorted(set(groups.values()))
+    single = {name: name for name in names}
+    for kind in (groups, single) if groups else (single,):
+        if split := _hold_out_labels(pairs, names, share, seed, kind):
+            return split
+    raise InputError(
+        f"cannot hold out {share:.0%} of {len(names)} videos for validation: too few pairs remain"
+    )
+
+
+def _hold_out_labels(
+    pairs: Sequence[Pair], names: Sequence[str], share: float, seed: int, groups: Mapping[str, str]
+) -> Split | None:
+    labels = sorted({groups[name] for name in names})
     count = min(max(1, round(share * len(labels))), max(1, len(labels) - 1))
     rng = np.random.default_rng(seed)
     for _ in range(20):
@@ -131,10 +145,7 @@ def hold_out(pairs: Sequence[Pair], share: float, seed: int, pattern: str | None
         split = split_by_videos(pairs, [n for n in names if groups[n] in chosen], "validation")
         if split.train and split.test:
             return split
-    raise InputError(
-        f"cannot hold out {share:.0%} of {len(labels)} "
-        f"{'groups' if pattern else 'videos'} for validation: too few pairs remain"
-    )
+    return None
 
 
 def _folds(

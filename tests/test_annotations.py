@@ -54,6 +54,8 @@ def test_epic_skills_from_one_task_folder() -> None:
     """A user with one task only could not use it."""
     data = read_dataset(EPIC / "annotations" / "Suturing")
     assert data.name == "EPIC-Skills 2018, suturing"
+    assert data.groups is not None
+    assert set(data.groups.values()) == {"surgeon B", "surgeon C"}
     assert data.known is None
     assert read_dataset(EPIC, task="surgery").known == "surgery"
 

@@ -64,7 +64,8 @@ def test_unseen_counts_held_out_videos_of_each_test_pair() -> None:
 @given(st.integers(0, 2**32 - 1), st.floats(0.05, 0.5))
 def test_hold_out_keeps_validation_videos_from_training(seed: int, share: float) -> None:
     """A model chosen on what it trained on is chosen by its memory."""
-    split = hold_out(_tournament(16), share, seed, r"^([A-Z])")
+    pairs = _tournament(16)
+    split = hold_out(pairs, share, seed, group_of(videos_of(pairs), r"^([A-Z])"))
     assert not {v[0] for v in split.held_out} & {v[0] for v in split.train_videos}
     assert split.train
     assert split.test
@@ -80,3 +81,12 @@ def test_impossible_folds_say_why() -> None:
         k_fold_by_group(_tournament(8), 2, r"subject(\d+)", 0)
     with pytest.raises(InputError, match="no regular expression"):
         group_of(["a"], "(")
+
+
+def test_hold_out_falls_back_to_videos_where_groups_are_too_few() -> None:
+    """One subject alone could otherwise never be validated."""
+    pairs = _tournament(4)
+    split = hold_out(pairs, 0.25, 0, dict.fromkeys(videos_of(pairs), "A"))
+    assert len(split.held_out) == 1
+    with pytest.raises(InputError, match="too few pairs remain"):
+        hold_out([Pair("a", "b")], 0.5, 0)

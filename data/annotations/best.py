@@ -63,11 +63,9 @@ def read(folder: Path, task: str | None = None) -> Dataset:
         f"BEST, {chosen.replace('_', ' ')}",
         pairs,
         [split],
-        None,
-        None,
-        "published",
-        files,
-        {name: spans[name] for name in files if name in spans},
+        known="best",
+        files=files,
+        spans={name: spans[name] for name in files if name in spans},
     )
 
 

@@ -67,6 +67,10 @@ class Dataset:
         most specific first; a name that is not a key stands for itself.
     spans : mapping of str to Span
         Parts of the files that were judged, where the annotation limits them.
+    groups : mapping of str to str, or None
+        Group of each video, mostly its subject, where names tell.
+    folds_keep_groups : bool
+        Whether no group has videos on both sides of a fold.
     """
 
     name: str
@@ -77,6 +81,8 @@ class Dataset:
     folds_source: str = "published"
     files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     spans: Mapping[str, Span] = field(default_factory=dict)
+    groups: Mapping[str, str] | None = None
+    folds_keep_groups: bool = False
 
     @property
     def videos(self) -> list[str]:
@@ -170,8 +176,9 @@ def join(name: str, parts: Sequence[Dataset], known: str | None) -> Dataset:
         scores,
         known,
         parts[0].folds_source,
-        {n: f for part in parts for n, f in part.files.items()},
-        {n: s for part in parts for n, s in part.spans.items()},
+        {video: files for part in parts for video, files in part.files.items()},
+        {video: span for part in parts for video, span in part.spans.items()},
+        {video: group for part in parts for video, group in (part.groups or {}).items()} or None,
     )
 
 

@@ -95,7 +95,18 @@ def _read_task(folder: Path, task: str, title: str, spans: dict[str, tuple[str, 
     names = videos_of(pairs)
     files = {name: candidates(name, spans) for name in names}
     judged = {name: spans[name][1] for name in names if name in spans}
-    return Dataset(title, pairs, folds, None, KNOWN.get(task), "published", files, judged)
+    groups = None if task == "Dough_Rolling" else {name: participant(name) for name in names}
+    return Dataset(title, pairs, folds, None, KNOWN.get(task), "published", files, judged, groups)
+
+
+def participant(name: str) -> str:
+    """Return who is seen in ``<Task>/<letter><number>``: the task and the letter.
+
+    So documented for the tasks of JIGSAWS, whose surgeons are the same in all three; for the
+    other tasks it is read from the names' pattern. Every roll of dough is somebody else's.
+    """
+    task, video = name.split("/", 1)
+    return f"surgeon {video[0]}" if task in MERGED["Surgery"] else f"{task} {video[0]}"
 
 
 def _named(task: str, pairs: Iterable[Pair]) -> list[Pair]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from data.annotations.dataset import Dataset, choose_task
 from data.errors import InputError
 from data.pairs import pairs_from_scores, read_words
-from data.splits import k_fold_by_group
+from data.splits import group_of, k_fold_by_group
 
 LEVELS = ("N", "I", "E")
 # Names are <Task>_<subject letter><three-digit trial>.
@@ -114,9 +114,16 @@ def read(
     scores = {trial.name: float(trial.score) for trial in read_trials(metas[chosen])}
     pairs = pairs_from_scores(scores, score_gap)
     kind = group_by or "supertrial"
-    splits = k_fold_by_group(pairs, folds, GROUPS.get(kind, kind), seed)
-    source = f"{f'{folds} folds' if folds else 'one left out'}, by {kind}"
-    files = {name: (f"{chosen}/video/{name}_capture2", f"{name}_capture2", name) for name in scores}
+    pattern = GROUPS.get(kind, kind)
     return Dataset(
-        f"JIGSAWS, {chosen.replace('_', ' ').lower()}", pairs, splits, scores, None, source, files
+        f"JIGSAWS, {chosen.replace('_', ' ').lower()}",
+        pairs,
+        k_fold_by_group(pairs, folds, pattern, seed),
+        scores,
+        folds_source=f"{f'{folds} drawn' if folds else 'one left out at a time'}, by {kind}",
+        files={
+            name: (f"{chosen}/video/{name}_capture2", f"{name}_capture2", name) for name in scores
+        },
+        groups=group_of(scores, pattern),
+        folds_keep_groups=True,
     )

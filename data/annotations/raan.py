@@ -71,7 +71,10 @@ def read(folder: Path, task: str | None = None) -> Dataset:
         for name in videos_of(pairs)
     }
     title = f"EPIC-Skills (RAAN's files), {chosen.replace('_', ' ')}"
-    return Dataset(title, pairs, folds, None, _KNOWN.get(chosen), "published", files)
+    groups = None
+    if chosen in _KNOWN and chosen != "dough_rolling":
+        groups = {name: epic_skills.participant(name) for name in files}
+    return Dataset(title, pairs, folds, None, _KNOWN.get(chosen), "published", files, groups=groups)
 
 
 def _renamed(task: str, pairs: Iterable[Pair]) -> list[Pair]:

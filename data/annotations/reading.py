@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 from data.annotations import best, epic_skills, infant_grasp, jigsaws, mit_dive, raan, table
 from data.annotations.dataset import Dataset
+from data.annotations.options import DatasetOptions, Format
 from data.errors import InputError
 
-Format = Literal[
-    "auto", "epic-skills", "raan", "best", "infant-grasp", "jigsaws", "mit-dive", "csv"
-]
 FORMATS: tuple[str, ...] = get_args(Format)
 DEFAULT_FOLDS = 4
 
@@ -80,11 +77,19 @@ def read_dataset(
     found = _read_published(kind, place, task, score_gap)
     if folds is None and group_by is None:
         return found
-    count = DEFAULT_FOLDS if folds is None else folds
-    return dataclasses.replace(
-        found,
-        folds=table.draw_folds(found.pairs, count, group_by, seed),
-        folds_source=table.describe_folds(count, group_by),
+    return table.with_drawn_folds(found, DEFAULT_FOLDS if folds is None else folds, group_by, seed)
+
+
+def read_with_options(path: str | Path, options: DatasetOptions) -> Dataset:
+    """Read judgements as the flags of a command say; see `read_dataset`."""
+    return read_dataset(
+        path,
+        options.dataset,
+        options.task,
+        folds=options.folds,
+        group_by=options.group_by,
+        score_gap=options.score_gap,
+        seed=options.fold_seed,
     )
 
 

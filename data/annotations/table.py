@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 from data.annotations.dataset import Dataset
 from data.errors import InputError
-from data.pairs import Pair, pairs_from_scores, read_pairs, read_rows
-from data.splits import Split, k_fold_by_group, k_fold_by_video
+from data.pairs import pairs_from_scores, read_pairs, read_rows
+from data.splits import group_of, k_fold_by_group, k_fold_by_video
 
 _VIDEO = ("video", "path", "name")
 
@@ -85,24 +86,21 @@ def read(
         raise InputError(
             f"{path}: no two scores differ by more than {score_gap:g}; give a smaller --score-gap"
         )
-    return Dataset(
-        path.stem,
-        pairs,
-        draw_folds(pairs, folds, group_by, seed),
-        scores,
-        None,
-        describe_folds(folds, group_by),
+    undivided = Dataset(path.stem, pairs, [], scores)
+    return with_drawn_folds(undivided, folds, group_by, seed)
+
+
+def with_drawn_folds(dataset: Dataset, folds: int, group_by: str | None, seed: int) -> Dataset:
+    """Return the data set with folds drawn by video, or by group where a pattern is given."""
+    if not group_by:
+        drawn = k_fold_by_video(dataset.pairs, folds, seed)
+        return replace(dataset, folds=drawn, folds_source=f"{folds} drawn by video")
+    drawn = k_fold_by_group(dataset.pairs, folds, group_by, seed)
+    count = f"{folds} drawn" if folds else "one group left out at a time"
+    return replace(
+        dataset,
+        folds=drawn,
+        folds_source=f"{count}, by group '{group_by}'",
+        groups=group_of(dataset.videos, group_by),
+        folds_keep_groups=True,
     )
-
-
-def draw_folds(pairs: list[Pair], folds: int, group_by: str | None, seed: int) -> list[Split]:
-    """Draw folds by video, or by group where a pattern is given."""
-    if group_by:
-        return k_fold_by_group(pairs, folds, group_by, seed)
-    return k_fold_by_video(pairs, folds, seed)
-
-
-def describe_folds(folds: int, group_by: str | None) -> str:
-    """Say in words how `draw_folds` was called."""
-    count = f"{folds} folds" if folds else "one group left out at a time"
-    return f"{count}, by {f'group {group_by}' if group_by else 'video'}"
