@@ -25,6 +25,7 @@ from model.tvl1.cuda_layout import Shape
 from model.tvl1.cuda_levels import quantise
 from model.tvl1.cuda_memory import fit_batch, memory_bytes
 from model.tvl1.cuda_runtime import available, interpreted
+from model.tvl1.cuda_stream import calc_stream
 from model.tvl1.frames import check_frames
 from model.tvl1.options import TVL1Options
 
@@ -34,6 +35,7 @@ __all__ = [
     "available",
     "calc",
     "calc_batch",
+    "calc_stream",
     "fit_batch",
     "memory_bytes",
     "quantise",

@@ -83,6 +83,7 @@ class CudaTVL1:
         self._places = torch.from_numpy(layout.places).to(self.device)
         self._weights = torch.from_numpy(layout.weights).to(self.device)
         self._work: dict[int, Tensor] = {}
+        self._slot = 0
 
     @property
     def memory_bytes(self) -> int:
@@ -156,8 +157,9 @@ class CudaTVL1:
             for start in range(0, len(index), self.batch)
         ]
         running: list[tuple[slice, Tensor, Any]] = []
-        for number, part in enumerate(parts):
-            running.append((part, *self._start(source, index[part], number % 2)))
+        for part in parts:
+            self._slot = 1 - self._slot
+            running.append((part, *self._start(source, index[part], self._slot)))
             if len(running) == 2:
                 yield self._finish(*running.pop(0))
         for rest in running:
