@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -343,15 +344,15 @@ def test_batch_size_and_workers_do_not_change_maps(
 
 
 def test_resume_keeps_finished_caches_and_repeats_lost_ones_to_the_bit(
-    tmp_path: Path, extract: Extract, sources: list[Source]
+    tmp_path: Path, extract: Extract, made: Path
 ) -> None:
     """A run that was killed goes on; what is finished is not touched, the rest comes out equal."""
-    extract(output=tmp_path)
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     kept, lost = cache_path(tmp_path, "one.avi"), cache_path(tmp_path, "deep/two.avi")
     before, stamp = datasets(lost), kept.stat().st_mtime_ns
     stage_one = (tmp_path / "stage_one.safetensors").read_bytes()
     lost.unlink()
-    outcome = extract(output=tmp_path)
+    outcome = extract(output=tmp_path, keep_streams=True)
     assert [(s.key, r.computed) for s, r in outcome.results] == [
         ("deep/two.avi", True),
         ("one.avi", False),
@@ -411,13 +412,13 @@ def test_an_interrupted_write_leaves_no_cache(
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
 
 
-def test_a_corrupt_cache_is_reported_not_used(tmp_path: Path, extract: Extract) -> None:
+def test_a_corrupt_cache_is_reported_not_used(tmp_path: Path, extract: Extract, made: Path) -> None:
     """A damaged file must be named; only --overwrite replaces it."""
-    extract(output=tmp_path)
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     path = cache_path(tmp_path, "one.avi")
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(StaleCacheError, match="damaged"):
-        extract(output=tmp_path)
+        extract(output=tmp_path, keep_streams=True)
 
 
 # --- what belongs together ---
