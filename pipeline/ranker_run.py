@@ -188,6 +188,9 @@ def plan_training(
     if train.protocol == "authors":
         validation = list(test_pairs)
     elif train.protocol == "validation" and train.validation_share:
+        if groups and not set(videos_of(pairs)) <= set(groups):
+            log.info("not every video's subject is known: single videos are held out")
+            groups = None
         try:
             split = hold_out(pairs, train.validation_share, seed, groups)
             fitted, validation = split.train, split.test

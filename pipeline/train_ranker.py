@@ -132,7 +132,7 @@ def read_judgements(
     chosen = dataset.folds[fold - 1].train if fold else dataset.pairs
     if fold:
         test = match_pairs(dataset.folds[fold - 1].test, keys, pairs, known)
-    groups = {known[name]: group for name, group in (dataset.groups or {}).items() if name in known}
+    groups = {known[name]: each for name, each in (dataset.groups or {}).items() if name in known}
     return Judgements(match_pairs(chosen, keys, pairs, known), test, groups or None)
 
 

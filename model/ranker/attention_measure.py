@@ -1,0 +1,125 @@
+"""Does attention find what it should? Mass inside a known box, and the pointing game.
+
+The pointing game (Zhang et al., "Top-down neural attention by excitation backprop", ECCV 2016)
+asks whether the most attended place lies in the box. Both measures need a comparison: chance, that
+is attention spread evenly, and an untrained network of the same form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How well attention agrees with boxes, averaged over the maps that have a box.
+
+    Attributes
+    ----------
+    mass : float
+        Attention inside the box, in [0, 1].
+    pointing : float
+        Share of maps whose most attended cell has its middle in the box; where several cells are
+        equally high, the share of them that do.
+    maps : int
+        Number of maps with a box.
+    """
+
+    mass: float
+    pointing: float
+    maps: int
+
+
+def box_coverage(boxes: Array, height: int, width: int) -> Array:
+    """Return how much of each cell a box covers, (N, H, W) in [0, 1].
+
+    Parameters
+    ----------
+    boxes : ndarray (N, 4)
+        left, top, right, bottom as shares of the frame's width and height, in [0, 1].
+    height, width : int
+        Cells of a map; it spans the whole frame.
+
+    Raises
+    ------
+    ValueError
+        If a box has another form, or is empty or out of [0, 1]. NaN rows are no boxes and give 0.
+    """
+    boxes = np.asarray(boxes, dtype=np.float64)
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise ValueError(f"boxes: expected (N, 4), got {boxes.shape}")
+    known = ~np.isnan(boxes).any(axis=1)
+    left, top, right, bottom = boxes[known].T
+    if ((left >= right) | (top >= bottom) | (left < 0) | (top < 0)).any() or (
+        (right > 1) | (bottom > 1)
+    ).any():
+        raise ValueError("boxes: expected 0 ≤ left < right ≤ 1 and 0 ≤ top < bottom ≤ 1")
+    covered = np.zeros((len(boxes), height, width))
+    rows, columns = _overlap(top, bottom, height), _overlap(left, right, width)
+    covered[known] = rows[:, :, None] * columns[:, None, :]
+    return covered
+
+
+def _overlap(start: Array, end: Array, cells: int) -> Array:
+    """Return the share of each of `cells` equal parts of [0, 1] inside [start, end], (N, cells)."""
+    edges = np.arange(cells + 1) / cells
+    low = np.maximum(edges[:-1], start[:, None])
+    high = np.minimum(edges[1:], end[:, None])
+    return np.clip(high - low, 0, None) * cells
+
+
+def agreement(attention: NDArray[np.floating], boxes: Array) -> Agreement:
+    """Measure attention maps against boxes.
+
+    Parameters
+    ----------
+    attention : ndarray (N, H, W)
+        Not negative; each map is scaled to a sum of 1.
+    boxes : ndarray (N, 4)
+        As for `box_coverage`; NaN where nothing is known.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not agree, a map is negative or empty, or there is no box at all.
+    """
+    maps = np.asarray(attention, dtype=np.float64)
+    if maps.ndim != 3 or len(maps) != len(boxes):
+        raise ValueError(f"attention: expected ({len(boxes)}, H, W), got {maps.shape}")
+    total = maps.sum(axis=(1, 2), keepdims=True)
+    if (maps < 0).any() or not (total > 0).all():
+        raise ValueError("attention: expected maps that are nowhere negative and not all zero")
+    known = ~np.isnan(np.asarray(boxes, dtype=np.float64)).any(axis=1)
+    if not known.any():
+        raise ValueError("no map has a box")
+    _, height, width = maps.shape
+    mass = (maps / total * box_coverage(boxes, height, width)).sum(axis=(1, 2))
+    peak = maps == maps.max(axis=(1, 2), keepdims=True)
+    hit = (peak & _middle_inside(boxes, height, width)).sum(axis=(1, 2)) / peak.sum(axis=(1, 2))
+    return Agreement(float(mass[known].mean()), float(hit[known].mean()), int(known.sum()))
+
+
+def chance(boxes: Array, height: int, width: int) -> Agreement:
+    """Return what attention spread evenly over H×W cells reaches: the boxes' mean shares."""
+    return agreement(np.ones((len(boxes), height, width)), boxes)
+
+
+def compare(attentions: Mapping[str, NDArray[np.floating]], boxes: Array) -> dict[str, Agreement]:
+    """Measure several networks, e.g. "trained" and "untrained", and "chance" beside them."""
+    measured = {name: agreement(attention, boxes) for name, attention in attentions.items()}
+    height, width = next(iter(attentions.values())).shape[1:]
+    return measured | {"chance": chance(boxes, height, width)}
+
+
+def _middle_inside(boxes: Array, height: int, width: int) -> NDArray[np.bool_]:
+    """Tell which cells have their middle in the box, (N, H, W)."""
+    left, top, right, bottom = np.asarray(boxes, dtype=np.float64).T[:, :, None]
+    x, y = (np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height
+    rows, columns = (y >= top) & (y <= bottom), (x >= left) & (x <= right)
+    return rows[:, :, None] & columns[:, None, :]
