@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from model.features.options import FusionOptions
 from model.ranker.options import PRESETS, RankerOptions, TrainOptions, apply_preset
 from pipeline.console import emit, log, progress
 from pipeline.options import build, common_options, dataclass_options
+from pipeline.train_ranker import explicit_flags, match_pairs, read_judgements
 
 if TYPE_CHECKING:
     from torch import nn
@@ -54,6 +55,7 @@ def fit_fusion(
     seed: int = 0,
     memory_gb: float = 4.0,
     overwrite: bool = False,
+    groups: Mapping[str, str] | None = None,
 ) -> FusionFit:
     """Train ConvFusion jointly with a ranker on training pairs, from cached stream maps.
 
@@ -75,6 +77,8 @@ def fit_fusion(
         Stream maps kept in memory at most.
     overwrite : bool
         Replace an earlier checkpoint.
+    groups : mapping, optional
+        Group of each video; validation holds out whole groups.
 
     Raises
     ------
@@ -112,7 +116,7 @@ def fit_fusion(
         }
         judged = [[pair.better, pair.worse] for pair in train_pairs]
         saved = Progress(output, {**about, "pairs": judged, "content": streams.digests()})
-        state = _run(fit, streams, train_pairs, train, seed, saved)
+        state = _run(fit, streams, train_pairs, train, seed, saved, groups)
     finally:
         streams.close()
     write_checkpoint(
@@ -171,6 +175,7 @@ def _run(
     train: TrainOptions,
     seed: int,
     saved: Progress,
+    groups: Mapping[str, str] | None,
 ) -> JointState:
     """Fit from the start, or from where an interrupted fit was last saved."""
     import torch
@@ -184,8 +189,12 @@ def _run(
 
     train_rows, validation_rows = rows_of(pairs), None
     if train.protocol == "validation" and train.validation_share:
-        split = hold_out(pairs, train.validation_share, seed)
-        train_rows, validation_rows = rows_of(split.train), rows_of(split.test)
+        try:
+            known = groups if groups and set(streams.keys) <= groups.keys() else None
+            split = hold_out(pairs, train.validation_share, seed, known)
+            train_rows, validation_rows = rows_of(split.train), rows_of(split.test)
+        except InputError as error:
+            log.warning("%s; the last epoch is taken", error)
     found = saved.find()
     if found is not None:
         fit.resume(found)
@@ -220,14 +229,17 @@ Examples:
     help="Output of extract-features --keep-streams.",
 )
 @click.option(
-    "--pairs", type=click.Path(path_type=Path), required=True, help="Judgements, as train-ranker."
+    "--pairs",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Training judgements: a CSV with the columns better,worse, or a data set's folder.",
 )
 @click.option(
     "--fold",
     type=click.IntRange(0),
-    default=1,
+    default=0,
     show_default=True,
-    help="Fold whose training pairs are used; 0: all pairs, when the file holds none to test on.",
+    help="Use the training pairs of this fold alone, counted from 1; 0 takes all pairs.",
 )
 @click.option(
     "-o",
@@ -258,17 +270,12 @@ Examples:
 def command(ctx: click.Context, /, **params: Any) -> None:
     """Learn ConvFusion together with the ranker, on training pairs only.
 
-    The checkpoint is for `extract-features --fusion FILE` with the same trunks. Of the judgements
-    only the training pairs of --fold are used: features that saw a test video would flatter every
-    later result.
+    The checkpoint is for `extract-features --fusion FILE` with the same trunks. Give the same
+    training pairs, or the same --fold, as to train-ranker: features that saw a test video would
+    flatter every later result.
     """
-    explicit = [
-        name
-        for name in params
-        if ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
-    ]
-    train = apply_preset(build(TrainOptions, params), params["preset"], explicit)
-    pairs = training_pairs(
+    train = apply_preset(build(TrainOptions, params), params["preset"], explicit_flags(ctx))
+    pairs, groups = training_pairs(
         params["features"], params["pairs"], build(DatasetOptions, params), params["fold"]
     )
     result = fit_fusion(
@@ -281,14 +288,19 @@ def command(ctx: click.Context, /, **params: Any) -> None:
         params["seed"],
         params["memory_gb"],
         params["overwrite"],
+        groups,
     )
     record = result.history[result.best_epoch - 1]
     shown = ", ".join(f"{k.replace('_', ' ')} {v:.3f}" for k, v in record.items() if k != "epoch")
     emit(f"{result.path}: epoch {result.best_epoch} of {len(result.history)}; {shown}")
 
 
-def training_pairs(features: Path, pairs: Path, options: DatasetOptions, fold: int) -> list[Pair]:
-    """Training pairs of a fold (0: all pairs) with cache keys for names.
+def training_pairs(
+    features: Path, pairs: Path, options: DatasetOptions, fold: int
+) -> tuple[list[Pair], dict[str, str] | None]:
+    """Return the training pairs of a fold (0: all pairs), and groups of videos, by cache keys.
+
+    Differs from `train_ranker.read_judgements`: test videos need no cache, for none is read.
 
     Raises
     ------
@@ -297,24 +309,19 @@ def training_pairs(features: Path, pairs: Path, options: DatasetOptions, fold: i
     """
     from data.annotations.reading import read_with_options
     from data.cache import find_caches
-    from data.pairs import Pair, read_pairs, videos_of
-    from data.sources import match_names
+    from data.pairs import videos_of
+    from data.splits import group_of
 
-    keys = find_caches(features, "features")
-    if fold == 0 and pairs.is_file() and options.dataset in ("auto", "csv"):
-        listed = read_pairs(pairs)  # No folds are drawn, so that any number of videos will do.
-        key = match_names(videos_of(listed), keys)
-        return [Pair(key[pair.better], key[pair.worse]) for pair in listed]
+    if fold == 0:
+        judged = read_judgements(features, pairs, None, options, fold)
+        return judged.train, judged.groups
+    keys = list(find_caches(features, "features"))
     dataset = read_with_options(pairs, options)
     if fold > len(dataset.folds):
         raise InputError(f"--fold {fold}: {pairs} has {len(dataset.folds)} folds")
-    chosen = dataset.folds[fold - 1].train if fold else dataset.pairs
-    matching = dataset.match(keys)
-    wanted = set(videos_of(chosen))
-    unknown = [name for name in matching.unknown if name in wanted]
-    if unknown:
-        raise InputError(
-            f"{len(unknown)} of {len(wanted)} training videos have no cache in {features}, such "
-            f"as {', '.join(unknown[:3])}"
-        )
-    return [Pair(matching.keys[pair.better], matching.keys[pair.worse]) for pair in chosen]
+    known = dataset.match(keys).keys
+    train = match_pairs(dataset.folds[fold - 1].train, keys, pairs, known)
+    if options.group_by and not dataset.groups:
+        return train, group_of(videos_of(train), options.group_by)
+    groups = {known[name]: each for name, each in (dataset.groups or {}).items() if name in known}
+    return train, groups or None
