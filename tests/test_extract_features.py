@@ -660,6 +660,21 @@ def test_two_devices_share_the_videos(
         assert np.array_equal(maps_of(tmp_path, key), maps_of(made, key))
 
 
+def test_dask_workers_do_video_by_video(
+    tmp_path: Path, sources: list[Source], made: Path, extract: Extract
+) -> None:
+    """A cluster must end with the caches of one machine; its workers load stage one themselves."""
+    distributed = pytest.importorskip("distributed")
+    (tmp_path / "stage_one.safetensors").write_bytes((made / "stage_one.safetensors").read_bytes())
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as cluster:
+        outcome = extract(output=tmp_path, jobs=JobOptions(1, "dask", cluster.scheduler_address))
+    assert all(result.computed for _, result in outcome.results)
+    for key in FRAMES:
+        assert np.array_equal(maps_of(tmp_path, key), maps_of(made, key))
+
+
 def test_devices_are_balanced_by_snippets(tmp_path: Path, sources: list[Source]) -> None:
     """One long video must not keep a device busy while the others wait."""
     from types import SimpleNamespace
