@@ -270,8 +270,8 @@ def run_training(
     def rows_of(pairs: Sequence[Pair]) -> torch.Tensor:
         return torch.tensor([(row[pair.better], row[pair.worse]) for pair in pairs])
 
-    if overwrite:
-        run_folder.clear(output)
+    if overwrite:  # The other files stand until the new run replaces them.
+        (output / run_folder.STATE).unlink(missing_ok=True)
     with _threads(threads), _Saver(output, fingerprint, plan.train.epochs, state) as saver:
         try:
             result = fit(

@@ -279,11 +279,5 @@ def claim(folder: Path, overwrite: bool, resume: bool) -> None:
         )
 
 
-def clear(folder: Path) -> None:
-    """Remove an earlier run's files, and nothing else."""
-    for name in FILES:
-        (folder / name).unlink(missing_ok=True)
-
-
 def _cross(shape: Sequence[int]) -> str:
     return "×".join(map(str, shape))

@@ -1,0 +1,249 @@
+"""train-ranker as a user runs it: what it writes, resumes and refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from data.cache import cache_path
+from data.cache_header import Header
+from data.errors import InputError
+from data.feature_cache import create_features
+from data.pairs import Pair
+from model.ranker.options import RankerOptions, TrainOptions
+from pipeline import ranker_run, run_folder
+from pipeline.cli import cli
+from pipeline.run_folder import CHECKPOINT, load_run
+from pipeline.train_ranker import train_ranker
+
+V, S, C, SIDE = 10, 8, 4, 3
+FLAGS = ["--segments", "4", "--hidden-size", "6", "--attention-size", "4", "--epochs", "12"]
+RANKER = RankerOptions(segments=4, hidden_size=6, attention_size=4)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Ten caches whose first channel tells skill, two subjects, and all pairs but two videos'."""
+    folder = tmp_path_factory.mktemp("stage_two")
+    rng = np.random.default_rng(0)
+    for video in range(V):
+        key = f"{'AB'[video % 2]}{video}.mp4"
+        header = Header(
+            "features", source_digest=key, decoded_frames=5 * S, weights={"rgb": "r", "fusion": "u"}
+        )
+        path = cache_path(folder / "features", key)
+        frames = np.arange(S) * 5
+        with create_features(path, header, frames, frames / 25, (C, SIDE, SIDE)) as out:
+            for row in range(S):
+                maps = rng.normal(size=(C, SIDE, SIDE))
+                maps[0] += video / 3
+                out.put(row, maps)
+    names = [f"{'AB'[video % 2]}{video}" for video in range(V)]
+    train = [(names[a], names[b]) for a in range(V) for b in range(a) if {a, b}.isdisjoint({4, 7})]
+    write_pairs(folder / "pairs.csv", train)
+    write_pairs(folder / "test.csv", [(names[7], names[4]), (names[9], names[4])])
+    return folder
+
+
+def write_pairs(path, pairs):
+    path.write_text("better,worse\n" + "".join(f"{a},{b}\n" for a, b in pairs))
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli, list(map(str, arguments)))
+
+
+def train(place, output, *more, pairs="pairs.csv"):
+    return run(
+        "train-ranker", "--features", place / "features", "--pairs", place / pairs,
+        "-o", output, *FLAGS, *more,
+    )  # fmt: skip
+
+
+def contents(folder, leave_out=()):
+    return {p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.name not in leave_out}
+
+
+def test_the_run_folder_holds_everything_and_the_same_bytes_each_time(place, tmp_path):
+    """Fails if a file is missing or differs between equal runs, or scores are not the model's."""
+    for name in ("one", "two"):
+        result = train(place, tmp_path / name, "--test-pairs", place / "test.csv")
+        assert result.exit_code == 0, result.output
+    assert "pair accuracy: train" in result.output
+    assert set(contents(tmp_path / "one")) == set(run_folder.FILES)
+    assert contents(tmp_path / "one", {"state.pt"}) == contents(tmp_path / "two", {"state.pt"})
+    with (tmp_path / "one" / "scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["video", "score", "rank", "percentile"]
+    assert [int(row["rank"]) for row in rows] == list(range(1, V + 1))
+    assert [float(row["percentile"]) for row in rows] == [95 - 10 * i for i in range(V)]
+    saved = load_run(tmp_path / "one")
+    by_key = dict(zip(saved.keys, saved.scores, strict=True))
+    assert {row["video"]: float(row["score"]) for row in rows} == by_key
+    assert (saved.ranker, saved.shape) == (RANKER, (C, SIDE, SIDE))
+    metrics = json.loads((tmp_path / "one" / "metrics.json").read_text())
+    assert metrics["accuracy"]["test"] == 1.0
+    assert (tmp_path / "one" / "learning_curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_loaded_run_scores_exactly_as_it_did(place, tmp_path):
+    """Fails if the checkpoint loses a weight or an option that scoring depends on."""
+    from model.ranker.training import score
+    from pipeline.feature_set import load_feature_set
+
+    train_ranker(
+        place / "features", [Pair("B9.mp4", "A0.mp4")], tmp_path, ranker=RANKER,
+        train=TrainOptions(epochs=2),
+    )  # fmt: skip
+    saved = load_run(tmp_path)
+    videos = load_feature_set(place / "features", saved.keys, saved.ranker.segments)
+    again = score(saved.model, videos, saved.ranker.segments, saved.train.sampling)
+    assert again.score.tolist() == list(saved.scores)
+
+
+def test_validation_holds_out_training_videos_and_never_sees_test_pairs(place):
+    """Fails if a test video trains or chooses, or a validation video is trained on."""
+    keys = [f"{'AB'[v % 2]}{v}.mp4" for v in range(V)]
+    pairs = [Pair(keys[a], keys[b]) for a in range(V) for b in range(a)]
+    pairs = [p for p in pairs if not {p.better, p.worse} & {keys[4], keys[7]}]
+    test = [Pair(keys[7], keys[4])]
+    for groups in (None, {key: key[0] for key in keys}):
+        plan = ranker_run.plan_training(
+            place / "features", pairs, test, RANKER, TrainOptions(), groups, 1, 0
+        )
+        trained = {v for p in plan.train_pairs for v in (p.better, p.worse)}
+        validated = {v for p in plan.validation_pairs for v in (p.better, p.worse)}
+        held = validated - trained
+        assert held
+        assert trained
+        assert not (trained | validated) & {keys[4], keys[7]}
+        assert all({p.better, p.worse} & held for p in plan.validation_pairs)
+        assert len(plan.train_pairs) + len(plan.validation_pairs) == len(pairs)
+        if groups:
+            assert {key[0] for key in held}.isdisjoint(key[0] for key in trained)
+
+
+def test_the_authors_protocol_is_labelled_in_every_output(place, tmp_path):
+    """Fails if numbers chosen on the test pairs can be mistaken for honest ones."""
+    more = ["--protocol", "authors", "--test-pairs", place / "test.csv"]
+    result = train(place, tmp_path, *more)
+    assert result.exit_code == 0, result.output
+    assert "AUTHORS' PROTOCOL" in result.output
+    for name in ("metrics.json", "scores.csv"):
+        assert "AUTHORS' PROTOCOL" in (tmp_path / name).read_text()
+    assert ",authors\n" in (tmp_path / "metrics.csv").read_text()
+    assert "AUTHORS' PROTOCOL" in load_run(tmp_path).protocol
+    result = train(place, tmp_path / "other", "--protocol", "authors")
+    assert result.exit_code == 2
+    assert "--test-pairs" in result.output
+
+
+def test_resume_ends_with_the_bytes_of_an_uninterrupted_run(place, tmp_path, monkeypatch):
+    """Fails if an interruption changes the outcome in any file."""
+    assert train(place, tmp_path / "whole").exit_code == 0
+    monkeypatch.setattr(ranker_run, "STATE_INTERVAL_S", 0.0)
+    save = run_folder.save_state
+
+    def interrupted(folder, state, fingerprint):
+        save(folder, state, fingerprint)
+        if state.epoch == 5:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_folder, "save_state", interrupted)
+    assert train(place, tmp_path / "broken").exit_code == 130
+    assert set(contents(tmp_path / "broken")) == {"state.pt"}
+    monkeypatch.setattr(run_folder, "save_state", save)
+    result = train(place, tmp_path / "broken", "--resume")
+    assert result.exit_code == 0, result.output
+    # The state itself is left out: equal values pickle to other bytes once they were read back.
+    wanted = contents(tmp_path / "whole", {"state.pt"})
+    assert contents(tmp_path / "broken", {"state.pt"}) == wanted
+
+
+def test_an_earlier_run_is_never_lost_or_mixed_unasked(place, tmp_path):
+    """Fails if a finished run is overwritten, or resumed with other options, without a word."""
+    assert train(place, tmp_path).exit_code == 0
+    (tmp_path / "notes.txt").write_text("mine")
+    before = contents(tmp_path)
+    result = train(place, tmp_path)
+    assert result.exit_code == 2
+    assert "holds a run already" in result.output
+    result = train(place, tmp_path, "--resume", "--learning-rate", "0.5")
+    assert result.exit_code == 2
+    assert "other features, pairs, seed or options" in result.output
+    assert contents(tmp_path) == before
+    assert train(place, tmp_path, "--overwrite", "--seed", "1").exit_code == 0
+    after = contents(tmp_path)
+    assert after[CHECKPOINT] != before[CHECKPOINT]
+    assert after["notes.txt"] == b"mine"
+
+
+def test_dry_run_writes_nothing_and_says_what(place, tmp_path):
+    """Fails if --dry-run trains, writes, or hides how many pairs are kept for validation."""
+    result = train(place, tmp_path / "run", "--dry-run")
+    assert result.exit_code == 0
+    assert not (tmp_path / "run").exists()
+    assert "8 videos, 64 snippets of 4×3×3" in result.output
+    assert "kept for validation" in result.output
+    assert "would read" in result.output
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("better,worse\nA0,B1\nB1,A0\n", "judged in both directions: 1, e.g. A0.mp4 > B1.mp4"),
+        ("better,worse\nA0,B1\nA0,nobody\n", "nobody"),
+        ("", "is empty"),
+        ("A0,B1\n", "expected the columns"),
+        ("better,worse\n", "no pairs"),
+    ],
+)
+def test_bad_pairs_are_one_line_and_exit_2(place, tmp_path, text, told):
+    """Fails if a list that cannot be meant trains a ranker, or ends in a traceback."""
+    (tmp_path / "bad.csv").write_text(text)
+    result = run(
+        "train-ranker", "--features", place / "features", "--pairs", tmp_path / "bad.csv",
+        "-o", tmp_path / "run",
+    )  # fmt: skip
+    assert result.exit_code == 2
+    errors = [line for line in result.output.splitlines() if line.startswith("error")]
+    assert len(errors) == 1
+    assert told in errors[0]
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_variant_without_its_streams_is_refused(place, tmp_path):
+    """Fails if video_lstm is trained on fused maps."""
+    result = train(place, tmp_path / "run", "--variant", "video_lstm")
+    assert result.exit_code == 2
+    assert "--keep-streams" in result.output
+
+
+def test_checkpoints_of_another_shape_are_refused(place, tmp_path):
+    """Fails if weights are read into a network of other sizes, or features of other maps scored."""
+    from pipeline.weights import read_safetensors, write_safetensors
+
+    train_ranker(
+        place / "features", [Pair("B9.mp4", "A0.mp4")], tmp_path, ranker=RANKER,
+        train=TrainOptions(epochs=1),
+    )  # fmt: skip
+    saved = load_run(tmp_path)
+    saved.check_features("new/", (C, SIDE, SIDE), {"rgb": "r", "fusion": "u"})
+    with pytest.raises(InputError, match="new/: holds maps of 9×3×3"):
+        saved.check_features("new/", (9, SIDE, SIDE), {"rgb": "r", "fusion": "u"})
+    with pytest.raises(InputError, match="other fusion weights"):
+        saved.check_features("new/", (C, SIDE, SIDE), {"rgb": "r", "fusion": "x"})
+    tensors, metadata = read_safetensors(tmp_path / CHECKPOINT)
+    tensors["fc.weight"] = tensors["fc.weight"].repeat(1, 2)
+    write_safetensors(tmp_path / CHECKPOINT, tensors, metadata)
+    with pytest.raises(InputError, match="another shape than its options"):
+        load_run(tmp_path)
+    (tmp_path / CHECKPOINT).write_bytes(b"nonsense")
+    with pytest.raises(InputError, match=CHECKPOINT):
+        load_run(tmp_path)
+    with pytest.raises(InputError, match="no such checkpoint"):
+        load_run(tmp_path / "nowhere")
