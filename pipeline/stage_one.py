@@ -8,7 +8,7 @@ from there again and checked by digest.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,13 +26,21 @@ from pipeline.stage_one_build import (
     read_checkpoint,
     trunk_states,
 )
+from pipeline.stage_one_setup import StageOneSetup, assemble, map_shape, stream_shape
 from pipeline.weights import read_safetensors, write_safetensors
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from model.features.stage_one import StageOne
-    from model.features.trunk import Trunk
+__all__ = [
+    "FILE_NAME",
+    "StageOneSetup",
+    "load_fusion",
+    "load_stage_one",
+    "map_shape",
+    "prepare_stage_one",
+    "stream_shape",
+]
 
 FILE_NAME = "stage_one.safetensors"
 _FORMAT = "dexterank stage one 1"
@@ -40,68 +48,6 @@ _STATISTICS = ("running_mean", "running_var")  # All that is fitted in a random 
 
 # Gives the training snippets, (N, 3, S, S) and (N, 2L, S, S) uint8, and says where they are from.
 TrainingSnippets = Callable[[], "tuple[Tensor, Tensor, list[str]]"]
-
-
-@dataclass(frozen=True)
-class StageOneSetup:
-    """Stage one ready to run, with all that makes it what it is.
-
-    Attributes
-    ----------
-    module : StageOne
-        On the CPU, float32, not folded.
-    trunk, fusion : options
-    stack_length : int
-        Flow fields in a stack, L.
-    precision : {"float32", "float16"}
-        Arithmetic in which the caches were or will be computed.
-    seed : int
-    weights : dict
-        Digests of "rgb", "flow" and "fusion".
-    """
-
-    module: StageOne
-    trunk: TrunkOptions
-    fusion: FusionOptions
-    stack_length: int
-    precision: str
-    seed: int
-    weights: dict[str, str]
-
-    @property
-    def stream_shape(self) -> tuple[int, int, int]:
-        """(2048, h, w) of a stream map."""
-        return stream_shape(self.trunk)
-
-    @property
-    def map_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of a fused map."""
-        return map_shape(self.trunk, self.fusion)
-
-
-def stream_shape(trunk: TrunkOptions) -> tuple[int, int, int]:
-    """(2048, h, w) of a stream map under some options."""
-    from model.features.trunk import CHANNELS, STRIDE
-
-    side = -(-trunk.input_size // STRIDE[trunk.trunk_stage])
-    return CHANNELS[trunk.trunk_stage], side, side
-
-
-def map_shape(trunk: TrunkOptions, fusion: FusionOptions) -> tuple[int, int, int]:
-    """(C, H, W) of a fused map under some options.
-
-    Raises
-    ------
-    InputError
-        The input is too small for ConvFusion.
-    """
-    from model.features.fusion import fused_side
-
-    try:
-        side = fused_side(stream_shape(trunk)[1])
-    except ValueError as error:
-        raise InputError(f"{error}; --input-size {trunk.input_size} is too small") from error
-    return fusion.fusion_channels, side, side
 
 
 def prepare_stage_one(
@@ -144,7 +90,7 @@ def prepare_stage_one(
         if random:
             calibrate_random(trunks, random, frames, stacks, seed)
     module = make_fusion(trunks, trunk, fusion, seed, data)
-    setup = _setup(trunks, module, trunk, fusion, stack_length, precision, seed)
+    setup = assemble(trunks, module, trunk, fusion, stack_length, precision, seed)
     try:
         _save(path, setup, keys, overwrite)
     except FileExistsError:  # Another shard was faster: its statistics are everybody's.
@@ -286,7 +232,7 @@ def _restore(
         for name, state in states.items()
     }
     module = fusion_from(path, _under("fusion.", tensors))
-    setup = _setup(trunks, module, trunk, fusion, length, metadata["precision"], seed)
+    setup = assemble(trunks, module, trunk, fusion, length, metadata["precision"], seed)
     for name, digest in metadata["weights"].items():
         if setup.weights[name] != digest:
             source = origins(trunk).get(name, str(path))
@@ -299,26 +245,6 @@ def _restore(
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def _setup(
-    trunks: Mapping[str, Trunk],
-    fusion_module: nn.Module,
-    trunk: TrunkOptions,
-    fusion: FusionOptions,
-    stack_length: int,
-    precision: str,
-    seed: int,
-) -> StageOneSetup:
-    from model.features.stage_one import StageOne
-    from model.features.trunk import state_digest
-
-    module = StageOne(trunks["rgb"], trunks["flow"], fusion_module)
-    parts = {"rgb": module.rgb, "flow": module.flow, "fusion": module.fusion}
-    digests = {name: state_digest(part.state_dict()) for name, part in parts.items()}
-    channels = int(module.fusion.project.weight.shape[0])  # type: ignore[union-attr,index]
-    fusion = replace(fusion, fusion_channels=channels)  # A checkpoint brings its own.
-    return StageOneSetup(module, trunk, fusion, stack_length, precision, seed, digests)
 
 
 def _save(path: Path, setup: StageOneSetup, keys: list[str], overwrite: bool) -> None:
