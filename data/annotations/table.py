@@ -12,19 +12,22 @@ from data.pairs import pairs_from_scores, read_pairs, read_rows
 from data.splits import group_of, k_fold_by_group, k_fold_by_video
 
 _VIDEO = ("video", "path", "name")
+_SCORE = ("score", "skill")
 
 
 def is_score_table(path: Path) -> bool:
-    """Whether a CSV has the columns ``video`` (or ``path`` or ``name``) and ``score``."""
+    """Whether a CSV has a column of videos and one of scores."""
     if path.suffix.lower() == ".txt":
         return False
     rows = read_rows(path)
     header = [name.lower() for name in rows[0].cells] if rows else []
-    return "score" in header and any(name in header for name in _VIDEO)
+    return any(name in header for name in _SCORE) and any(name in header for name in _VIDEO)
 
 
 def read_scores(path: Path) -> dict[str, float]:
-    """Read a CSV with the columns ``video,score``, in file order; others are ignored.
+    """Read a CSV with the columns ``video,score`` (or ``skill``), in file order.
+
+    Other columns are ignored.
 
     Raises
     ------
@@ -34,10 +37,10 @@ def read_scores(path: Path) -> dict[str, float]:
     rows = read_rows(path)
     header = [name.lower() for name in rows[0].cells] if rows else []
     name_column = next((header.index(name) for name in _VIDEO if name in header), None)
-    if name_column is None or "score" not in header:
+    score_column = next((header.index(name) for name in _SCORE if name in header), None)
+    if name_column is None or score_column is None:
         found = ",".join(rows[0].cells) if rows else "an empty file"
         raise InputError(f"{path}: expected the columns 'video,score', found '{found}'")
-    score_column = header.index("score")
     scores: dict[str, float] = {}
     for row in rows[1:]:
         try:

@@ -1,0 +1,139 @@
+"""Single numbers that a ranker must beat: length, mean flow, brightness."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from data.errors import InputError
+from data.pairs import Pair
+from pipeline.jobs import JobOptions
+
+# Enough for a mean; spread evenly over the video.
+_FIELDS = 50
+_FRAMES = 16
+
+Values = dict[str, float]
+
+
+def baseline_scores(
+    features: Path,
+    keys: Sequence[str],
+    *,
+    flow: Path | None = None,
+    videos: Path | None = None,
+    jobs: JobOptions | None = None,
+) -> tuple[dict[str, Values], list[str]]:
+    """Measure each video's single numbers, as far as the files for them are given.
+
+    Parameters
+    ----------
+    features : Path
+        Feature caches: length in seconds, from the decoded frames and the snippets' times.
+    keys : sequence of str
+        Videos, by cache key.
+    flow : Path, optional
+        Flow caches: mean length of the flow vectors, px/frame, over up to 50 fields.
+    videos : Path, optional
+        Videos themselves: mean grey level, 0 to 255, over up to 16 frames.
+    jobs : JobOptions, optional
+        Workers; one by default.
+
+    Returns
+    -------
+    measured : dict of str to dict
+        ``"length"``, ``"mean flow"``, ``"brightness"``: a number for each key.
+    left_out : list of str
+        One line for each baseline that could not be measured, with what it needs.
+    """
+    jobs = jobs or JobOptions(jobs=1)
+    measured = {"length": {key: _length(features, key) for key in keys}}
+    left_out = []
+    for name, folder, flag in (("mean flow", flow, "--flow"), ("brightness", videos, "--videos")):
+        if folder is None:
+            left_out.append(f"baseline '{name}' left out: give {flag} to measure it")
+            continue
+        try:
+            measured[name] = _measure(name, folder, keys, jobs)
+        except InputError as error:
+            left_out.append(f"baseline '{name}' left out: {error}")
+    return measured, left_out
+
+
+def _measure(name: str, folder: Path, keys: Sequence[str], jobs: JobOptions) -> Values:
+    from pipeline.jobs import run_jobs
+
+    task, items = (
+        (_mean_flow, _flow_files(folder, keys))
+        if name == "mean flow"
+        else (_brightness, _video_files(folder, keys))
+    )
+    outcome = run_jobs(task, items, jobs, desc=name, name=lambda item: item[0])
+    if outcome.failures:
+        raise InputError(f"{len(outcome.failures)} videos failed, e.g. {outcome.failures[0][1]}")
+    return {item[0]: value for item, value in outcome.results}
+
+
+def training_sign(values: Mapping[str, float], train: Sequence[Pair]) -> int:
+    """Return 1 or −1: the direction of a number that agrees with more of the training pairs."""
+    more = sum(values[pair.better] > values[pair.worse] for pair in train)
+    less = sum(values[pair.better] < values[pair.worse] for pair in train)
+    return 1 if more >= less else -1
+
+
+def _length(features: Path, key: str) -> float:
+    from data.cache import cache_path
+    from data.feature_cache import open_features
+
+    with open_features(cache_path(features, key)) as cache:
+        frames = cache.header.decoded_frames
+        last = int(cache.frame_index[-1])
+        if last <= 0 or cache.time[-1] <= 0:
+            return float(frames)
+        return float(frames * cache.time[-1] / last)
+
+
+def _flow_files(folder: Path, keys: Sequence[str]) -> list[tuple[str, Path]]:
+    from data.cache import cache_path
+
+    files = [(key, cache_path(folder, key)) for key in keys]
+    if missing := [key for key, path in files if not path.is_file()]:
+        raise InputError(
+            f"{len(missing)} of {len(keys)} flow caches are not in {folder}, e.g. {missing[0]}"
+        )
+    return files
+
+
+def _video_files(folder: Path, keys: Sequence[str]) -> list[tuple[str, Path]]:
+    from data.sources import find_sources
+
+    known = {source.key: source.path for source in find_sources([folder])}
+    if missing := [key for key in keys if key not in known]:
+        raise InputError(
+            f"{len(missing)} of {len(keys)} videos are not in {folder}, e.g. {missing[0]}"
+        )
+    return [(key, known[key]) for key in keys]
+
+
+def _spread(count: int, wanted: int) -> np.ndarray:
+    return np.unique(np.linspace(0, count - 1, min(count, wanted)).round().astype(np.int64))
+
+
+def _mean_flow(item: tuple[str, Path]) -> float:
+    from data.flow_cache import open_flow
+
+    with open_flow(item[1]) as cache:
+        rows = _spread(len(cache), _FIELDS)
+        return float(np.mean([np.hypot(*cache.read_px(int(row))).mean() for row in rows]))
+
+
+def _brightness(item: tuple[str, Path]) -> float:
+    import cv2
+
+    from data.video import read_frames, scan
+
+    indices = _spread(scan(item[1]).frames, _FRAMES)
+    grey = (cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) for _, frame in read_frames(item[1], indices))
+    return float(np.mean([each.mean() for each in grey]))

@@ -1,0 +1,332 @@
+"""One training of a cross-validation: which pairs it may see, its result, and its small file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data.cache_header import canonical_json
+from data.errors import InputError, StaleCacheError
+from data.pairs import Pair, videos_of
+from data.splits import Split, hold_out
+from model.ranker.options import RankerOptions, TrainOptions
+from pipeline.console import log
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+
+    from model.ranker.videos import VideoMaps
+    from pipeline.feature_set import FeatureSet
+
+SCHEMA = 1
+RUN_FOLDER = "runs"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One variant on one fold with one seed."""
+
+    variant: str
+    fold: int
+    seed: int
+
+    @property
+    def file_name(self) -> str:
+        """Name of the file that keeps its result."""
+        return f"{self.variant}-fold{self.fold + 1}-seed{self.seed}.json"
+
+    def __str__(self) -> str:
+        return f"{self.variant}, fold {self.fold + 1}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """Everything that the runs share; all videos are named by cache key.
+
+    Attributes
+    ----------
+    features : Path
+        Folder of feature caches.
+    keys : tuple of str
+        Judged videos.
+    digests : dict of str to tuple of str
+        Content digests of the caches, for fused and for stream maps the same.
+    splits : tuple of Split
+        Folds.
+    groups : dict of str to str, or None
+        Subject of each video, for the validation share.
+    ranker, train : options
+        Of every run; the variant is the run's.
+    boxes : dict, or None
+        For each key the boxes of its frames, (left, top, right, bottom) in [0, 1].
+    """
+
+    features: Path
+    output: Path
+    keys: tuple[str, ...]
+    digest: str
+    splits: tuple[Split, ...]
+    groups: Mapping[str, str] | None
+    ranker: RankerOptions
+    train: TrainOptions
+    snippet_stride: int
+    device: str
+    boxes: Mapping[str, Mapping[int, tuple[float, ...]]] | None = None
+
+    def settings(self, run: Run) -> dict[str, Any]:
+        """Return all that decides a run's result, as JSON."""
+        split = self.splits[run.fold]
+        ranker = asdict(self.ranker) | {"variant": run.variant}
+        return {
+            "schema": SCHEMA,
+            "seed": run.seed,
+            "ranker": ranker,
+            "train": asdict(self.train),
+            "snippet stride": self.snippet_stride,
+            "features": self.digest,
+            "training pairs": _digest([[p.better, p.worse] for p in split.train]),
+            "test pairs": _digest([[p.better, p.worse] for p in split.test]),
+            "groups": _digest(dict(self.groups) if self.groups else None),
+            "boxes": _digest(
+                {key: dict(frames) for key, frames in self.boxes.items()} if self.boxes else None
+            ),
+        }
+
+
+def _digest(content: object) -> str:
+    return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:16]
+
+
+def choose_pairs(
+    split: Split, train: TrainOptions, seed: int, groups: Mapping[str, str] | None
+) -> tuple[list[Pair], list[Pair]]:
+    """Return the pairs to fit and the pairs to choose the epoch on (none: the last epoch).
+
+    Only `protocol="authors"` looks at the test pairs. Otherwise both come from the training
+    pairs, and the validation pairs name training videos held out, by subject where known.
+    """
+    if train.protocol == "authors":
+        return split.train, split.test
+    if train.protocol == "last" or not train.validation_share:
+        return split.train, []
+    if groups is not None and not set(videos_of(split.train)) <= set(groups):
+        groups = None
+    try:
+        inner = hold_out(split.train, train.validation_share, seed, groups)
+    except InputError as error:
+        log.warning("fold %s: %s; the last epoch is taken", split.name, error)
+        return split.train, []
+    return inner.train, inner.test
+
+
+def finished(plan: CrossValidation, runs: Iterable[Run], overwrite: bool) -> set[Run]:
+    """Return the runs whose results are there already.
+
+    Raises
+    ------
+    StaleCacheError
+        Results in the folder were made with other options, pairs or features.
+    """
+    done: set[Run] = set()
+    stale: dict[str, int] = {}
+    for run in runs:
+        found = _read(plan.output / RUN_FOLDER / run.file_name)
+        if found is None or overwrite:
+            continue
+        changes = _changes(found.get("settings", {}), plan.settings(run))
+        if changes:
+            stale[changes] = stale.get(changes, 0) + 1
+        else:
+            done.add(run)
+    if stale:
+        told = "; ".join(f"{count} used {what}" for what, count in list(stale.items())[:3])
+        raise StaleCacheError(
+            f"{plan.output}: holds results of another evaluation: {told}; pass --overwrite or "
+            "another --output"
+        )
+    return done
+
+
+def _changes(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """Say in words how two settings differ; empty where they agree."""
+    told = []
+    for name in sorted({*found, *wanted}):
+        old, new = found.get(name), wanted.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            if inner := _changes(old, new):
+                told.append(inner)
+        elif json.dumps(old) != json.dumps(new):
+            digest = isinstance(new, str) and len(new) >= 16
+            told.append(f"other {name}" if digest else f"{name} {old}, you asked {new}")
+    return ", ".join(told)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None  # not there, or cut off: the run is done again
+    return content if isinstance(content, dict) and "scores" in content else None
+
+
+def read_result(plan: CrossValidation, run: Run) -> dict[str, Any]:
+    """Return a finished run's result."""
+    result = _read(plan.output / RUN_FOLDER / run.file_name)
+    if result is None:
+        raise InputError(f"{plan.output / RUN_FOLDER / run.file_name}: the result is gone")
+    return result
+
+
+def carry_out(plan: CrossValidation, run: Run) -> None:
+    """Train and score one run on one thread, and write its file.
+
+    Raises
+    ------
+    InputError
+        The maps do not suit the variant.
+    """
+    import torch
+
+    from model.ranker import training
+    from pipeline.forward import parse_devices
+    from pipeline.ranker_run import FALLBACK_BATCH, STEP_BYTES
+    from pipeline.run_folder import json_bytes, write_file
+
+    began = time.monotonic()
+    split = plan.splits[run.fold]
+    fitted, validation = choose_pairs(split, plan.train, run.seed, plan.groups)
+    found, videos = _maps(
+        plan.features,
+        plan.keys,
+        plan.ranker.segments,
+        _streams(run.variant),
+        plan.snippet_stride,
+        plan.digest,
+    )
+    ranker = replace(plan.ranker, variant=run.variant)  # type: ignore[arg-type]
+    train = plan.train
+    step = len(videos_of(fitted)) * ranker.segments * videos.maps[0].numel() * 4
+    if train.batch_pairs is None and step > STEP_BYTES:
+        train = replace(train, batch_pairs=FALLBACK_BATCH)
+    row = {key: number for number, key in enumerate(videos.keys)}
+
+    def rows(pairs: Sequence[Pair]) -> torch.Tensor:
+        return torch.tensor([(row[pair.better], row[pair.worse]) for pair in pairs])
+
+    device = parse_devices(plan.device)[0]
+    with one_thread():
+        try:
+            result = training.fit(
+                videos,
+                rows(fitted),
+                rows(validation) if validation else None,
+                ranker,
+                train,
+                run.seed,
+                device=device,
+            )
+        except ValueError as error:
+            raise InputError(f"{run}: {error}") from error
+        scores = training.score(result.model, videos, ranker.segments, train.sampling, device)
+        attention = None
+        if plan.boxes and scores.attention is not None:
+            attention = _measure_attention(plan, run, ranker, found, videos, scores)
+    last = result.history[result.best_epoch - 1]
+    content = {
+        "settings": plan.settings(run),
+        "variant": run.variant,
+        "fold": split.name,
+        "seed": run.seed,
+        "protocol": train.protocol if validation or train.protocol == "last" else "last",
+        "best_epoch": result.best_epoch,
+        "epochs": len(result.history),
+        "train_accuracy": last["train_accuracy"],
+        "seconds": round(time.monotonic() - began, 3),
+        "attention": attention,
+        "scores": {key: float(value) for key, value in zip(videos.keys, scores.score, strict=True)},
+    }
+    write_file(plan.output / RUN_FOLDER / run.file_name, json_bytes(content))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread: more make so small a network slower."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _streams(variant: str) -> bool:
+    from model.ranker.variants import NEED_STREAMS
+
+    return variant in NEED_STREAMS
+
+
+# One entry: a worker's runs use the same maps, and two sets may not fit into memory.
+@lru_cache(maxsize=1)
+def _maps(
+    features: Path, keys: tuple[str, ...], segments: int, streams: bool, stride: int, digest: str
+) -> tuple[FeatureSet, VideoMaps]:
+    """Read the maps once for all runs of a worker; `digest` makes changed caches other maps."""
+    from pipeline.feature_set import find_feature_set, read_maps
+
+    found = find_feature_set(features, keys, segments, streams=streams, snippet_stride=stride)
+    return found, read_maps(found)
+
+
+def _measure_attention(
+    plan: CrossValidation,
+    run: Run,
+    ranker: RankerOptions,
+    found: FeatureSet,
+    videos: VideoMaps,
+    scores: Any,
+) -> dict[str, dict[str, float]] | None:
+    """Compare attention on held-out videos with their boxes: trained, untrained, chance."""
+    import numpy as np
+
+    from model.ranker import attention_measure, training, variants
+
+    c, h, w = videos.maps.shape[1:]
+    fresh = variants.build(ranker, c, h, w, run.seed)
+    untrained = training.score(fresh, videos, ranker.segments, plan.train.sampling)
+    out = plan.splits[run.fold].held_out
+    shown = [number for number, key in enumerate(videos.keys) if key in out]
+    frames = np.concatenate(found.frame_index)
+    boxes = np.concatenate(
+        [
+            _boxes_of(plan.boxes or {}, videos.keys[number], frames[scores.rows[number]])
+            for number in shown
+        ]
+    )
+    if np.isnan(boxes).any(axis=1).all() or untrained.attention is None:
+        return None
+    flat = {
+        name: each[shown].reshape(-1, *each.shape[2:])
+        for name, each in (("trained", scores.attention), ("untrained", untrained.attention))
+    }
+    measured = attention_measure.compare(flat, boxes)
+    return {name: asdict(value) for name, value in measured.items()}
+
+
+def _boxes_of(
+    boxes: Mapping[str, Mapping[int, tuple[float, ...]]], key: str, frames: np.ndarray
+) -> np.ndarray:
+    import numpy as np
+
+    known = boxes.get(key, {})
+    return np.array([known.get(int(frame), (np.nan,) * 4) for frame in frames], np.float64)

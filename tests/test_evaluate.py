@@ -1,0 +1,266 @@
+"""Cross-validation end to end on tiny feature caches with a planted signal."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data.cache import cache_path
+from data.cache_header import Header
+from data.errors import InputError
+from data.feature_cache import create_features
+from data.flow_cache import create_flow
+from data.pairs import Pair
+from data.splits import k_fold_by_video
+from model.ranker.options import TrainOptions
+from pipeline.cli import cli
+from pipeline.evaluation_runs import choose_pairs
+
+VIDEOS = 12
+SNIPPETS = 4
+FAST = ["--segments", "4", "--hidden-size", "8", "--epochs", "15", "-j", "1"]
+
+
+def _write_features(folder: Path, signal: bool = True) -> None:
+    """Videos v00 (best) … v11 (worst): skill is the mean of the first channel."""
+    rng = np.random.default_rng(0)
+    for number in range(VIDEOS):
+        key = f"s{number % 3}/v{number:02}.avi"
+        frames = np.arange(SNIPPETS) * 10 + 5
+        header = Header("features", source=key, source_digest=f"{number:064}", decoded_frames=40)
+        with create_features(
+            cache_path(folder, key), header, frames, frames / 25.0, (6, 2, 2)
+        ) as writer:
+            for row in range(SNIPPETS):
+                maps = rng.normal(0, 0.3, (6, 2, 2))
+                maps[0] += (VIDEOS - number) / 4 if signal else 0
+                writer.put(row, maps.astype(np.float32))
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("features")
+    _write_features(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("pairs") / "pairs.csv"
+    rows = [f"v{a:02},v{b:02}" for a in range(VIDEOS) for b in range(a + 1, VIDEOS)]
+    path.write_text("\n".join(["better,worse", *rows]) + "\n")
+    return path
+
+
+def _run(*args: object) -> Result:
+    return CliRunner().invoke(cli, ["evaluate", *map(str, args)])
+
+
+def _rows(output: Path) -> dict[str, dict[str, str]]:
+    lines = (output / "table.csv").read_text().splitlines()
+    return {row["method"]: row for row in csv.DictReader(lines)}
+
+
+@pytest.fixture(scope="module")
+def finished(
+    features: Path, pairs: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Result]:
+    """Two variants, three folds, two seeds; scores and boxes given."""
+    output = tmp_path_factory.mktemp("results")
+    scores = output / "skill.csv"
+    scores.write_text("video,skill\n" + "".join(f"v{n:02},{VIDEOS - n}\n" for n in range(VIDEOS)))
+    boxes = output / "boxes.csv"
+    rows = [f"v{n:02},{f},0,0,.5,.5" for n in range(VIDEOS) for f in range(40)]
+    boxes.write_text("\n".join(["video,frame,x0,y0,x1,y1", *rows]) + "\n")
+    result = _run(
+        "--features", features, "--pairs", pairs, "--folds", 3, "--seeds", 2,
+        "--variant", "full", "--variant", "no_att", "--scores", scores, "--boxes", boxes,
+        "-o", output, *FAST,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    return output, result
+
+
+def test_planted_signal_is_found_and_tabulated(finished: tuple[Path, Result]) -> None:
+    """The whole chain would be wrong if it could not rank videos by an obvious difference."""
+    output, result = finished
+    rows = _rows(output)
+    for variant in ("full", "no_att"):
+        assert float(rows[variant]["accuracy_mean"]) > 0.85  # chance is .5
+        assert float(rows[variant]["spearman_mean"]) > 0.7
+        assert rows[variant]["accuracy_folds"] == "3"
+        assert float(rows[variant]["both_unseen_mean"]) > 0.6
+    assert rows["no_att"]["difference_low"]
+    assert not rows["full"]["difference_low"]
+    assert float(rows["chance (baseline)"]["accuracy_mean"]) == 0.5
+    assert float(rows["attainable"]["accuracy_mean"]) == 1
+    # All videos are equally long: a tie is wrong, so length scores nothing.
+    assert float(rows["length (baseline)"]["accuracy_mean"]) == 0
+    assert "baseline 'mean flow' left out: give --flow" in result.output
+    assert "less full [95 %]" in result.output
+    assert "attention of full, mass in the box" in result.output
+
+
+def test_every_form_holds_the_same_table(finished: tuple[Path, Result]) -> None:
+    """A number copied from one file into a paper must be that of the others."""
+    output, result = finished
+    assert (output / "table.txt").read_text() in result.output
+    full = next(line for line in result.output.splitlines() if line.startswith("full "))
+    accuracy = full.split()[1]
+    assert f"| full | {accuracy} ±" in (output / "table.md").read_text()
+    latex = (output / "table.tex").read_text()
+    assert rf"full & {accuracy} $\pm$" in latex
+    assert r"no\_att &" in latex
+    content = json.loads((output / "results.json").read_text())
+    assert len(content["runs"]) == 2 * 3 * 2
+    assert f"{100 * content['rows'][0]['accuracy']['mean']:.1f}" == accuracy
+
+
+def test_finished_runs_are_not_done_again(
+    finished: tuple[Path, Result], features: Path, pairs: Path
+) -> None:
+    """An interrupted evaluation would start from nothing, or give other numbers."""
+    output, _ = finished
+    kept = {path: path.stat().st_mtime_ns for path in (output / "runs").iterdir()}
+    lost = output / "runs" / "full-fold2-seed1.json"
+    before = lost.read_text()
+    lost.unlink()
+    again = _run(
+        "--features", features, "--pairs", pairs, "--folds", 3, "--seeds", 2,
+        "--variant", "full", "--variant", "no_att", "--scores", output / "skill.csv",
+        "--boxes", output / "boxes.csv", "-o", output, *FAST,
+    )  # fmt: skip
+    assert again.exit_code == 0, again.output
+    changed = [path for path, when in kept.items() if path.stat().st_mtime_ns != when]
+    assert changed == [lost]
+    old, new = json.loads(before), json.loads(lost.read_text())
+    assert old["scores"] == new["scores"]
+
+
+def test_results_of_other_options_are_refused(
+    finished: tuple[Path, Result], features: Path, pairs: Path
+) -> None:
+    """A table mixed from two sets of options would be nobody's result."""
+    output, _ = finished
+    result = _run(
+        "--features", features, "--pairs", pairs, "--folds", 3, "--seeds", 2,
+        "--variant", "full", "--scores", output / "skill.csv", "--boxes", output / "boxes.csv",
+        "-o", output, *FAST, "--margin", 0.7,
+    )  # fmt: skip
+    assert result.exit_code == 2
+    assert "margin 0.5, you asked 0.7" in result.stderr
+    assert "--overwrite" in result.stderr
+
+
+def test_authors_protocol_is_labelled_everywhere(
+    features: Path, pairs: Path, tmp_path: Path
+) -> None:
+    """Accuracies chosen on the test pairs must not pass for honest ones."""
+    result = _run(
+        "--features", features, "--pairs", pairs, "--folds", 2, "--seeds", 1,
+        "--protocol", "authors", "-o", tmp_path, *FAST[:4], "--epochs", 2, "-j", 1,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    for name in ("table.txt", "table.md", "table.tex", "results.json"):
+        assert "AUTHORS' PROTOCOL" in (tmp_path / name).read_text()
+
+
+@settings(max_examples=30)
+@given(st.integers(2, 4), st.integers(0, 10**6), st.booleans())
+def test_no_test_video_is_trained_or_chosen_on(k: int, seed: int, grouped: bool) -> None:
+    """A test video in training or in the choice of the epoch is the error this must exclude."""
+    names = [f"s{n % 4}_{n}" for n in range(16)]
+    pairs = [Pair(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
+    groups = {name: name[:2] for name in names} if grouped else None
+    for split in k_fold_by_video(pairs, k, seed):
+        for protocol in ("validation", "last"):
+            train = TrainOptions(protocol=protocol)  # type: ignore[arg-type]
+            fitted, validation = choose_pairs(split, train, seed, groups)
+            used = {name for p in [*fitted, *validation] for name in (p.better, p.worse)}
+            assert not used & split.held_out
+            assert fitted
+            assert bool(validation) == (protocol == "validation")
+            held = {n for p in validation for n in (p.better, p.worse)} - {
+                n for p in fitted for n in (p.better, p.worse)
+            }
+            assert all(p.better in held or p.worse in held for p in validation)
+
+
+def test_planted_noise_scores_near_chance(pairs: Path, tmp_path: Path) -> None:
+    """Far above chance without any signal means that test videos leaked into training."""
+    _write_features(tmp_path / "features", signal=False)
+    result = _run(
+        "--features", tmp_path / "features", "--pairs", pairs, "--folds", 3, "--seeds", 1,
+        "-o", tmp_path / "out", *FAST,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    rows = _rows(tmp_path / "out")
+    # Cross pairs know the training video's place, which lifts even noise; both unseen do not.
+    assert float(rows["full"]["both_unseen_mean"]) < 0.85
+
+
+def test_missing_features_are_counted_and_skipped_only_when_asked(
+    features: Path, tmp_path: Path
+) -> None:
+    """Silently fewer pairs would be another data set under the same name."""
+    path = tmp_path / "pairs.csv"
+    rows = [f"v{a:02},v{b:02}" for a in range(VIDEOS) for b in range(a + 1, VIDEOS)]
+    path.write_text("\n".join(["better,worse", *rows, "v00,lost_1", "v01,lost_2"]) + "\n")
+    args = ("--features", features, "--pairs", path, "--folds", 2, "--seeds", 1)
+    refused = _run(*args, "-o", tmp_path / "out", *FAST)
+    assert refused.exit_code == 2
+    assert "2 of 14 annotated videos are not in" in refused.stderr
+    assert "lost_1" in refused.stderr
+    shown = _run(*args, "--missing", "skip", "--dry-run", "-o", tmp_path / "out", *FAST)
+    assert shown.exit_code == 0, shown.output
+    assert "would train 2 of 2 runs" in shown.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_mean_flow_is_measured_from_flow_caches(features: Path, tmp_path: Path) -> None:
+    """The baseline must be the flow's length in px, whatever its direction, over all keys."""
+    from pipeline.baselines import baseline_scores, training_sign
+
+    keys = ["s0/v00.avi", "s1/v01.avi"]
+    for key, speed in zip(keys, (3.0, 1.0), strict=True):
+        flow = np.zeros((4, 6, 2), np.float32)
+        flow[..., 1] = -speed
+        with create_flow(
+            cache_path(tmp_path, key),
+            Header("flow", source=key),
+            pairs=np.array([[0, 1], [1, 2]]),
+            frame_time=np.arange(3) / 25,
+            height=4,
+            width=6,
+            bound=20,
+        ) as writer:
+            writer.put(0, flow)
+            writer.put(1, flow)
+    measured, left_out = baseline_scores(features, keys, flow=tmp_path)
+    # Half a level of the 8-bit cache.
+    assert measured["mean flow"] == pytest.approx(dict(zip(keys, (3, 1), strict=True)), abs=0.08)
+    assert measured["length"][keys[0]] == pytest.approx(40 / 25)
+    assert len(left_out) == 1
+    assert training_sign(measured["mean flow"], [Pair(keys[1], keys[0])]) == -1
+    partial, reasons = baseline_scores(features, [*keys, "s2/v02.avi"], flow=tmp_path)
+    assert "mean flow" not in partial
+    assert "1 of 3 flow caches are not in" in reasons[0]
+
+
+def test_bad_boxes_and_variants_are_refused(features: Path, pairs: Path, tmp_path: Path) -> None:
+    """One clear line before any training."""
+    from pipeline.evaluate import read_boxes
+
+    (tmp_path / "b.csv").write_text("video,frame,x0,y0,x1\n")
+    with pytest.raises(InputError, match="expected the columns 'video,frame,x0,y0,x1,y1'"):
+        read_boxes(tmp_path / "b.csv", [])
+    result = _run("--features", features, "--pairs", pairs, "--variant", "ful", "-o", tmp_path)
+    assert result.exit_code == 2
+    assert "no variant 'ful'" in result.stderr
