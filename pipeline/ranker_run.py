@@ -81,6 +81,12 @@ class TrainingPlan:
             f"{'×'.join(map(str, found.shape))}, variant {self.ranker.variant}",
             f"{len(self.train_pairs)} training pairs of {len(videos_of(self.train_pairs))} videos",
         ]
+        if self.snippet_stride > 1:
+            fewest = min(len(rows) for rows in found.rows)
+            lines.append(
+                f"snippets at least {self.snippet_stride} frames apart: {fewest} or more a video "
+                f"for {self.ranker.segments} segments"
+            )
         if self.train.protocol == "validation":
             held = set(videos_of(self.validation_pairs)) - set(videos_of(self.train_pairs))
             lines.append(

@@ -55,8 +55,10 @@ class VideoMaps:
 
     def gather(self, rows: Tensor, device: torch.device | str = "cpu") -> Tensor:
         """Return the maps of (B, T) rows as float32 (B, T, C, H, W) in channels-last memory."""
-        picked = self._by_position[rows].to(device, torch.float32)
-        return picked.permute(0, 1, 4, 2, 3)
+        picked = torch.empty(*rows.shape, *self._by_position.shape[1:])
+        for place, row in zip(picked, rows, strict=True):  # A video's float16 copy at a time.
+            place.copy_(self._by_position[row])
+        return picked.to(device).permute(0, 1, 4, 2, 3)
 
 
 @dataclass(frozen=True)
