@@ -247,3 +247,34 @@ def test_checkpoints_of_another_shape_are_refused(place, tmp_path):
         load_run(tmp_path)
     with pytest.raises(InputError, match="no such checkpoint"):
         load_run(tmp_path / "nowhere")
+
+
+def test_a_fold_of_a_data_set_trains_and_tests(place, tmp_path):
+    """Fails if --fold mixes its sides, or --group-by splits a subject in validation."""
+    more = ["--fold", "1", "--folds", "2", "--epochs", "2"]
+    result = train(place, tmp_path / "fold", *more)
+    assert result.exit_code == 0, result.output
+    metrics = json.loads((tmp_path / "fold" / "metrics.json").read_text())
+    assert metrics["pairs"]["test"] > 0
+    # Every test pair of a fold names a video that no training pair names.
+    assert not [name for name in metrics["accuracy"] if name.endswith("both seen")]
+    result = train(place, tmp_path / "fold", "--fold", "9", "--folds", "2", "--overwrite")
+    assert result.exit_code == 2
+    assert "has 2 folds" in result.output
+    result = train(place, tmp_path / "subject", "--group-by", "^[AB]", "--dry-run")
+    # Four videos of one subject left of eight: held out together.
+    assert "they name 4 held-out training videos" in result.output
+
+
+def test_stage_one_travels_with_the_run(place, tmp_path):
+    """Fails if a run alone does not hold the weights that new videos must be shown to."""
+    from pipeline.stage_one import FILE_NAME
+
+    features = tmp_path / "features"
+    features.mkdir()
+    for path in (place / "features").iterdir():
+        (features / path.name).write_bytes(path.read_bytes())
+    (features / FILE_NAME).write_bytes(b"weights of stage one")
+    pairs = [Pair("B9.mp4", "A0.mp4")]
+    train_ranker(features, pairs, tmp_path / "run", ranker=RANKER, train=TrainOptions(epochs=1))
+    assert (tmp_path / "run" / FILE_NAME).read_bytes() == b"weights of stage one"
