@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data.annotations.dataset import Span
 from data.cache_header import canonical_json
 from data.errors import InputError, StaleCacheError
 from data.pairs import Pair, videos_of
 from data.splits import Split, hold_out
 from model.ranker.options import RankerOptions, TrainOptions
+from pipeline import console
 from pipeline.console import log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    import numpy as np
 
     from model.ranker.videos import VideoMaps
     from pipeline.feature_set import FeatureSet
@@ -56,10 +57,12 @@ class CrossValidation:
     ----------
     features : Path
         Folder of feature caches.
+    output : Path
+        Folder of the results.
     keys : tuple of str
         Judged videos.
-    digests : dict of str to tuple of str
-        Content digests of the caches, for fused and for stream maps the same.
+    digest : str
+        Of the content of their caches.
     splits : tuple of Split
         Folds.
     groups : dict of str to str, or None
@@ -68,6 +71,10 @@ class CrossValidation:
         Of every run; the variant is the run's.
     boxes : dict, or None
         For each key the boxes of its frames, (left, top, right, bottom) in [0, 1].
+    spans : dict of str to Span
+        Judged parts of videos of which not all was judged.
+    parent : int
+        Process that shows progress; others are silent.
     """
 
     features: Path
@@ -81,6 +88,8 @@ class CrossValidation:
     snippet_stride: int
     device: str
     boxes: Mapping[str, Mapping[int, tuple[float, ...]]] | None = None
+    spans: Mapping[str, Span] = field(default_factory=dict)
+    parent: int = field(default_factory=os.getpid)
 
     def settings(self, run: Run) -> dict[str, Any]:
         """Return all that decides a run's result, as JSON."""
@@ -96,6 +105,7 @@ class CrossValidation:
             "training pairs": _digest([[p.better, p.worse] for p in split.train]),
             "test pairs": _digest([[p.better, p.worse] for p in split.test]),
             "groups": _digest(dict(self.groups) if self.groups else None),
+            "judged parts": _digest({key: asdict(span) for key, span in self.spans.items()}),
             "boxes": _digest(
                 {key: dict(frames) for key, frames in self.boxes.items()} if self.boxes else None
             ),
@@ -197,6 +207,7 @@ def carry_out(plan: CrossValidation, run: Run) -> None:
     import torch
 
     from model.ranker import training
+    from pipeline.evaluation_attention import measure_attention
     from pipeline.forward import parse_devices
     from pipeline.ranker_run import FALLBACK_BATCH, STEP_BYTES
     from pipeline.run_folder import json_bytes, write_file
@@ -204,9 +215,12 @@ def carry_out(plan: CrossValidation, run: Run) -> None:
     began = time.monotonic()
     split = plan.splits[run.fold]
     fitted, validation = choose_pairs(split, plan.train, run.seed, plan.groups)
+    if os.getpid() != plan.parent:
+        console.configure(verbosity=-1)
     found, videos = _maps(
         plan.features,
         plan.keys,
+        tuple(plan.spans.items()),
         plan.ranker.segments,
         _streams(run.variant),
         plan.snippet_stride,
@@ -239,7 +253,7 @@ def carry_out(plan: CrossValidation, run: Run) -> None:
         scores = training.score(result.model, videos, ranker.segments, train.sampling, device)
         attention = None
         if plan.boxes and scores.attention is not None:
-            attention = _measure_attention(plan, run, ranker, found, videos, scores)
+            attention = measure_attention(plan, run, ranker, found, videos, scores)
     last = result.history[result.best_epoch - 1]
     content = {
         "settings": plan.settings(run),
@@ -279,54 +293,18 @@ def _streams(variant: str) -> bool:
 # One entry: a worker's runs use the same maps, and two sets may not fit into memory.
 @lru_cache(maxsize=1)
 def _maps(
-    features: Path, keys: tuple[str, ...], segments: int, streams: bool, stride: int, digest: str
+    features: Path,
+    keys: tuple[str, ...],
+    spans: tuple[tuple[str, Span], ...],
+    segments: int,
+    streams: bool,
+    stride: int,
+    digest: str,
 ) -> tuple[FeatureSet, VideoMaps]:
     """Read the maps once for all runs of a worker; `digest` makes changed caches other maps."""
     from pipeline.feature_set import find_feature_set, read_maps
+    from pipeline.judged_part import within_spans
 
     found = find_feature_set(features, keys, segments, streams=streams, snippet_stride=stride)
+    found = within_spans(found, dict(spans), segments)
     return found, read_maps(found)
-
-
-def _measure_attention(
-    plan: CrossValidation,
-    run: Run,
-    ranker: RankerOptions,
-    found: FeatureSet,
-    videos: VideoMaps,
-    scores: Any,
-) -> dict[str, dict[str, float]] | None:
-    """Compare attention on held-out videos with their boxes: trained, untrained, chance."""
-    import numpy as np
-
-    from model.ranker import attention_measure, training, variants
-
-    c, h, w = videos.maps.shape[1:]
-    fresh = variants.build(ranker, c, h, w, run.seed)
-    untrained = training.score(fresh, videos, ranker.segments, plan.train.sampling)
-    out = plan.splits[run.fold].held_out
-    shown = [number for number, key in enumerate(videos.keys) if key in out]
-    frames = np.concatenate(found.frame_index)
-    boxes = np.concatenate(
-        [
-            _boxes_of(plan.boxes or {}, videos.keys[number], frames[scores.rows[number]])
-            for number in shown
-        ]
-    )
-    if np.isnan(boxes).any(axis=1).all() or untrained.attention is None:
-        return None
-    flat = {
-        name: each[shown].reshape(-1, *each.shape[2:])
-        for name, each in (("trained", scores.attention), ("untrained", untrained.attention))
-    }
-    measured = attention_measure.compare(flat, boxes)
-    return {name: asdict(value) for name, value in measured.items()}
-
-
-def _boxes_of(
-    boxes: Mapping[str, Mapping[int, tuple[float, ...]]], key: str, frames: np.ndarray
-) -> np.ndarray:
-    import numpy as np
-
-    known = boxes.get(key, {})
-    return np.array([known.get(int(frame), (np.nan,) * 4) for frame in frames], np.float64)

@@ -44,12 +44,13 @@ class TableRow:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with what must be said above and below it."""
+    """A table with what must be said above and below it; details are left out of LaTeX."""
 
     title: str
     reference: str
     rows: tuple[TableRow, ...]
     notes: tuple[str, ...]
+    details: tuple[str, ...] = ()
 
     def header(self) -> list[str]:
         """Return the columns' names; those without any value are left out."""
@@ -86,14 +87,16 @@ class Table:
             for line in grid
         ]
         lines.insert(1, "-" * len(max(lines, key=len)))
-        return "\n".join([self.title, "", *lines, "", *self.notes])
+        return "\n".join([self.title, "", *lines, "", *self.notes, *self.details])
 
     def as_markdown(self) -> str:
         """Return the table for a README."""
         header = self.header()
         rule = ["---", *(["---:"] * (len(header) - 1))]
         lines = [f"| {' | '.join(line)} |" for line in (header, rule, *self.cells())]
-        return "\n".join([f"**{self.title}**", "", *lines, "", *(f"- {n}" for n in self.notes)])
+        return "\n".join(
+            [f"**{self.title}**", "", *lines, "", *(f"- {n}" for n in (*self.notes, *self.details))]
+        )
 
     def as_latex(self) -> str:
         """Return the table for a paper (booktabs)."""
@@ -146,7 +149,7 @@ class Table:
             "title": self.title,
             "reference": self.reference,
             "rows": [_finite(asdict(row)) for row in self.rows],
-            "notes": list(self.notes),
+            "notes": [*self.notes, *self.details],
         }
 
 

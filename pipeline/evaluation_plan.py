@@ -1,0 +1,224 @@
+"""What a cross-validation will do: judgements matched with features, folds, remaining runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from data.annotations.dataset import Dataset
+from data.annotations.options import DatasetOptions
+from data.annotations.reading import read_with_options
+from data.annotations.table import read_scores
+from data.cache import find_caches
+from data.errors import InputError
+from data.pairs import Pair, read_rows
+from data.sources import match_names
+from data.splits import Split
+from model.ranker.options import RankerOptions, TrainOptions, Variant
+from model.ranker.variants import NEED_STREAMS
+from pipeline.console import format_bytes, log
+from pipeline.evaluation_options import EvaluateOptions
+from pipeline.evaluation_runs import CrossValidation, Run, finished
+from pipeline.feature_set import find_feature_set
+
+VARIANTS: tuple[str, ...] = get_args(Variant)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A cross-validation that is to be done, or is done.
+
+    Attributes
+    ----------
+    dataset : Dataset
+        As read, by the annotation's names.
+    plan : CrossValidation
+        The same by cache keys, with all that runs share.
+    scores : dict of str to float, or None
+        The annotation's scores by cache key.
+    options : EvaluateOptions
+    runs : tuple of Run
+        All runs, by variant, fold and seed.
+    done : frozenset of Run
+        Those that are there already.
+    skipped : str
+        What was left out for want of features; empty where nothing was.
+    """
+
+    dataset: Dataset
+    plan: CrossValidation
+    scores: dict[str, float] | None
+    options: EvaluateOptions
+    runs: tuple[Run, ...]
+    done: frozenset[Run]
+    skipped: str = ""
+
+
+def plan_evaluation(
+    features: Path,
+    pairs: Path,
+    output: Path,
+    dataset_options: DatasetOptions,
+    ranker: RankerOptions,
+    train: TrainOptions,
+    options: EvaluateOptions,
+    snippet_stride: int,
+    device: str,
+    seed: int,
+    boxes: Path | None,
+    scores: Path | None,
+    overwrite: bool,
+) -> Evaluation:
+    """Read judgements, find features, and tell which runs remain; nothing is trained or written.
+
+    Raises
+    ------
+    InputError
+        Anything that cannot be used.
+    """
+    variants = _variants(options.variants)
+    dataset = read_with_options(pairs, dataset_options)
+    if scores is not None:
+        dataset = dataclasses.replace(dataset, scores=read_scores(scores))
+    keys = find_caches(features, "features")
+    if not keys:
+        raise InputError(f"{features}: no feature caches; run extract-features first")
+    judged = {name for pair in dataset.pairs for name in (pair.better, pair.worse)}
+    names = dataset.match(keys)
+    unknown = sorted(judged & set(names.unknown))
+    if unknown and options.missing == "error":
+        raise InputError(
+            f"{names.complaint(str(features))}; run extract-features on them, or leave their "
+            "pairs out with --missing skip"
+        )
+    splits = _by_key(dataset, names.keys)
+    used = sorted({name for split in splits for name in split.train_videos | split.held_out})
+    groups = {names.keys[n]: g for n, g in (dataset.groups or {}).items() if n in names.keys}
+    plan = CrossValidation(
+        features,
+        output,
+        tuple(used),
+        _features_digest(features, used, ranker, variants, snippet_stride),
+        splits,
+        groups if set(used) <= groups.keys() else None,
+        ranker,
+        train,
+        snippet_stride,
+        device,
+        read_boxes(boxes, used) if boxes else None,
+        {names.keys[n]: span for n, span in dataset.spans.items() if n in names.keys},
+    )
+    runs = tuple(
+        Run(variant, fold, seed + number)
+        for variant in variants
+        for fold in range(len(splits))
+        for number in range(options.seeds)
+    )
+    truth = {names.keys[n]: s for n, s in (dataset.scores or {}).items() if n in names.keys}
+    lost = sum({pair.better, pair.worse} & set(unknown) != set() for pair in dataset.pairs)
+    skipped = (
+        f"{len(unknown)} videos without features and their {lost} pairs were left out, e.g. "
+        f"{', '.join(unknown[:3])}"
+    )
+    return Evaluation(
+        dataset,
+        plan,
+        truth if dataset.scores else None,
+        dataclasses.replace(options, variants=variants),
+        runs,
+        frozenset(finished(plan, runs, overwrite)),
+        skipped if unknown else "",
+    )
+
+
+def _variants(asked: Sequence[str]) -> tuple[str, ...]:
+    names = VARIANTS if "all" in asked else tuple(dict.fromkeys(asked))
+    if not names:
+        return ("full",)
+    if unknown := [name for name in names if name not in VARIANTS]:
+        raise InputError(f"no variant '{unknown[0]}': choose from all, {', '.join(VARIANTS)}")
+    return names
+
+
+def _by_key(dataset: Dataset, keys: Mapping[str, str]) -> tuple[Split, ...]:
+    """Return the folds by cache key, without pairs of videos that have none."""
+
+    def renamed(pairs: Sequence[Pair]) -> list[Pair]:
+        return [
+            Pair(keys[p.better], keys[p.worse])
+            for p in pairs
+            if p.better in keys and p.worse in keys
+        ]
+
+    splits = tuple(Split(renamed(f.train), renamed(f.test), f.name) for f in dataset.folds)
+    for split in splits:
+        if not split.train or not split.test:
+            raise InputError(
+                f"{dataset.name}: fold {split.name} has {len(split.train)} training and "
+                f"{len(split.test)} test pairs of videos with features: too few to evaluate"
+            )
+    return splits
+
+
+def _features_digest(
+    folder: Path, keys: Sequence[str], ranker: RankerOptions, variants: Sequence[str], stride: int
+) -> str:
+    """Return one digest of all caches; they must be alike and have what the variants need."""
+    digests: tuple[str, ...] = ()
+    for streams in sorted({variant in NEED_STREAMS for variant in variants}):
+        found = find_feature_set(
+            folder, keys, ranker.segments, streams=streams, snippet_stride=stride
+        )
+        digests = found.digests
+        log.info(
+            "%d videos, %s of %s maps a worker",
+            len(keys),
+            format_bytes(found.bytes),
+            "stream" if streams else "fused",
+        )
+    return hashlib.sha256(" ".join([*keys, *digests]).encode()).hexdigest()[:16]
+
+
+def read_boxes(path: Path, keys: Sequence[str]) -> dict[str, dict[int, tuple[float, ...]]]:
+    """Read where each video's tool is: CSV ``video,frame,x0,y0,x1,y1``, shares of the frame.
+
+    Boxes of videos that are not judged, and empty boxes, are left out.
+
+    Raises
+    ------
+    InputError
+        Other columns, or a row that is not a video, a frame number and four numbers.
+    """
+    header = ("video", "frame", "x0", "y0", "x1", "y1")
+    rows = read_rows(path)
+    if not rows or rows[0].cells != header:
+        raise InputError(f"{path}: expected the columns '{','.join(header)}'")
+    boxes: dict[str, dict[int, tuple[float, ...]]] = {}
+    for row in rows[1:]:
+        try:
+            video, frame, *sides = row.cells
+            left, top, right, bottom = (min(max(float(side), 0.0), 1.0) for side in sides)
+            number = int(frame)
+        except ValueError as error:
+            raise InputError(
+                f"{path}, line {row.line}: expected a video, a frame number and four "
+                f"numbers, found '{','.join(row.cells)}'"
+            ) from error
+        if left < right and top < bottom:
+            boxes.setdefault(video, {})[number] = (left, top, right, bottom)
+    try:
+        found = match_names([*boxes], [*keys])
+    except InputError:  # some of the boxes' videos are not judged: match those that are
+        stems = {Path(key).name: key for key in keys} | {Path(key).stem: key for key in keys}
+        found = {
+            name: name if name in keys else stems[Path(name).name]
+            for name in boxes
+            if name in keys or Path(name).name in stems
+        }
+    if not found:
+        raise InputError(f"{path}: none of its {len(boxes)} videos is judged")
+    return {found[name]: frames for name, frames in boxes.items() if name in found}
