@@ -122,7 +122,12 @@ def main(
             f"| {bare[1] / cpu:.1%} |"
         )
     macs = 2 * MACS_A_TRUNK * (input_size / 448) ** 2
-    print(f"\nbare trunks: {2 * macs * count / bare[0] / 1e9:.0f} GFLOP/s")
+    speed = 2 * macs * count / bare[0]
+    peak = matmul_speed(bench.device, getattr(torch, settings.precision))
+    print(
+        f"\nbare trunks: {speed / 1e9:.0f} GFLOP/s, {speed / peak:.0%} of a large matrix product's "
+        f"{peak / 1e9:.0f} ({settings.precision})"
+    )
     print("command: " + ", ".join(f"{k} {v:.0%}" for k, v in bench.shares.items()))
     print(f"first call with all set-up (weights drawn, calibrated, folded): {whole:.1f} s")
 
@@ -209,6 +214,24 @@ class Bench:
             raise SystemExit(str(result.failures))
         total = result.seconds["total"]
         self.shares = {k: v / total for k, v in result.seconds.items() if k != "total"}
+
+
+@torch.inference_mode()
+def matmul_speed(device: torch.device, dtype: torch.dtype) -> float:
+    """Operations a second of a large square matrix product: what arithmetic can reach here."""
+    size, turns = (1536, 1) if device.type == "cpu" else (8192, 20)
+    a, b = torch.rand(2, size, size, device=device, dtype=dtype)
+    seconds = []
+    for _ in range(20):
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        began = time.perf_counter()
+        for _ in range(turns):
+            a @ b
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds.append((time.perf_counter() - began) / turns)
+    return 2 * size**3 / min(seconds)
 
 
 def _synthetic(folder: Path, count: int) -> Path:
