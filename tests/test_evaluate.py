@@ -306,3 +306,37 @@ def test_published_numbers_stand_beside_a_known_data_set(tmp_path: Path) -> None
     assert "published, %" in result.output
     assert "published: Li, Huang, Cai, Sato" in result.output
     assert "4 folds (published)" in result.output
+
+
+def test_brightness_is_measured_from_the_videos(tmp_path: Path) -> None:
+    """The baseline must be the mean grey level of each video under its own key."""
+    import cv2
+
+    from pipeline.baselines import _measure
+    from pipeline.jobs import JobOptions
+
+    levels = {"a/dark": 50, "b/light": 200}
+    for key, level in levels.items():
+        (tmp_path / key).mkdir(parents=True)
+        for number in range(3):
+            frame = np.full((16, 16, 3), level, np.uint8)
+            cv2.imwrite(str(tmp_path / key / f"img_{number:05}.png"), frame)
+    measured = _measure("brightness", tmp_path, list(levels), JobOptions(jobs=1))
+    assert measured == pytest.approx(levels, abs=0.5)  # half a grey level of rounding
+
+
+def test_shards_together_give_the_whole_table(
+    finished: tuple[Path, Result], features: Path, pairs: Path, tmp_path: Path
+) -> None:
+    """A cluster job would lose runs, or write a table with holes."""
+    args = (
+        "--features", features, "--pairs", pairs, "--folds", 3, "--seeds", 2,
+        "--variant", "full", "-o", tmp_path, *FAST,
+    )  # fmt: skip
+    first = _run(*args, "--shard", "1/2")
+    assert first.exit_code == 0, first.output
+    assert not (tmp_path / "table.csv").exists()
+    second = _run(*args, "--shard", "2/2")
+    assert second.exit_code == 0, second.output
+    whole, _ = finished
+    assert _rows(tmp_path)["full"]["accuracy_mean"] == _rows(whole)["full"]["accuracy_mean"]
