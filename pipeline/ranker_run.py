@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from data.cache_files import sweep
 from data.cache_header import canonical_json
 from data.errors import InputError
 from data.pairs import Pair, check_pairs, videos_of
@@ -265,6 +266,8 @@ def run_training(
         The folder holds another run; the maps do not suit the variant; no such device.
     """
     run_folder.claim(output, overwrite, resume)
+    if output.is_dir():
+        sweep(output)
     place = parse_devices(device)[0]
     fingerprint = plan.fingerprint()
     state = run_folder.load_state(output, fingerprint) if resume else None
