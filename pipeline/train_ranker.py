@@ -24,7 +24,8 @@ from pipeline.options import build, common_options, dataclass_options
 
 if TYPE_CHECKING:
     from data.pairs import Pair
-    from pipeline.ranker_run import TrainedRun, TrainingPlan
+    from pipeline.ranker_plan import TrainingPlan
+    from pipeline.ranker_run import TrainedRun
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ def train_ranker(
     """
     from data.pairs import videos_of
     from data.splits import group_of
-    from pipeline.ranker_run import plan_training, run_training
+    from pipeline.ranker_plan import plan_training
+    from pipeline.ranker_run import run_training
 
     plan = plan_training(
         features,
@@ -243,7 +245,8 @@ def command(ctx: click.Context, /, **params: Any) -> None:
     of all videos that the pairs name (scores.csv). With --group-by the videos held out for
     validation are whole subjects.
     """
-    from pipeline.ranker_run import plan_training, run_training
+    from pipeline.ranker_plan import plan_training
+    from pipeline.ranker_run import run_training
     from pipeline.run_folder import claim
 
     output: Path = params["output"]

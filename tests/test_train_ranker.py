@@ -15,7 +15,7 @@ from data.errors import InputError
 from data.feature_cache import create_features
 from data.pairs import Pair
 from model.ranker.options import RankerOptions, TrainOptions
-from pipeline import ranker_run, run_folder
+from pipeline import ranker_plan, ranker_run, run_folder
 from pipeline.cli import cli
 from pipeline.run_folder import CHECKPOINT, load_run
 from pipeline.train_ranker import train_ranker
@@ -112,7 +112,7 @@ def test_validation_holds_out_training_videos_and_never_sees_test_pairs(place):
     pairs = [p for p in pairs if not {p.better, p.worse} & {keys[4], keys[7]}]
     test = [Pair(keys[7], keys[4])]
     for groups in (None, {key: key[0] for key in keys}):
-        plan = ranker_run.plan_training(
+        plan = ranker_plan.plan_training(
             place / "features", pairs, test, RANKER, TrainOptions(), groups, 1, 0
         )
         trained = {v for p in plan.train_pairs for v in (p.better, p.worse)}

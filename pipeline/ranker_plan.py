@@ -1,0 +1,208 @@
+"""What a run of train-ranker will do: checked and decided before any map is read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from data.cache_header import canonical_json
+from data.errors import InputError
+from data.pairs import Pair, check_pairs, videos_of
+from data.splits import hold_out
+from model.ranker.options import RankerOptions, TrainOptions
+from model.ranker.variants import NEED_STREAMS
+from pipeline.console import log
+from pipeline.feature_set import FeatureSet, find_feature_set
+
+# Where no batch size is given, all pairs make one step, up to so many bytes of maps.
+STEP_BYTES = 4_000_000_000
+FALLBACK_BATCH = 16
+# Measured on one core for `full` (0.2 s for 30 videos of 25 maps of 256×7×7): for estimates.
+_SECONDS_A_VALUE = 2.2e-8
+
+PROTOCOLS = {
+    "validation": "epoch chosen on a validation share of the training videos",
+    "last": "last epoch",
+    "authors": "AUTHORS' PROTOCOL: epoch chosen on the test pairs, so their accuracy flatters",
+}
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """Everything decided before maps are read.
+
+    Attributes
+    ----------
+    features : FeatureSet
+        Videos of all pairs.
+    train_pairs, validation_pairs, test_pairs : list of Pair
+        By cache key. A validation pair names a held-out training video, or two.
+        They are dropped from training, with all other pairs that name a held-out video.
+    """
+
+    folder: Path
+    features: FeatureSet
+    train_pairs: list[Pair]
+    validation_pairs: list[Pair]
+    test_pairs: list[Pair]
+    training_videos: list[str]
+    ranker: RankerOptions
+    train: TrainOptions
+    snippet_stride: int
+    seed: int
+
+    @property
+    def crossing(self) -> int:
+        """Validation pairs with one video among those trained on."""
+        shown = set(videos_of(self.train_pairs))
+        return sum(p.better in shown or p.worse in shown for p in self.validation_pairs)
+
+    def lines(self) -> list[str]:
+        """Say in words what will be trained on what."""
+        found = self.features
+        lines = [
+            f"{len(found.keys)} videos, {found.snippets} snippets of "
+            f"{'×'.join(map(str, found.shape))}, variant {self.ranker.variant}",
+            f"{len(self.train_pairs)} training pairs of {len(videos_of(self.train_pairs))} videos",
+        ]
+        if self.snippet_stride > 1:
+            fewest = min(len(rows) for rows in found.rows)
+            lines.append(
+                f"snippets at least {self.snippet_stride} frames apart: {fewest} or more a video "
+                f"for {self.ranker.segments} segments"
+            )
+        if self.train.protocol == "validation":
+            held = set(videos_of(self.validation_pairs)) - set(videos_of(self.train_pairs))
+            lines.append(
+                f"{len(self.validation_pairs)} pairs dropped from training and kept for "
+                f"validation: they name {len(held)} held-out training videos, {self.crossing} of "
+                "them beside a video that is trained on"
+            )
+        if self.test_pairs:
+            lines.append(f"{len(self.test_pairs)} test pairs")
+        return [*lines, f"protocol: {PROTOCOLS[self.train.protocol]}"]
+
+    def seconds(self) -> float:
+        """Estimate the time of all epochs on one core."""
+        batches = -(-len(self.train_pairs) // (self.train.batch_pairs or len(self.train_pairs)))
+        shown = min(len(videos_of(self.train_pairs)), 2 * len(self.train_pairs) // batches + 1)
+        values = shown * batches * self.ranker.segments * float(np.prod(self.features.shape))
+        return self.train.epochs * values * _SECONDS_A_VALUE
+
+    def fingerprint(self) -> str:
+        """Digest of all that decides the outcome, save how long training may go on."""
+        options = asdict(self.train)
+        for name in ("epochs", "patience"):
+            options.pop(name)
+        pairs = [self.train_pairs, self.validation_pairs, self.test_pairs]
+        decisive = {
+            "ranker": asdict(self.ranker),
+            "train": options,
+            "keys": self.features.keys,
+            "content": self.features.digests,
+            "pairs": [[[pair.better, pair.worse] for pair in each] for each in pairs],
+            "stride": self.snippet_stride,
+            "seed": self.seed,
+        }
+        return hashlib.sha256(canonical_json(decisive).encode()).hexdigest()
+
+
+def plan_training(
+    features: str | Path,
+    pairs: Sequence[Pair],
+    test_pairs: Sequence[Pair],
+    ranker: RankerOptions,
+    train: TrainOptions,
+    groups: Mapping[str, str] | None,
+    snippet_stride: int,
+    seed: int,
+) -> TrainingPlan:
+    """Check everything that can be checked without reading maps, and split off validation.
+
+    With `groups` (video to subject) whole subjects are held out.
+
+    Raises
+    ------
+    InputError
+        Contradictory pairs, unusable caches, options that do not fit.
+    """
+    if not pairs:
+        raise InputError("no training pairs")
+    if train.protocol == "authors" and not test_pairs:
+        raise InputError("--protocol authors chooses the epoch on test pairs: give --test-pairs")
+    for each in (pairs, test_pairs):
+        _refuse_contradictions(each)
+    _warn_of_shared(pairs, test_pairs)
+    found = find_feature_set(
+        features,
+        videos_of([*pairs, *test_pairs]),
+        ranker.segments,
+        streams=ranker.variant in NEED_STREAMS,
+        snippet_stride=snippet_stride,
+    )
+    fitted, validation = list(pairs), []
+    if train.protocol == "authors":
+        validation = list(test_pairs)
+    elif train.protocol == "validation" and train.validation_share:
+        if groups and not set(videos_of(pairs)) <= set(groups):
+            log.info("not every video's subject is known: single videos are held out")
+            groups = None
+        try:
+            split = hold_out(pairs, train.validation_share, seed, groups)
+            fitted, validation = split.train, split.test
+        except InputError as error:
+            log.warning("%s; the last epoch is taken", error)
+    if not validation:
+        train = replace(train, protocol="last")
+    return TrainingPlan(
+        Path(features),
+        found,
+        fitted,
+        validation,
+        list(test_pairs),
+        videos_of(pairs),
+        ranker,
+        _fitting_batch(train, fitted, found, ranker),
+        snippet_stride,
+        seed,
+    )
+
+
+def _fitting_batch(
+    train: TrainOptions, pairs: Sequence[Pair], found: FeatureSet, ranker: RankerOptions
+) -> TrainOptions:
+    """Give a batch size where all pairs in one step would take too much memory."""
+    step = len(videos_of(pairs)) * ranker.segments * int(np.prod(found.shape)) * 4
+    if train.batch_pairs is not None or step <= STEP_BYTES:
+        return train
+    log.info("all pairs in one step would take too much memory: %d at a time", FALLBACK_BATCH)
+    return replace(train, batch_pairs=FALLBACK_BATCH)
+
+
+def _refuse_contradictions(pairs: Sequence[Pair]) -> None:
+    if not pairs:
+        return
+    report = check_pairs(pairs)
+    if report.contradictions:
+        shown = "; ".join(f"{p.better} > {p.worse}" for p, _, _ in report.contradictions[:3])
+        raise InputError(
+            f"pairs judged in both directions: {len(report.contradictions)}, e.g. {shown}; "
+            "keep one direction of each"
+        )
+    if report.cycles:
+        log.warning("%s", "; ".join(report.lines()[1:]))
+
+
+def _warn_of_shared(pairs: Sequence[Pair], test_pairs: Sequence[Pair]) -> None:
+    seen = set(videos_of(pairs))
+    known = sum(pair.better in seen and pair.worse in seen for pair in test_pairs)
+    if known:
+        log.warning(
+            "%d of %d test pairs have both videos in training pairs: their accuracy flatters",
+            known,
+            len(test_pairs),
+        )
