@@ -18,7 +18,8 @@ from data.video_info import VideoInfo
 
 _MISSING_SHOWN = 5
 
-Frame = NDArray[np.uint8]
+# (H, W, 3) uint8; OpenCV's stubs promise no more than this.
+Frame = cv2.typing.MatLike
 
 
 def scan_folder(folder: Path, strict: bool) -> VideoInfo:
@@ -101,7 +102,7 @@ def _decode(path: Path, content: bytes, shape: tuple[int, ...] | None) -> Frame:
             f"{path}: frame is {frame.shape[1]}x{frame.shape[0]} px, the frames before it are "
             f"{shape[1]}x{shape[0]}; all frames of a video have one size"
         )
-    return frame  # type: ignore[return-value]  # OpenCV's stubs do not say uint8
+    return frame
 
 
 def _missing_numbers(numbers: list[int]) -> str | None:

@@ -9,33 +9,35 @@ are wanted; both count frames in the same way, with one decoding thread, so indi
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-
-# FFmpeg's own messages would drown the one line that the user gets; a value set outside is kept.
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from data.capture import (
+    claimed_frames,
+    codec_of,
+    filters_available,
+    grabbed,
+    opened,
+    opened_as_filter,
+    rotation_of,
+)
 from data.errors import VideoError
 from data.frame_folder import Frame, folder_digest, read_folder, scan_folder
 from data.timestamps import usable_times
 from data.video_info import VideoInfo
 
-__all__ = ["VideoInfo", "file_digest", "read_frames", "scan"]
-
-if "OPENCV_LOG_LEVEL" not in os.environ:
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+__all__ = ["Frame", "VideoInfo", "file_digest", "read_frames", "scan"]
 
 _CHUNK = 1 << 20
-# A damaged packet makes one grab fail and the next go on. After the claimed number of frames
-# (or of an unknown number) this many failures in a row are the end.
-_FAILURES_AT_END = 8
-_MOST_FAILURES = 2000
+_TURNS = {
+    90: cv2.ROTATE_90_CLOCKWISE,
+    180: cv2.ROTATE_180,
+    270: cv2.ROTATE_90_COUNTERCLOCKWISE,
+}
 
 
 def scan(path: str | Path, *, strict: bool = False) -> VideoInfo:
@@ -58,15 +60,15 @@ def scan(path: str | Path, *, strict: bool = False) -> VideoInfo:
     if path.is_dir():
         return scan_folder(path, strict)
     _check_file(path)
-    with _opened(path) as capture:
-        claimed = _claimed_frames(capture)
-        stamps: list[float] = []
-        lost: list[int] = []
-        for _ in _grabbed(capture, claimed, lost):
+    stamps: list[float] = []
+    lost: list[int] = []
+    with opened(path) as capture:
+        claimed = claimed_frames(capture)
+        for _ in grabbed(capture, lost):
             stamps.append(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
         if not stamps:
-            raise VideoError(_undecodable(path, capture, claimed))
-        rotation = int(capture.get(cv2.CAP_PROP_ORIENTATION_META)) % 360
+            raise VideoError(_undecodable(path, codec_of(capture), claimed))
+        rotation = rotation_of(capture)
         width = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH))
         height = int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
         stated_fps = capture.get(cv2.CAP_PROP_FPS)
@@ -74,6 +76,7 @@ def scan(path: str | Path, *, strict: bool = False) -> VideoInfo:
     damage = _damage(claimed, len(stamps), lost)
     if damage and strict:
         raise VideoError(f"{path}: {'; '.join(damage)}")
+    notes = [note for note in (unstamped, _interlaced(path)) if note]
     return VideoInfo(
         path=path,
         size=path.stat().st_size,
@@ -82,10 +85,10 @@ def scan(path: str | Path, *, strict: bool = False) -> VideoInfo:
         frames=len(stamps),
         width=width,
         height=height,
-        rotation=rotation if rotation in (90, 180, 270) else 0,
+        rotation=rotation,
         fps=fps,
         times=times,
-        warnings=(*damage, *([unstamped] if unstamped else [])),
+        warnings=(*damage, *notes),
     )
 
 
@@ -109,7 +112,7 @@ def read_frames(
     Raises
     ------
     ValueError
-        When the indices are not strictly increasing or negative.
+        When the indices are negative or not strictly increasing.
     VideoError
         When a wanted frame cannot be decoded.
     """
@@ -124,22 +127,105 @@ def read_frames(
 
 
 def _read_file(path: Path, wanted: NDArray[np.int64]) -> Iterator[tuple[int, Frame]]:
-    remaining = iter(wanted.tolist())
-    index = next(remaining, None)
-    if index is None:
+    """Read frames directly until two are the same; from there on through a filter.
+
+    Two frames alike to the last bit are either a picture that stands still, and both ways give the
+    same, or an interlaced frame that OpenCV 5 did not convert (see `opened_as_filter`).
+    """
+    if not len(wanted):
         return
-    with _opened(path) as capture:
-        for number in _grabbed(capture, _claimed_frames(capture), []):
-            if number != index:
-                continue
-            retrieved, frame = capture.retrieve()
-            if not retrieved or frame is None:
-                raise VideoError(f"{path}: frame {number} was read but cannot be converted")
-            yield number, frame  # type: ignore[misc]  # OpenCV's stubs do not say uint8
-            index = next(remaining, None)
-            if index is None:
-                return
+    if not _repeats_at_start(path):
+        repeated = yield from _read_directly(path, wanted)
+        if repeated is None:
+            return
+        wanted = wanted[wanted >= repeated]
+    yield from _read_as_filter(path, wanted)
+
+
+def _read_directly(
+    path: Path, wanted: NDArray[np.int64]
+) -> Generator[tuple[int, Frame], None, int | None]:
+    """Yield wanted frames; return the number of the first that repeats the one before."""
+    lost: list[int] = []
+    previous: Frame | None = None
+    with opened(path) as capture:
+        for number, frame in _retrieved(path, capture, wanted, lost):
+            repeats = previous is not None and np.array_equal(frame, previous)
+            # After damage the filter may count frames otherwise.
+            if repeats and not lost and filters_available():
+                return number
+            yield number, frame
+            previous = frame
+    return None
+
+
+def _read_as_filter(path: Path, wanted: NDArray[np.int64]) -> Iterator[tuple[int, Frame]]:
+    """Yield wanted frames, with interlaced ones converted."""
+    with opened(path) as capture:
+        rotation = rotation_of(capture)
+    with opened_as_filter(path) as capture:
+        for number, frame in _retrieved(path, capture, wanted, []):
+            yield number, cv2.rotate(frame, _TURNS[rotation]) if rotation else frame
+
+
+def _retrieved(
+    path: Path, capture: cv2.VideoCapture, wanted: NDArray[np.int64], lost: list[int]
+) -> Iterator[tuple[int, Frame]]:
+    """Grab all frames up to the last wanted one and retrieve those that are wanted."""
+    remaining = iter(wanted.tolist())
+    index = next(remaining)
+    for number in grabbed(capture, lost):
+        if number != index:
+            continue
+        retrieved, frame = capture.retrieve()
+        if not retrieved or frame is None:
+            raise VideoError(f"{path}: frame {number} was decoded but cannot be converted to BGR")
+        yield number, frame
+        index = next(remaining, None)
+        if index is None:
+            return
     raise VideoError(f"{path}: frame {index} is wanted, but the video cannot be decoded that far")
+
+
+def _first_two(path: Path, capture: cv2.VideoCapture) -> list[Frame]:
+    """Retrieve the first two frames that can be grabbed, or as many as there are."""
+    frames = []
+    for number in grabbed(capture, []):
+        retrieved, frame = capture.retrieve()
+        if not retrieved or frame is None:
+            raise VideoError(f"{path}: frame {number} was decoded but cannot be converted to BGR")
+        frames.append(frame)
+        if len(frames) == 2:
+            break
+    return frames
+
+
+def _repeats_at_start(path: Path) -> bool:
+    """Whether the second frame is the first again, or there is none to tell by."""
+    if not filters_available():
+        return False
+    with opened(path) as capture:
+        frames = _first_two(path, capture)
+    return len(frames) < 2 or np.array_equal(frames[0], frames[1])
+
+
+def _interlaced(path: Path) -> str | None:
+    """Say so when the first frames are interlaced and OpenCV did not convert them."""
+    if not _repeats_at_start(path):
+        return None
+    with opened(path) as capture:
+        rotation = rotation_of(capture)
+        direct = _first_two(path, capture)
+    with opened_as_filter(path) as capture:
+        woven = _first_two(path, capture)
+    if rotation:
+        woven = [cv2.rotate(frame, _TURNS[rotation]) for frame in woven]
+    if all(np.array_equal(one, other) for one, other in zip(direct, woven, strict=True)):
+        return None
+    return (
+        "interlaced: both fields are woven into each frame; for cleaner flow deinterlace first, "
+        "for example: ffmpeg -i IN -vf bwdif OUT.mp4"
+    )
 
 
 def file_digest(path: str | Path) -> str:
@@ -157,69 +243,36 @@ def file_digest(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
-    """Open a video with one decoding thread (workers run side by side); always release it."""
-    # An absolute path keeps FFmpeg from reading "12:30.mp4" as a protocol.
-    capture = cv2.VideoCapture(os.path.abspath(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
-    try:
-        if not capture.isOpened():
-            raise VideoError(
-                f"{path}: OpenCV finds no video in it (not a video file, sound only, or damaged)"
-            )
-        yield capture
-    finally:
-        capture.release()
-
-
-def _grabbed(capture: cv2.VideoCapture, claimed: int, lost: list[int]) -> Iterator[int]:
-    """Grab frame after frame and yield its number, going on after damaged packets.
-
-    `lost` receives the number of good frames before each failure that good frames follow.
-    """
-    number, failures = 0, 0
-    while failures <= min(max(claimed - number, 0) + _FAILURES_AT_END, _MOST_FAILURES):
-        if not capture.grab():
-            failures += 1
-            continue
-        lost.extend([number] * failures)
-        failures = 0
-        yield number
-        number += 1
-
-
-def _claimed_frames(capture: cv2.VideoCapture) -> int:
-    """Frames that the header claims; -1 when it does not say (raw streams give nonsense)."""
-    claimed = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-    return int(claimed) if 0 < claimed < 2**40 else -1
-
-
 def _damage(claimed: int, decoded: int, lost: list[int]) -> list[str]:
     """Say what shows that the file is damaged or its header wrong."""
     found = []
     if lost:
-        found.append(f"damaged: decoding failed {len(lost)} times, first after frame {lost[0]}")
+        times = "once" if len(lost) == 1 else f"{len(lost)} times"
+        found.append(f"damaged: decoding failed {times}, first after {lost[0]} frames")
     if claimed >= 0 and claimed != decoded:
         found.append(f"the header claims {claimed} frames, {decoded} could be decoded")
     return found
 
 
-def _undecodable(path: Path, capture: cv2.VideoCapture, claimed: int) -> str:
-    """Say that a stream is there but its codec is unknown to OpenCV."""
-    code = int(capture.get(cv2.CAP_PROP_FOURCC)) & 0xFFFFFFFF
-    name = code.to_bytes(4, "little").decode("latin-1").strip("\0 ")
-    codec = name if name.isprintable() and name else "unknown"
-    claims = f"; the header claims {claimed} frames" if claimed >= 0 else ""
+def _undecodable(path: Path, codec: str, claimed: int) -> str:
+    """Say that a stream is there but OpenCV has no decoder for it."""
+    claims = f", {claimed} frames claimed" if claimed >= 0 else ""
     return (
-        f"{path}: holds video (codec {codec}{claims}), but OpenCV cannot decode it; "
+        f"{path}: holds video (codec {codec}{claims}), but this OpenCV cannot decode it; "
         "convert it, for example: ffmpeg -i IN -c:v libx264 OUT.mp4"
     )
 
 
 def _check_file(path: Path) -> None:
+    """Refuse what is not a readable, non-empty file."""
     if not path.exists():
         raise VideoError(f"{path}: no such file")
     if not path.is_file():
-        raise VideoError(f"{path}: not a regular file")
-    if path.stat().st_size == 0:
+        raise VideoError(f"{path}: expected a video file or a folder of frames, found neither")
+    try:
+        with path.open("rb") as file:
+            empty = not file.read(1)
+    except OSError as error:
+        raise VideoError(f"{path}: cannot be read: {error.strerror}") from error
+    if empty:
         raise VideoError(f"{path}: the file is empty (0 bytes)")
