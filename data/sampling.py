@@ -104,13 +104,14 @@ def _thin(elapsed: NDArray[np.float64], fps: float) -> Indices:
     """Latest frame at each tick of `fps`, without repeats.
 
     Ticks are found from the frames (a frame is shown at ticks ⌈t·fps⌉ up to the next frame's), so
-    that the cost does not depend on how long a still stands.
+    that the cost does not depend on how long a still stands. The last frame stands for as long as
+    frames do on the average.
     """
     slack = min(_STAMP_ROUNDING * fps, 0.25)
-    first_tick = np.ceil(elapsed * fps - slack).astype(np.int64)
-    shown = np.empty(len(elapsed), dtype=bool)
-    shown[:-1] = first_tick[1:] > first_tick[:-1]
-    shown[-1] = True
+    end = elapsed[-1] * len(elapsed) / max(len(elapsed) - 1, 1)
+    first_tick = np.ceil(np.append(elapsed, end) * fps - slack)
+    shown = np.diff(first_tick) > 0
+    shown[-1] |= not shown.any()  # all stamps are the same
     return np.flatnonzero(shown).astype(np.int64)
 
 

@@ -202,9 +202,9 @@ def _nothing_found(inputs: Sequence[str | Path]) -> str:
 def match_names(names: Iterable[str], keys: Iterable[str]) -> dict[str, str]:
     """Match the names that annotations use to keys of videos.
 
-    A name is a key, a key without its extension, or a key's base name without its extension; in
-    this order. A video's extension on the name itself is left off where the name is not found
-    with it ("E003.mp4" finds E003.avi).
+    A name is a key, a key without its extension, or a key's base name with or without its
+    extension; in this order. A video's extension on the name itself is left off where the name is
+    not found with it ("E003.mp4" finds E003.avi).
 
     Returns
     -------
@@ -236,11 +236,11 @@ def match_names(names: Iterable[str], keys: Iterable[str]) -> dict[str, str]:
 
 def _name_tiers(keys: Sequence[str]) -> list[dict[str, list[str]]]:
     """Names that each key goes by, the most exact first."""
-    tiers: list[dict[str, list[str]]] = [defaultdict(list) for _ in range(4)]
+    tiers: list[dict[str, list[str]]] = [defaultdict(list) for _ in range(5)]
     for key in keys:
         path = PurePosixPath(key)
         bare = path.name.split(".")[0] or path.name
-        forms = (key, path.with_suffix("").as_posix(), path.stem, bare)
+        forms = (key, path.with_suffix("").as_posix(), path.name, path.stem, bare)
         for tier, form in zip(tiers, forms, strict=True):
             tier[form].append(key)
     return tiers
