@@ -67,7 +67,7 @@ class FlowCache:
     scale, offset : float
         px = (value − offset) · scale.
     clipped : float
-        Share of the values that met the bound.
+        Share of the values beyond the bound.
     shape : tuple (P, 2, H, W)
     dtype : numpy.dtype
     """
@@ -154,6 +154,7 @@ class FlowWriter:
 
     def __init__(self, file: h5py.File, bound: float) -> None:
         self._flow = file["flow"]
+        self._flow_size = int(self._flow.size)
         self._bound = bound
         self._missing = set(range(len(self._flow)))
         self._clipped = 0
@@ -167,15 +168,20 @@ class FlowWriter:
         if self._flow.dtype == np.uint8:
             values = quantise(flow, self._bound)
         else:
-            values = np.clip(flow, -self._bound, self._bound).astype(np.float16)
+            values = flow.astype(np.float16)
         self._flow[row] = np.ascontiguousarray(values.transpose(2, 0, 1))
         self._missing.discard(row)
 
+    @property
+    def clipped(self) -> float:
+        """Share of the values so far that lay beyond the bound."""
+        return self._clipped / self._flow_size
+
     def close(self) -> None:
-        """Check that all is there, and note what share of the values met the bound."""
+        """Check that all is there, and note what share of the values lay beyond the bound."""
         if self._missing:
             raise CacheError(f"{len(self._missing)} fields were never written")
-        self._flow.attrs["clipped"] = self._clipped / self._flow.size
+        self._flow.attrs["clipped"] = self.clipped
 
 
 @contextmanager
@@ -203,7 +209,7 @@ def create_flow(
     height, width : int
         Size of the fields in px.
     bound : float
-        Largest displacement kept, px; beyond it values are clipped, in either dtype.
+        Displacement in px beyond which uint8 values are clipped; float16 ones never are.
     dtype : {"uint8", "float16"}
         How values are stored.
 

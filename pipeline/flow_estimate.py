@@ -1,0 +1,141 @@
+"""What an extract-flow run would cost, from the videos' headers and a few measured pairs."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from data.errors import InputError
+from data.flow_cache import quantise
+from data.sources import Source
+from pipeline.flow_schedule import claimed_shape, planned_pairs
+from pipeline.flow_workers import FlowTask, compute_field, read_pairs, warm_up
+from pipeline.jobs import JobOptions
+
+#: Videos, and pairs of each, that are measured.
+MEASURED_VIDEOS = 3
+MEASURED_PAIRS = 2
+#: Measured pairs lie among a video's first frames, because reaching others means decoding so far.
+MEASURED_FRAMES = 200
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Totals over the videos to do.
+
+    Attributes
+    ----------
+    unknown : int
+        Videos whose header says nothing usable; they are not in the totals.
+    pairs : int
+    size : float
+        Bytes of the caches.
+    seconds_per_pair : float or None
+        Mean time of one pair in one worker; None when none could be measured.
+    seconds : float
+        Of the whole run.
+    workers : int
+    """
+
+    unknown: int
+    pairs: int
+    size: float
+    seconds_per_pair: float | None
+    seconds: float
+    workers: int
+
+
+def estimate(todo: Sequence[Source], task: FlowTask, jobs: JobOptions, seed: int) -> Estimate:
+    """Estimate pairs, bytes and time of computing some videos."""
+    areas: list[tuple[int, int]] = []  # pairs and pixels a field of each video
+    decoded = 0  # source pixels, each decoded twice: by the scan and by the reader
+    for source in todo:
+        shape = claimed_shape(source.path)
+        if shape is None:
+            continue
+        frames, width, height, fps = shape
+        flow_width, flow_height = task.flow.target_size(width, height)
+        areas.append((planned_pairs(frames, fps, task.plan), flow_width * flow_height))
+        decoded += 2 * frames * width * height
+    measured = list(_measure(todo, task, np.random.default_rng(seed)))
+    pairs = sum(count for count, _ in areas)
+    pixels = sum(count * area for count, area in areas)
+    workers = jobs.workers(1 << 30)
+    known = [each for each in measured if each.pixels]
+    if not known:
+        raw = 2 * pixels * np.dtype(task.flow.dtype).itemsize
+        return Estimate(len(todo) - len(areas), pairs, raw, None, 0.0, workers)
+    per_pixel = sum(each.seconds for each in known) / sum(each.pixels for each in known)
+    bytes_per_pixel = sum(each.size for each in known) / sum(each.pixels for each in known)
+    decode_rate = sum(each.decode_s for each in known) / sum(each.decoded for each in known)
+    return Estimate(
+        unknown=len(todo) - len(areas),
+        pairs=pairs,
+        size=pixels * bytes_per_pixel,
+        seconds_per_pair=per_pixel * pixels / pairs if pairs else per_pixel * known[0].pixels,
+        seconds=(per_pixel * pixels + decode_rate * decoded) / workers,
+        workers=workers,
+    )
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """One video's sample: totals over its measured pairs."""
+
+    pixels: int
+    seconds: float
+    size: int
+    decoded: int
+    decode_s: float
+
+
+def _measure(
+    todo: Sequence[Source], task: FlowTask, rng: np.random.Generator
+) -> Iterator[_Measured]:
+    """Compute a few random pairs of a few random videos."""
+    warm_up(task.engine)
+    order = [todo[int(index)] for index in rng.permutation(len(todo))]
+    usable = (sample for source in order if (sample := _sample(source, task, rng)) is not None)
+    yield from islice(usable, MEASURED_VIDEOS)
+
+
+def _sample(source: Source, task: FlowTask, rng: np.random.Generator) -> _Measured | None:
+    """Measure one video; None when it cannot be read."""
+    shape = claimed_shape(source.path)
+    if shape is None:
+        return None
+    frames, width, height, _ = shape
+    step = task.plan.frame_step
+    last = min(frames, MEASURED_FRAMES) - step
+    if last < 1:
+        return None
+    first = np.sort(rng.choice(last, size=min(MEASURED_PAIRS, last), replace=False))
+    size = task.flow.target_size(width, height)
+    pixels, seconds, stored, decode_s = 0, 0.0, 0, 0.0
+    start = time.perf_counter()
+    try:
+        for i0, i1 in read_pairs(source.path, np.stack([first, first + step], axis=1), size):
+            read = time.perf_counter()
+            field = compute_field(i0, i1, task.engine, task.tvl1)
+            stored += len(zlib.compress(_as_stored(field, task).tobytes(), 1))
+            decode_s += read - start
+            start = time.perf_counter()
+            seconds += start - read
+            pixels += i0.size
+    except (InputError, ValueError):
+        return None
+    decoded = (int(first[-1]) + step + 1) * width * height
+    return _Measured(pixels, seconds, stored, decoded, decode_s)
+
+
+def _as_stored(field: np.ndarray, task: FlowTask) -> np.ndarray:
+    """Values of a field as the cache would hold them, channels first."""
+    planes = np.ascontiguousarray(field.transpose(2, 0, 1))
+    if task.flow.dtype == "uint8":
+        return quantise(planes, task.flow.bound)
+    return planes.astype(np.float16)
