@@ -1,4 +1,4 @@
-"""Why a file could not be opened as a video, as far as its first bytes and boxes tell."""
+"""What a file's first bytes and boxes tell where OpenCV does not: why it is no video, say."""
 
 from __future__ import annotations
 
@@ -25,6 +25,13 @@ def why_not_opened(path: Path) -> str:
         "OpenCV finds no video in it: not a video file, sound only, or too damaged; "
         "if a player shows it, convert it: ffmpeg -i IN -c:v libx264 OUT.mp4"
     )
+
+
+def counts_frames(path: Path) -> bool:
+    """Whether the header counts frames (mp4, mov, avi) rather than states a duration and a rate."""
+    with path.open("rb") as file:
+        start = file.read(8)
+    return start[4:8] in _FIRST_BOXES or start[:4] == b"RIFF"
 
 
 def _why_not_mp4(file: BinaryIO) -> str:

@@ -25,6 +25,7 @@ from data.capture import (
     opened_as_filter,
     rotation_of,
 )
+from data.container import counts_frames
 from data.errors import VideoError
 from data.frame_folder import Frame, folder_digest, read_folder, scan_folder
 from data.timestamps import usable_times
@@ -33,6 +34,8 @@ from data.video_info import VideoInfo
 __all__ = ["Frame", "VideoInfo", "file_digest", "read_frames", "scan"]
 
 _CHUNK = 1 << 20
+# How far stated and decoded duration may differ: sound may end later, stamps are rounded.
+_DURATION_FRAMES, _DURATION_SHARE = 3, 0.01
 _TURNS = {
     90: cv2.ROTATE_90_CLOCKWISE,
     180: cv2.ROTATE_180,
@@ -74,6 +77,8 @@ def scan(path: str | Path, *, strict: bool = False) -> VideoInfo:
         stated_fps = capture.get(cv2.CAP_PROP_FPS)
     times, fps, unstamped = usable_times(np.array(stamps, dtype=np.float64), stated_fps)
     damage = _damage(claimed, len(stamps), lost)
+    if not lost and _only_estimated(path, claimed, fps, times):
+        damage.clear()
     if damage and strict:
         raise VideoError(f"{path}: {'; '.join(damage)}")
     notes = [note for note in (unstamped, _interlaced(path)) if note]
@@ -252,6 +257,17 @@ def _damage(claimed: int, decoded: int, lost: list[int]) -> list[str]:
     if claimed >= 0 and claimed != decoded:
         found.append(f"the header claims {claimed} frames, {decoded} could be decoded")
     return found
+
+
+def _only_estimated(path: Path, claimed: int, fps: float, times: NDArray[np.float64]) -> bool:
+    """Whether a claim is the header's duration times its rate, and the frames last that long.
+
+    Matroska, MPEG and others count no frames; at a variable rate the product is any number.
+    """
+    if counts_frames(path):
+        return False
+    lasting = times[-1] + 1 / fps
+    return abs(claimed / fps - lasting) <= max(_DURATION_FRAMES / fps, _DURATION_SHARE * lasting)
 
 
 def _undecodable(path: Path, codec: str, claimed: int) -> str:

@@ -1,0 +1,123 @@
+"""Odd video files made with FFmpeg for tests, each from the same small moving picture."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+WIDTH, HEIGHT, RATE = 96, 64, 20
+SECONDS = 2
+FRAMES = SECONDS * RATE
+# Frames that the variable-rate file keeps: every third, and the first five of seventeen.
+VFR_KEPT = [n for n in range(FRAMES) if n % 3 == 0 or n % 17 < 5]
+_SELECT = "select='not(mod(n\\,3))+lt(mod(n\\,17)\\,5)'"
+_SOURCE = f"testsrc2=size={WIDTH}x{HEIGHT}:rate={RATE}:duration={SECONDS}"
+_X264 = ["-c:v", "libx264", "-preset", "ultrafast", "-threads", "1"]
+_TONE = ["-f", "lavfi", "-i", f"sine=440:duration={SECONDS}"]
+_RED = ["-f", "lavfi", "-i", "color=red:size=32x32:rate=20:duration=1"]
+
+# What goes between the input and the name of the output.
+RECIPES: dict[str, list[str]] = {
+    "h264.mp4": _X264,
+    "h264.mkv": _X264,
+    "h264.mov": _X264,
+    "h264.ts": _X264,
+    "12:30 it's [take], 1;2 名前.mp4": _X264,
+    "wrong_ext.txt": [*_X264, "-f", "matroska"],
+    "mpeg4.avi": ["-c:v", "mpeg4"],
+    "mpeg4_bframes.avi": ["-c:v", "mpeg4", "-bf", "2"],
+    "mjpeg.avi": ["-c:v", "mjpeg", "-pix_fmt", "yuvj420p"],
+    "mpeg2.mpg": ["-r", "25", "-c:v", "mpeg2video"],
+    "vp9.webm": ["-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8"],
+    "flv.flv": ["-c:v", "flv1"],
+    "wmv.wmv": ["-c:v", "wmv2"],
+    "anim.gif": ["-vf", "fps=10"],
+    "yuv444_odd.mp4": ["-vf", "scale=97:65,format=yuv444p", *_X264],
+    "gray.mp4": ["-vf", "format=gray", *_X264],
+    "tenbit.mp4": ["-pix_fmt", "yuv420p10le", *_X264],
+    "bframes.mp4": ["-c:v", "libx264", "-bf", "3", "-g", "250", "-threads", "1"],
+    "fragmented.mp4": [*_X264, "-movflags", "+frag_keyframe+empty_moov"],
+    "one_frame.mp4": ["-frames:v", "1", *_X264],
+    "two_frames.mp4": ["-frames:v", "2", *_X264],
+    "vfr.mp4": ["-vf", _SELECT, "-fps_mode", "vfr", *_X264],
+    "vfr.mkv": ["-vf", _SELECT, "-fps_mode", "vfr", *_X264],
+    "raw.h264": _X264,
+    "interlaced.mpg": [
+        "-r",
+        "25",
+        "-vf",
+        "interlace",
+        "-flags",
+        "+ilme+ildct",
+        "-c:v",
+        "mpeg2video",
+    ],
+    "interlaced.mp4": ["-vf", "interlace", "-flags", "+ilme+ildct", *_X264],
+    "audio_longer.mp4": [*_TONE, "-t", "1", *_X264, "-c:a", "aac"],
+    "two_streams.mp4": [*_RED, "-map", "1:v", "-map", "0:v", *_X264],
+}
+
+
+def ffmpeg() -> str:
+    """FFmpeg's program; the test is skipped where the test extra does not provide it."""
+    return str(pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe())
+
+
+def make(name: str, folder: Path) -> Path:
+    """Make one of RECIPES in a folder."""
+    return encode(folder / name, ["-f", "lavfi", "-i", _SOURCE, *RECIPES[name]])
+
+
+def encode(path: Path, arguments: list[str]) -> Path:
+    """Run FFmpeg with these arguments into `path`; skip the test where it has no such encoder."""
+    command = [ffmpeg(), "-loglevel", "error", "-y", *arguments, f"file:{path}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "Unknown encoder" in done.stderr:
+        pytest.skip(f"this FFmpeg cannot encode {path.name}")
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+def rotated(folder: Path, degrees: int) -> Path:
+    """Make a file that asks to be turned by `degrees` counter-clockwise when shown."""
+    upright = make("h264.mp4", folder)
+    turn = ["-display_rotation", str(degrees), "-i", str(upright), "-c", "copy"]
+    return encode(folder / f"rotated{degrees}.mp4", turn)
+
+
+def edit_list(folder: Path) -> Path:
+    """Make a file whose first frames are decoded but not shown, as cutting with -c copy gives."""
+    upright = make("bframes.mp4", folder)
+    return encode(folder / "edit_list.mp4", ["-ss", "0.77", "-i", str(upright), "-c", "copy"])
+
+
+def truncated(folder: Path, share: float) -> Path:
+    """Make the first part of a file whose index lies at its start."""
+    arguments = ["-f", "lavfi", "-i", _SOURCE, *_X264, "-movflags", "+faststart"]
+    path = encode(folder / "truncated.mp4", arguments)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    return path
+
+
+def corrupted(folder: Path) -> Path:
+    """Make a file with bytes changed in its middle, some of them lengths of packets."""
+    path = truncated(folder, 1.0).rename(folder / "corrupted.mp4")
+    content = bytearray(path.read_bytes())
+    chance = random.Random(0)
+    for _ in range(400):
+        content[chance.randrange(len(content) // 2, len(content) * 9 // 10)] ^= 0xFF
+    path.write_bytes(content)
+    return path
+
+
+def decoded_by_ffmpeg(path: Path, width: int, height: int) -> np.ndarray:
+    """(F, H, W, 3) uint8 BGR frames as FFmpeg's own program decodes and turns them."""
+    command = [ffmpeg(), "-loglevel", "quiet", "-threads", "1", "-i", f"file:{path}"]
+    command += ["-map", "0:v:0", "-fps_mode", "passthrough", "-pix_fmt", "bgr24"]
+    raw = subprocess.run([*command, "-f", "rawvideo", "-"], capture_output=True, check=False).stdout
+    return np.frombuffer(raw, dtype=np.uint8).reshape(-1, height, width, 3)
