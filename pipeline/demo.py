@@ -1,0 +1,319 @@
+"""Everything end to end, on synthetic videos whose skill is known."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from data.errors import InputError
+from pipeline.console import emit, format_duration, log
+from pipeline.demo_options import DemoOptions
+from pipeline.extract_flow import ENGINES
+from pipeline.jobs import JobOptions, Outcome, finish, run_jobs
+from pipeline.options import build, common_options, dataclass_options
+
+if TYPE_CHECKING:
+    from pipeline.evaluation_table import Table
+
+
+@dataclass
+class DemoResult:
+    """What the demonstration came to.
+
+    Attributes
+    ----------
+    folder : Path
+        Where everything is.
+    table : Table or None
+        Of the cross-validation; None when trainings failed.
+    seconds : dict of str to float
+        Wall time of each stage, in order.
+    failures : list
+        Name and message of all that failed, over all stages.
+    """
+
+    folder: Path
+    table: Table | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    failures: list[tuple[str, str]] = field(default_factory=list)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Take a stage's time, and announce it."""
+        log.info("%s", name)
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - start
+
+    def collect(self, outcome: Outcome[Any, Any]) -> None:
+        """Remember failures; without any success there is nothing to go on with."""
+        self.failures += [
+            (str(getattr(item, "key", item)), message) for item, message in outcome.failures
+        ]
+        if outcome.failures and not outcome.results:
+            raise InputError(f"every item failed, e.g. {outcome.failures[0][1]}")
+
+
+def demo(
+    output: str | Path,
+    options: DemoOptions | None = None,
+    *,
+    engine: str = "auto",
+    jobs: JobOptions | None = None,
+    device: str = "auto",
+    overwrite: bool = False,
+    seed: int = 0,
+) -> DemoResult:
+    """Generate the synthetic set, run all stages on it, and cross-validate.
+
+    Every stage is the function that its command runs; what is finished is kept, so that a second
+    call goes on after an interruption and ends with the same numbers.
+
+    Parameters
+    ----------
+    output : path
+        Gets ``synthetic/``, ``flow/``, ``features/``, ``run/``, ``evaluation/`` and
+        ``attention.png``.
+    options : DemoOptions, optional
+        Sizes.
+    engine : str
+        TV-L1 engine, as `extract_flow` takes it.
+    jobs : JobOptions, optional
+        Workers.
+    device : str
+        Of the trunks.
+    overwrite : bool
+        Replace what was made with other options.
+    seed : int
+        Of the set, the random trunks, the folds and the rankers.
+
+    Raises
+    ------
+    InputError
+        Options that cannot be used, or results of other options in the folder.
+    """
+    options, jobs = options or DemoOptions(), jobs or JobOptions()
+    found = DemoResult(Path(output))
+    with found.stage("generate videos"):
+        _generate(found, options, jobs, overwrite, seed)
+    _extract(found, options, engine, jobs, device, overwrite, seed)
+    with found.stage("cross-validate"):
+        _cross_validate(found, options, jobs, overwrite, seed)
+    with found.stage("train-ranker"):
+        _train(found, options, overwrite, seed)
+    with found.stage("draw attention"):
+        _draw(found)
+    return found
+
+
+def _generate(
+    found: DemoResult, options: DemoOptions, jobs: JobOptions, overwrite: bool, seed: int
+) -> None:
+    from data.synthetic import plan_set, prepare_folder, write_tables, write_video
+
+    folder = found.folder / "synthetic"
+    planned = plan_set(options.videos, seed, options.synthetic())
+    todo = prepare_folder(folder, planned, overwrite=overwrite)
+    if todo:
+        write = partial(write_video, folder=folder)
+        outcome = run_jobs(write, todo, jobs, desc="videos", name=lambda video: video.name)
+        if outcome.failures:
+            raise InputError(outcome.failures[0][1])
+    write_tables(folder, planned)
+
+
+def _extract(
+    found: DemoResult,
+    options: DemoOptions,
+    engine: str,
+    jobs: JobOptions,
+    device: str,
+    overwrite: bool,
+    seed: int,
+) -> None:
+    from data.sources import find_sources
+    from pipeline.extract_features import extract_features
+    from pipeline.extract_flow import extract_flow
+
+    sources = find_sources([found.folder / "synthetic" / "videos"])
+    flow, plan = found.folder / "flow", options.plan()
+    common: dict[str, Any] = {
+        "plan": plan, "jobs": jobs, "device": device, "overwrite": overwrite, "seed": seed
+    }  # fmt: skip
+    with found.stage("extract-flow"):
+        found.collect(extract_flow(sources, flow, flow=options.flow(), engine=engine, **common))
+    with found.stage("extract-features"):
+        found.collect(
+            extract_features(
+                sources, flow, found.folder / "features", trunk=options.trunk(), **common
+            )
+        )
+
+
+def _cross_validate(
+    found: DemoResult, options: DemoOptions, jobs: JobOptions, overwrite: bool, seed: int
+) -> None:
+    from data.annotations.options import DatasetOptions
+    from pipeline.evaluate import evaluate
+    from pipeline.evaluation_options import EvaluateOptions
+
+    folder = found.folder
+    found.table, outcome = evaluate(
+        folder / "features",
+        folder / "synthetic" / "pairs.csv",
+        folder / "evaluation",
+        dataset=DatasetOptions(folds=options.folds),
+        ranker=options.ranker(),
+        train=options.train(),
+        options=EvaluateOptions(variants=("full", "no_att"), seeds=options.trainings),
+        jobs=jobs,
+        seed=seed,
+        flow=folder / "flow",
+        videos=folder / "synthetic" / "videos",
+        boxes=folder / "synthetic" / "boxes.csv",
+        scores=folder / "synthetic" / "skill.csv",
+        overwrite=overwrite,
+    )
+    found.collect(outcome)
+
+
+def _train(found: DemoResult, options: DemoOptions, overwrite: bool, seed: int) -> None:
+    """Train one ranker as train-ranker does; a quarter of the videos are kept for its test."""
+    from data.cache import find_caches
+    from data.pairs import read_pairs
+    from data.splits import k_fold_by_video
+    from pipeline.train_ranker import match_pairs, train_ranker
+
+    where = found.folder / "synthetic" / "pairs.csv"
+    keys = list(find_caches(found.folder / "features", "features"))
+    split = k_fold_by_video(match_pairs(read_pairs(where), keys, where), options.folds, seed)[0]
+    train_ranker(
+        found.folder / "features",
+        split.train,
+        found.folder / "run",
+        test_pairs=split.test,
+        ranker=options.ranker(),
+        train=options.train(),
+        seed=seed,
+        overwrite=overwrite,
+        resume=not overwrite,
+    )
+
+
+def _draw(found: DemoResult) -> None:
+    from pipeline.demo_picture import draw_attention
+
+    made = found.folder / "synthetic"
+    draw_attention(
+        found.folder / "run",
+        found.folder / "features",
+        made / "videos",
+        made / "boxes.csv",
+        found.folder / "attention.png",
+    )
+
+
+def summarise(found: DemoResult, options: DemoOptions) -> list[str]:
+    """Say in a screenful what came out, what it took, and where things are."""
+    lines = [found.table.as_text(), ""] if found.table is not None else []
+    if options.weights == "random":
+        lines += [
+            "The trunks are random: this shows that the stages work together, not how well the "
+            "method judges.",
+            "",
+        ]
+    lines += [f"{name:<18}{format_duration(taken):>12}" for name, taken in found.seconds.items()]
+    lines += [f"{'in all':<18}{format_duration(sum(found.seconds.values())):>12}", ""]
+    named = (
+        ("synthetic/videos", "the videos; their pairs, skills and tool boxes beside them"),
+        ("evaluation/table.txt", "this table; also .csv, .md and .tex, and results.json"),
+        ("run/scores.csv", "ranking by one ranker; its learning_curves.png beside it"),
+        ("attention.png", "where it looked in videos that it was not trained on"),
+    )
+    return lines + [
+        f"{found.folder / name}: {what}" for name, what in named if (found.folder / name).exists()
+    ]
+
+
+def show_plan(output: Path, options: DemoOptions, seed: int) -> list[str]:
+    """Say what would be computed; nothing is written."""
+    import numpy as np
+
+    from data.sampling import plan_snippets
+    from data.synthetic import plan_set
+
+    planned = plan_set(options.videos, seed, options.synthetic())
+    rate = options.synthetic().frame_rate
+    plans = [plan_snippets(np.arange(v.frames) / rate, options.plan()) for v in planned]
+    gap = options.synthetic().skill_gap
+    pairs = sum(a.skill - b.skill >= gap for a in planned for b in planned)
+    runs = 2 * options.folds * options.trainings + 1
+    side, bound = options.flow_side, options.picture_size
+    return [
+        f"videos    {len(planned)} of {options.picture_size}x{options.picture_size} px, "
+        f"{sum(video.frames for video in planned):,} frames, into {output / 'synthetic'}",
+        f"flow      {sum(len(plan.pairs) for plan in plans):,} fields of "
+        f"{min(side, bound)}x{min(side, bound)} px",
+        f"features  {sum(len(plan.frame) for plan in plans):,} snippets through two ResNet101s "
+        f"({options.weights} weights, {options.input_size} px)",
+        f"rankers   {runs} trainings of {options.epochs} epochs, {pairs} pairs in all",
+        "nothing was written",
+    ]
+
+
+EPILOG = """\b
+Examples:
+  pipeline demo -o demo/
+  pipeline demo -o demo/ --videos 48 --seed 1
+  pipeline demo -o demo/ --weights imagenet --input-size 448
+
+\b
+Run the same command again to go on after an interruption: finished work is kept.
+"""
+
+
+@click.command("demo", epilog=EPILOG)
+@dataclass_options(DemoOptions)
+@click.option(
+    "--engine",
+    type=click.Choice(ENGINES),
+    default="auto",
+    show_default=True,
+    help="TV-L1 engine; auto takes the fastest one there is here.",
+)
+@common_options("output", "jobs", "device", "overwrite", "dry_run", "seed")
+@click.pass_context
+def command(ctx: click.Context, /, **params: Any) -> None:
+    """Run everything end to end on synthetic videos of a known skill.
+
+    Generates short videos of a gripper that carries objects with more or less skill, extracts
+    flow and features, trains rankers on pairs, and tests them on videos they have not seen.
+    """
+    options = build(DemoOptions, params)
+    if params["seed"] < 0:
+        raise InputError(f"--seed must not be negative, got {params['seed']}")
+    if params["shard"]:
+        raise InputError("demo runs in one piece: --shard is for the stages' own commands")
+    if params["dry_run"]:
+        for line in show_plan(params["output"], options, params["seed"]):
+            emit(line)
+        return
+    found = demo(
+        params["output"],
+        options,
+        engine=params["engine"],
+        jobs=JobOptions(*(params[name] for name in ("jobs", "backend", "scheduler"))),
+        device=params["device"],
+        overwrite=params["overwrite"],
+        seed=params["seed"],
+    )
+    for line in summarise(found, options):
+        emit(line)
+    ctx.exit(finish(Outcome(failures=list(found.failures))))
