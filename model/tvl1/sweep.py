@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import njit
+from numba.extending import register_jitable
 
 from model.tvl1.kernels import (
     ONE,
@@ -70,19 +71,19 @@ class Weights(NamedTuple):
     careful: bool
 
 
-@njit
+@register_jitable
 def row_length(width: int) -> int:
     """Return the float32 of a padded row: a block before the pixels, and up to two after."""
     return (width + WIDTH - 1) // WIDTH * WIDTH + 2 * WIDTH
 
 
-@njit
+@register_jitable
 def plane_length(height: int, width: int) -> int:
     """Return the float32 of a padded plane: a row of zeros before the image and one after."""
     return (height + 2) * row_length(width)
 
 
-@njit
+@register_jitable
 def workspace_length(height: int, width: int) -> int:
     """Return the float32 of a workspace: planes, sums of one pass, a row of norms."""
     return PLANES * plane_length(height, width) + DEPTH * WIDTH + row_length(width)
