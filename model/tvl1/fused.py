@@ -18,7 +18,7 @@ from model.tvl1 import solver
 from model.tvl1.frames import check_frames, level_sizes
 from model.tvl1.lanes import WIDTH
 from model.tvl1.options import TVL1Options
-from model.tvl1.sweep import STATES, U, V, plane_length, row_length, workspace_length
+from model.tvl1.sweep import I0, STATES, U, V, plane_length, row_length, workspace_length
 
 Image = npt.NDArray[np.float32]
 f4 = np.float32
@@ -122,10 +122,13 @@ def _solve_level(
 ) -> tuple[Image, Image, Effort]:
     """Refine the flow at one pyramid level by successive linearisations."""
     height, width = i0.shape
-    # Padding counts: rows before the image and columns before a row are zero dual variables.
-    work[: workspace_length(height, width)] = 0
+    solver.prepare(work, height, width)
+    _plane(work, I0, height, width)[:] = i0
     flows = [[_plane(work, s + c, height, width) for c in (U, V)] for s in STATES]
     flows[0][0][:], flows[0][1][:] = u, v
+    # Room for OpenCV's result and the block that linearise reads beyond it.
+    room = np.zeros(3 * (height * width + WIDTH), f4)
+    warped = room[: 3 * height * width].reshape(height, width, 3)
     source = cv2.merge([i1, *_central_gradient(i1)])
     x = np.arange(width, dtype=f4)[None]
     y = np.arange(height, dtype=f4)[:, None]
@@ -135,8 +138,8 @@ def _solve_level(
     state, kept, done = 0, 0, 0
     for _ in range(options.warps):
         u, v = flows[state]
-        warped = cv2.remap(source, x + u, y + v, cv2.INTER_CUBIC)
-        solver.linearise(work, warped, i0, state)
+        cv2.remap(source, x + u, y + v, cv2.INTER_CUBIC, dst=warped)
+        solver.linearise(work, room, height, width, state)
         for _ in range(options.outer):
             for component in flows[state]:
                 if options.median > 1:

@@ -115,6 +115,18 @@ def _pointer(builder: ir.IRBuilder, args: Any, element: ir.Type) -> ir.Value:
     return builder.inttoptr(builder.add(args[0], bytes_on), element.as_pointer())
 
 
+def _third(channel: int) -> Callable:
+    """Make a numba function that reads one of three interleaved channels."""
+    three = ir.VectorType(ir.FloatType(), 3 * WIDTH)
+    places = ir.Constant(_I4, list(range(channel, 3 * WIDTH, 3)))
+
+    def emit(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        value = builder.load(_pointer(builder, args, three), align=4)
+        return builder.shuffle_vector(value, ir.Constant(three, ir.Undefined), places)
+
+    return intrinsic(lambda typing_context, base, index: (_L(types.intp, types.intp), emit))
+
+
 def _reader(result: types.Type, element: ir.Type) -> Callable:
     """Make a numba function that reads from an address and an index."""
 
@@ -225,6 +237,7 @@ _L, _M = lanes_type, mask_type
 # checked. Addresses instead of arrays, because numba counts references of arrays at each call.
 load = _reader(_L, _F4)
 store = _writer(_L, _F4)
+load_first, load_second, load_third = (_third(channel) for channel in range(3))
 get = _reader(types.float32, ir.FloatType())
 put = _writer(types.float32, ir.FloatType())
 

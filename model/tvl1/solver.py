@@ -12,19 +12,14 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from model.tvl1.lanes import WIDTH
 from model.tvl1.sweep import (
     DEPTH,
-    GRAD,
-    IX,
-    IY,
-    RHO,
     STATES,
     Grid,
-    U,
-    V,
     Weights,
     advance,
+    clear,
+    fill_constants,
     kernel,
     plane_length,
     row_length,
@@ -110,18 +105,14 @@ def _iterate(
 
 
 @kernel
-def _linearise(work: Flat, warped: Flat, i0: Flat, state: int) -> None:
-    height, width = i0.shape
-    row, size = row_length(width), plane_length(height, width)
-    u, v = (STATES[state] + U) * size, (STATES[state] + V) * size
-    for y in range(height):
-        for x in range(width):
-            i = (y + 1) * row + WIDTH + x
-            i1w, ix, iy = warped[y, x, 0], warped[y, x, 1], warped[y, x, 2]
-            work[IX * size + i] = ix
-            work[IY * size + i] = iy
-            work[GRAD * size + i] = ix * ix + iy * iy
-            work[RHO * size + i] = ((i1w - ix * work[u + i]) - iy * work[v + i]) - i0[y, x]
+def _linearise(work: Flat, warped: Flat, height: int, width: int, state: int) -> None:
+    grid = Grid(work.ctypes.data, height, width, row_length(width), plane_length(height, width))
+    fill_constants(grid, warped.ctypes.data, state)
+
+
+@kernel
+def _clear(work: Flat, height: int, width: int) -> None:
+    clear(Grid(work.ctypes.data, height, width, row_length(width), plane_length(height, width)))
 
 
 def _cached(**options: Any) -> Callable:
@@ -140,7 +131,7 @@ def _cached(**options: Any) -> Callable:
     return decorate
 
 
-def _compile(sources: str) -> tuple[Callable, Callable]:
+def _compile(sources: str) -> tuple[Callable, Callable, Callable]:
     """Return the entry points.
 
     Numba's cache looks at this file alone for changes; naming the digest of all sources in
@@ -161,12 +152,18 @@ def _compile(sources: str) -> tuple[Callable, Callable]:
         return _iterate(work, height, width, state, inner, threshold, lt, theta, ta)
 
     @_cached(nogil=True, error_model="numpy")
-    def linearise(work: Flat, warped: Flat, i0: Flat, state: int) -> None:
-        """Fill the constants of a warp from the warped frame and its gradient, (H, W, 3)."""
+    def linearise(work: Flat, warped: Flat, height: int, width: int, state: int) -> None:
+        """Fill a warp's constants; ``warped`` holds (H, W, 3) and a block of lanes more."""
         _ = sources
-        _linearise(work, warped, i0, state)
+        _linearise(work, warped, height, width, state)
 
-    return iterate, linearise
+    @_cached(nogil=True, error_model="numpy")
+    def prepare(work: Flat, height: int, width: int) -> None:
+        """Zero what one level's solution takes to be zero."""
+        _ = sources
+        _clear(work, height, width)
+
+    return iterate, linearise, prepare
 
 
 def _digest() -> str:
@@ -176,4 +173,4 @@ def _digest() -> str:
     return hashlib.sha256(b"".join((folder / n).read_bytes() for n in names)).hexdigest()
 
 
-iterate, linearise = _compile(_digest())
+iterate, linearise, prepare = _compile(_digest())

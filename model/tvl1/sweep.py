@@ -33,6 +33,9 @@ from model.tvl1.lanes import (
     hypot_unsure,
     lane_before,
     load,
+    load_first,
+    load_second,
+    load_third,
     put,
     select,
     spread,
@@ -42,10 +45,10 @@ from model.tvl1.lanes import (
 f4 = np.float32
 
 # Planes of the workspace: constants of one warp, then two copies of the state.
-IX, IY, GRAD, RHO = range(4)
-STATES = (4, 10)
+I0, IX, IY, GRAD, RHO = range(5)
+STATES = (5, 11)
 U, V, P11, P12, P21, P22 = range(6)
-PLANES = 16
+PLANES = 17
 # Iterations in one pass at most.
 DEPTH = 8
 
@@ -87,6 +90,43 @@ def plane_length(height: int, width: int) -> int:
 def workspace_length(height: int, width: int) -> int:
     """Return the float32 of a workspace: planes, sums of one pass, a row of norms."""
     return PLANES * plane_length(height, width) + DEPTH * WIDTH + row_length(width)
+
+
+@kernel
+def clear(grid: Grid) -> None:
+    """Zero the padding of all planes, and the first state's dual variables."""
+    w, row, size = grid.w, grid.row, grid.size
+    for plane in range(PLANES):
+        dual = STATES[0] + P11 <= plane <= STATES[0] + P22
+        for y in range(grid.height + 2):
+            at = plane * size + y * row
+            outside = y == 0 or y > grid.height
+            for x in range(0, row, WIDTH):
+                if dual or outside or x == 0 or x + WIDTH > grid.width:
+                    store(w, at + x, spread(ZERO))
+
+
+@kernel
+def fill_constants(grid: Grid, warped: int, state: int) -> None:
+    """Fill one warp's constants from the warped frame and its gradient, interleaved at warped.
+
+    Reads up to a block beyond the last pixel.
+    """
+    w, size = grid.w, grid.size
+    flow = STATES[state] * size
+    for y in range(grid.height):
+        for x in range(0, grid.width, WIDTH):
+            at = (y + 1) * grid.row + WIDTH + x
+            pixel = 3 * (y * grid.width + x)
+            inside = lane_before(grid.width - x)
+            ix = select(inside, load_second(warped, pixel), spread(ZERO))
+            iy = select(inside, load_third(warped, pixel), spread(ZERO))
+            store(w, IX * size + at, ix)
+            store(w, IY * size + at, iy)
+            store(w, GRAD * size + at, ix * ix + iy * iy)
+            rho = load_first(warped, pixel) - ix * load(w, flow + U * size + at)
+            rho = (rho - iy * load(w, flow + V * size + at)) - load(w, I0 * size + at)
+            store(w, RHO * size + at, select(inside, rho, spread(ZERO)))
 
 
 @inlined
