@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from pipeline.flow_workers import FlowResult, FlowTask
 
 ENGINES = ("auto", "numba", "opencv", "cuda")
+#: Present where a GPU may be; asking PyTorch costs seconds that a machine without one need not wait.
+NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 #: Share of clipped flow values from which a larger bound is suggested.
 CLIPPED_NOTICE = 0.01
 
@@ -90,6 +92,7 @@ def extract_flow(
         flow or FlowOptions(),
         tvl1 or TVL1Options(),
         choose_engine(engine, device),
+        device,
         strict,
     )
     wanted = take_shard(sources, jobs.shard)
@@ -110,11 +113,23 @@ def extract_flow(
 
 
 def choose_engine(engine: str, device: str) -> str:
-    """Resolve ``auto``; InputError when the engine is not available here."""
+    """Resolve ``auto``; InputError when the engine is not available here.
+
+    ``auto`` is the CUDA engine where `device` is a GPU, or is itself ``auto`` and there is one.
+    """
     from model.tvl1 import engines
 
+    looks = device.startswith("cuda") or (device == "auto" and NVIDIA_DRIVER.exists())
+    if engine == "cuda" or (engine == "auto" and looks):
+        from model.tvl1.cuda_runtime import available
+
+        usable, why = available()
+        if usable:
+            return "cuda"
+        if engine == "cuda" or device.startswith("cuda"):
+            raise InputError(f"TV-L1 on a GPU: {why}; use --engine auto --device cpu")
     try:
-        return engines.choose(engine, "cpu" if device == "auto" else device)
+        return engines.choose(engine)
     except ValueError as error:
         raise InputError(str(error)) from error
 
@@ -125,6 +140,7 @@ def make_task(
     flow: FlowOptions,
     tvl1: TVL1Options,
     engine: str,
+    device: str,
     strict: bool,
 ) -> FlowTask:
     """Put together what workers need, with what every header will record."""
@@ -141,6 +157,7 @@ def make_task(
         flow=flow,
         tvl1=tvl1,
         engine=engine,
+        device=device if device.startswith("cuda") else "cuda",
         parameters=flow_parameters(plan, flow, tvl1, identity),
         versions=versions,
         strict=strict,
@@ -239,7 +256,10 @@ def _run(
     from pipeline.flow_schedule import estimated_cost, split_longest
     from pipeline.flow_workers import extract_one, warm_up
 
-    warm_up(task.engine)
+    if task.engine == "cuda":  # one process feeds the device, which takes many pairs at a time
+        jobs = JobOptions(jobs=1)
+    else:
+        warm_up(task.engine)
     split: list[int] = []
     workers = jobs.workers(1 << 30)
     costs = [0.0] * len(todo)

@@ -65,7 +65,7 @@ def estimate(todo: Sequence[Source], task: FlowTask, jobs: JobOptions, seed: int
     measured = list(_measure(todo, task, np.random.default_rng(seed)))
     pairs = sum(count for count, _ in areas)
     pixels = sum(count * area for count, area in areas)
-    workers = jobs.workers(1 << 30)
+    workers = 1 if task.engine == "cuda" else jobs.workers(1 << 30)
     known = [each for each in measured if each.pixels]
     if not known:
         raw = 2 * pixels * np.dtype(task.flow.dtype).itemsize

@@ -49,6 +49,8 @@ class FlowTask:
         The options.
     engine : str
         Name of a TV-L1 engine that is available.
+    device : str
+        Where the CUDA engine runs.
     parameters, versions : dict
         As recorded in the header of each cache.
     strict : bool
@@ -60,6 +62,7 @@ class FlowTask:
     flow: FlowOptions
     tvl1: TVL1Options
     engine: str
+    device: str
     parameters: dict[str, object]
     versions: dict[str, str]
     strict: bool = False
@@ -253,10 +256,21 @@ def compute_fields(
     With several workers this thread reads ahead while they compute; the number of pairs under
     way is bounded, so memory does not grow with the video.
     """
-    if workers == 1:
+    if task.engine == "cuda":
+        from model.tvl1.cuda import calc_stream
+
+        yield from calc_stream(pairs, task.tvl1, task.device)
+    elif workers == 1:
         for first, second in pairs:
             yield compute_field(first, second, task.engine, task.tvl1)
-        return
+    else:
+        yield from _compute_ahead(pairs, task, workers, backend)
+
+
+def _compute_ahead(
+    pairs: Iterator[tuple[np.ndarray, np.ndarray]], task: FlowTask, workers: int, backend: str
+) -> Iterator[np.ndarray]:
+    """Keep every worker supplied with pairs, and yield their fields in order."""
     with _executor(backend, workers) as executor:
         under_way: deque[Future[np.ndarray]] = deque()
         try:
