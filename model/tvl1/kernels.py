@@ -70,7 +70,7 @@ def fast_hypot(x: Lanes, y: Lanes) -> tuple[Lanes, Mask]:
     OpenCV takes the root in double and rounds it. Here the sum of squares is s + low, good
     to about 47 bits. One Newton step brings the root of s near the last place; a second adds
     the residual of s + low over twice the root. That correction is known to 2^-13, and both
-    ends of its range must round to one float32; an eighth of a per cent of blocks fail that.
+    ends of its range must round to one float32; one block in five hundred fails that.
     NaN and overflow fail too. A root under 2^-38 may be wrong: it cannot change 1 + ta·h.
     """
     xx = x * x
