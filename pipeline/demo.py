@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from data.errors import InputError
-from pipeline.console import emit, format_duration, log
+from pipeline.console import emit, log
 from pipeline.demo_options import DemoOptions
 from pipeline.extract_flow import ENGINES
 from pipeline.jobs import JobOptions, Outcome, finish, run_jobs
@@ -116,7 +116,7 @@ def demo(
 def _generate(
     found: DemoResult, options: DemoOptions, jobs: JobOptions, overwrite: bool, seed: int
 ) -> None:
-    from data.synthetic import plan_set, prepare_folder, write_tables, write_video
+    from data.synthetic.writer import plan_set, prepare_folder, write_tables, write_video
 
     folder = found.folder / "synthetic"
     planned = plan_set(options.videos, seed, options.synthetic())
@@ -169,10 +169,10 @@ def _cross_validate(
         folder / "features",
         folder / "synthetic" / "pairs.csv",
         folder / "evaluation",
-        dataset=DatasetOptions(folds=options.folds),
+        dataset=DatasetOptions(folds=options.folds, fold_seed=seed),
         ranker=options.ranker(),
         train=options.train(),
-        options=EvaluateOptions(variants=("full", "no_att"), seeds=options.trainings),
+        options=EvaluateOptions(variants=("full",), seeds=options.trainings),
         jobs=jobs,
         seed=seed,
         flow=folder / "flow",
@@ -220,54 +220,6 @@ def _draw(found: DemoResult) -> None:
     )
 
 
-def summarise(found: DemoResult, options: DemoOptions) -> list[str]:
-    """Say in a screenful what came out, what it took, and where things are."""
-    lines = [found.table.as_text(), ""] if found.table is not None else []
-    if options.weights == "random":
-        lines += [
-            "The trunks are random: this shows that the stages work together, not how well the "
-            "method judges.",
-            "",
-        ]
-    lines += [f"{name:<18}{format_duration(taken):>12}" for name, taken in found.seconds.items()]
-    lines += [f"{'in all':<18}{format_duration(sum(found.seconds.values())):>12}", ""]
-    named = (
-        ("synthetic/videos", "the videos; their pairs, skills and tool boxes beside them"),
-        ("evaluation/table.txt", "this table; also .csv, .md and .tex, and results.json"),
-        ("run/scores.csv", "ranking by one ranker; its learning_curves.png beside it"),
-        ("attention.png", "where it looked in videos that it was not trained on"),
-    )
-    return lines + [
-        f"{found.folder / name}: {what}" for name, what in named if (found.folder / name).exists()
-    ]
-
-
-def show_plan(output: Path, options: DemoOptions, seed: int) -> list[str]:
-    """Say what would be computed; nothing is written."""
-    import numpy as np
-
-    from data.sampling import plan_snippets
-    from data.synthetic import plan_set
-
-    planned = plan_set(options.videos, seed, options.synthetic())
-    rate = options.synthetic().frame_rate
-    plans = [plan_snippets(np.arange(v.frames) / rate, options.plan()) for v in planned]
-    gap = options.synthetic().skill_gap
-    pairs = sum(a.skill - b.skill >= gap for a in planned for b in planned)
-    runs = 2 * options.folds * options.trainings + 1
-    side, bound = options.flow_side, options.picture_size
-    return [
-        f"videos    {len(planned)} of {options.picture_size}x{options.picture_size} px, "
-        f"{sum(video.frames for video in planned):,} frames, into {output / 'synthetic'}",
-        f"flow      {sum(len(plan.pairs) for plan in plans):,} fields of "
-        f"{min(side, bound)}x{min(side, bound)} px",
-        f"features  {sum(len(plan.frame) for plan in plans):,} snippets through two ResNet101s "
-        f"({options.weights} weights, {options.input_size} px)",
-        f"rankers   {runs} trainings of {options.epochs} epochs, {pairs} pairs in all",
-        "nothing was written",
-    ]
-
-
 EPILOG = """\b
 Examples:
   pipeline demo -o demo/
@@ -296,6 +248,8 @@ def command(ctx: click.Context, /, **params: Any) -> None:
     Generates short videos of a gripper that carries objects with more or less skill, extracts
     flow and features, trains rankers on pairs, and tests them on videos they have not seen.
     """
+    from pipeline.demo_summary import show_plan, summarise
+
     options = build(DemoOptions, params)
     if params["seed"] < 0:
         raise InputError(f"--seed must not be negative, got {params['seed']}")
@@ -314,6 +268,6 @@ def command(ctx: click.Context, /, **params: Any) -> None:
         overwrite=params["overwrite"],
         seed=params["seed"],
     )
-    for line in summarise(found, options):
+    for line in summarise(found, options, params["seed"]):
         emit(line)
     ctx.exit(finish(Outcome(failures=list(found.failures))))

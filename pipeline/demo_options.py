@@ -10,6 +10,8 @@ from data.synthetic.options import SyntheticOptions
 from model.features.options import TrunkOptions
 from model.ranker.options import RankerOptions, TrainOptions
 
+# Ours: of 0, .01, .03 and .1 the best on pairs of unseen videos of a set of 48 (seed 0).
+_WEIGHT_DECAY = 1e-2
 _BUDGET = "ours: three minutes on two cores with OpenCV's TV-L1"
 
 
@@ -61,7 +63,7 @@ class DemoOptions:
         },
     )
     epochs: int = field(
-        default=60, metadata={"help": "Epochs of each training.", "source": "ours", "min": 1}
+        default=40, metadata={"help": "Epochs of each training.", "source": "ours", "min": 1}
     )
     folds: int = field(
         default=4, metadata={"help": "Folds of the cross-validation, by video.", "min": 2}
@@ -95,4 +97,4 @@ class DemoOptions:
 
         The last epoch never looks at test pairs, and leaves all training videos to training.
         """
-        return TrainOptions(epochs=self.epochs, protocol="last")
+        return TrainOptions(epochs=self.epochs, protocol="last", weight_decay=_WEIGHT_DECAY)

@@ -9,9 +9,11 @@ import cv2
 import pytest
 from click.testing import CliRunner, Result
 
+from data.pairs import Pair
+from data.splits import split_by_videos
 from pipeline.cli import cli
-from pipeline.demo import show_plan
 from pipeline.demo_options import DemoOptions
+from pipeline.demo_summary import from_memory, show_plan
 
 TINY = (
     *("--videos", "8", "--picture-size", "64", "--flow-side", "32", "--segments", "3"),
@@ -42,6 +44,8 @@ def test_demo_ends_with_a_summary_on_stdout(finished: tuple[Path, Result]) -> No
         "brightness (baseline)",
         "chance (baseline)",
         "attention of full",
+        "Pairs of two unseen videos",
+        "knowing the place of the other one is enough",
         "trunks are random",
         "extract-flow",
         "extract-features",
@@ -107,6 +111,17 @@ def test_dry_run_writes_nothing(tmp_path: Path) -> None:
     assert "nothing was written" in result.stdout
     assert "8 of 64x64 px" in result.stdout
     assert not (tmp_path / "out").exists()
+
+
+def test_memory_alone_uses_nothing_of_unseen_videos() -> None:
+    """It is the floor that pairs with one unseen video are read against."""
+    skill = {"a": 0.9, "b": 0.7, "c": 0.4, "d": 0.1, "new": 0.6}
+    names = sorted(skill, key=lambda name: -skill[name])
+    pairs = [Pair(x, y) for i, x in enumerate(names) for y in names[i + 1 :]]
+    split = split_by_videos(pairs, ["new"], "1")
+    assert from_memory(split, skill) == 1.0  # a, b above the middle .525; c, d below it
+    assert from_memory(split, skill | {"new": 0.0}) == 1.0
+    assert from_memory(split, skill | {"b": 0.45, "a": 0.95}) == 0.75  # middle .475, b below
 
 
 def test_plan_counts_what_would_be_computed(tmp_path: Path) -> None:
