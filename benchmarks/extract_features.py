@@ -236,7 +236,7 @@ def matmul_speed(device: torch.device, dtype: torch.dtype) -> float:
 
 def _synthetic(folder: Path, count: int) -> Path:
     """Write a few videos of the synthetic set."""
-    from data.synthetic import generate
+    from data.synthetic.writer import generate
 
     generate(folder, videos=count)
     return folder / "videos"

@@ -1,0 +1,1 @@
+"""Tests, driven where possible as a user drives the program."""

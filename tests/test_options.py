@@ -83,12 +83,14 @@ def test_the_dataclass_has_the_last_word() -> None:
 def test_configuration_file_sets_defaults_and_flags_win(tmp_path: Path) -> None:
     """Values in a file must reach the command, and a flag given by hand must beat them."""
     path = tmp_path / "c.toml"
-    path.write_text('count = 9\nlambda = 4.0\n[demo]\nmode = "dense"\ncount = 8\n[score]\nx = 1\n')
+    path.write_text(
+        'count = 9\nlambda = 4.0\n[demo]\nmode = "dense"\ncount = 8\n[evaluate]\nx = 1\n'
+    )
     _, seen = run("v", "-o", "out", "--config", str(path), "--lambda", "5")
     assert dataclasses.astuple(seen[0][3])[:5] == (8, 0.25, 5.0, True, "dense")
 
 
-@pytest.mark.parametrize("text", ["cuont = 9", "[demo]\ncuont = 9", "[scoer]\na = 1", "count = "])
+@pytest.mark.parametrize("text", ["cuont = 9", "[demo]\ncuont = 9", "[evalaute]", "count = "])
 def test_misspelt_configuration_is_refused(tmp_path: Path, text: str) -> None:
     """A misspelt key that is passed over would silently run with the default."""
     path = tmp_path / "c.toml"

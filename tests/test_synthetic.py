@@ -12,13 +12,12 @@ import pytest
 from scipy.stats import spearmanr
 
 from data.errors import InputError
-from data.synthetic.options import SyntheticOptions
-from data.synthetic.writer import SyntheticVideo, generate, plan_set
 from data.synthetic.balance import rank_correlation
 from data.synthetic.motion import trajectory
 from data.synthetic.noise import Stream, smooth_noise, stream
 from data.synthetic.nuisance import draw_nuisance
-from data.synthetic.options import SkillEffects
+from data.synthetic.options import SkillEffects, SyntheticOptions
+from data.synthetic.writer import SyntheticVideo, generate, plan_set
 
 SMALL = SyntheticOptions(picture_size=64, shortest=24, longest=40, permutations=50)
 
