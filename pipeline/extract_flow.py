@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pipeline.flow_workers import FlowResult, FlowTask
 
 ENGINES = ("auto", "numba", "opencv", "cuda")
-#: Present where a GPU may be; asking PyTorch costs seconds that a machine without one need not wait.
+#: Present where a GPU may be: only then is PyTorch, which takes seconds to import, asked for one.
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 #: Share of clipped flow values from which a larger bound is suggested.
 CLIPPED_NOTICE = 0.01
@@ -86,6 +86,8 @@ def extract_flow(
 
     jobs = jobs or JobOptions()
     output = Path(output)
+    if output.exists() and not output.is_dir():
+        raise InputError(f"{output}: expected a folder to write caches to, found a file")
     task = make_task(
         output,
         plan or PlanOptions(),

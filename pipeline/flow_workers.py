@@ -298,17 +298,21 @@ def compute_field(
 
 @contextmanager
 def _executor(backend: str, workers: int) -> Iterator[Executor]:
-    """Threads, or the process pool that joblib keeps and reuses; one thread a worker."""
+    """Threads, or processes of one thread each, that end with the block."""
     if backend == "threading":
         with ThreadPoolExecutor(workers) as threads:
             yield threads
         return
-    from joblib.externals.loky import get_reusable_executor
+    # A pool of its own: joblib's reusable one has another type and may not be shared.
+    from joblib.externals.loky import ProcessPoolExecutor
 
-    executor: Any = get_reusable_executor(
-        max_workers=workers, initializer=cv2.setNumThreads, initargs=(1,)
+    executor: Any = ProcessPoolExecutor(
+        workers, initializer=cv2.setNumThreads, initargs=(1,), env={"OMP_NUM_THREADS": "1"}
     )
-    yield executor
+    try:
+        yield executor
+    finally:
+        executor.shutdown(kill_workers=True)
 
 
 def warm_up(engine: str) -> None:

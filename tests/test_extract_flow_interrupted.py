@@ -1,0 +1,119 @@
+"""extract-flow killed, interrupted, or run twice at once: nothing finished is lost or mixed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from data import cache
+from tests.test_extract_flow import FAST, arrays, tree, write_video
+
+REPOSITORY = Path(__file__).parents[1]
+OPTIONS = ["--plan", "dense", "--stride", "1", "--stack-length", "1", "--engine", "opencv", *FAST]
+
+
+def start(folder: Path, output: Path, *more: str) -> subprocess.Popen[str]:
+    arguments = ["extract-flow", str(folder), "-o", str(output), *OPTIONS, *more]
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipeline", *arguments],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # signals reach the workers too, as from a terminal or a scheduler
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
+    _, errors = process.communicate(timeout=120)
+    return process.returncode, errors
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("set") / "videos"
+    for number in range(4):
+        write_video(folder / f"{number}.avi", 30, number)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(videos: Path) -> Path:
+    output = videos.parent / "undisturbed"
+    code, errors = finish(start(videos, output, "-j", "1"))
+    assert code == 0, errors
+    return output
+
+
+def whole_or_absent(output: Path) -> bool:
+    return all(cache.verify(path) == [] for path in output.rglob("*.h5"))
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_killed_at_any_moment_and_started_again(
+    tmp_path: Path, videos: Path, undisturbed: Path, jobs: str
+) -> None:
+    """A kill -9 (scheduler, power) leaves a broken cache, a stale one, litter, or other flow."""
+    rng = np.random.default_rng(int(jobs))
+    for _ in range(3):
+        process = start(videos, tmp_path, "-j", jobs)
+        deadline = time.monotonic() + 30
+        while not list(tmp_path.rglob(".dexterank-*.tmp")):  # at least one file is being written
+            if process.poll() is not None or time.monotonic() > deadline:
+                break
+            time.sleep(0.005)
+        time.sleep(rng.uniform(0, 0.15))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        assert whole_or_absent(tmp_path)
+    code, errors = finish(start(videos, tmp_path, "-j", jobs))
+    assert code == 0, errors
+    # The whole files are equal, temporaries are gone: more than equal datasets.
+    assert tree(tmp_path) == tree(undisturbed)
+
+
+def test_interrupt_leaves_whole_caches_only(tmp_path: Path, videos: Path) -> None:
+    """Ctrl-C ends with a traceback, another exit code, or half a cache."""
+    process = start(videos, tmp_path, "-j", "1")
+    while not list(tmp_path.rglob(".dexterank-*.tmp")) and process.poll() is None:
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGINT)
+    code, errors = finish(process)
+    assert code == 130
+    assert "Traceback" not in errors
+    assert "interrupted" in errors
+    assert whole_or_absent(tmp_path)
+    assert all(name.endswith(".h5") for name in tree(tmp_path))
+
+
+def test_two_runs_into_one_folder(tmp_path: Path, videos: Path, undisturbed: Path) -> None:
+    """Two runs at once sweep each other's files away, or mix their fields."""
+    both = [start(videos, tmp_path, "-j", "1") for _ in range(2)]
+    for process in both:
+        code, errors = finish(process)
+        assert code == 0, errors
+    assert tree(tmp_path) == tree(undisturbed)
+
+
+def test_reading_while_a_run_writes(tmp_path: Path, videos: Path, undisturbed: Path) -> None:
+    """A later stage that starts early reads half a file, or stops the writer by a lock."""
+    process = start(videos, tmp_path, "-j", "1")
+    seen = 0
+    while process.poll() is None:
+        for path in tmp_path.glob("*.h5"):
+            with h5py.File(path, locking="best-effort") as file:
+                assert file.attrs["complete"]
+                seen += 1
+        time.sleep(0.01)
+    assert finish(process)[0] == 0
+    assert seen > 0
+    for path in tmp_path.glob("*.h5"):
+        assert arrays(path) == arrays(undisturbed / path.name)
