@@ -24,7 +24,7 @@ from data.synthetic.nuisance import draw_nuisance
 from data.synthetic.options import SkillEffects, SyntheticOptions
 from data.synthetic.scene import Scene
 
-SCENE_VERSION = 1  # raise it when the same seed would draw other pixels
+SCENE_VERSION = 2  # raise it when the same seed would draw other pixels or give other skills
 FEWEST_VIDEOS = 4
 VIDEO_FOLDER = "videos"
 _PARTIAL = ".partial"
