@@ -76,4 +76,14 @@ def _alive(pid: int) -> bool:
         return False
     except (PermissionError, OverflowError):
         return True
-    return True
+    return not _ended(pid)
+
+
+def _ended(pid: int) -> bool:
+    """Whether a process is over and only waits for its parent to notice (Linux)."""
+    try:
+        # After the name in brackets, which may hold anything, comes the state.
+        state = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return False
+    return bool(state) and state[0] in "ZX"

@@ -225,6 +225,20 @@ def test_find_caches_tells_kinds_apart_and_keeps_damaged_files(tmp_path: Path) -
         cache.find_caches(tmp_path / "none", "flow")
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_sweep_takes_the_file_of_a_killed_process_not_yet_reaped(tmp_path: Path) -> None:
+    """A killed worker stays in the process table for a while: its litter would stay for good."""
+    writer = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    name = cache_files.temporary_name().replace(f"-{os.getpid()}-", f"-{writer.pid}-")
+    (tmp_path / name).touch()
+    assert cache.sweep(tmp_path) == []
+    writer.kill()
+    while Path(f"/proc/{writer.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+        time.sleep(0.001)
+    assert [path.name for path in cache.sweep(tmp_path)] == [name]
+    writer.wait()
+
+
 def test_sweep_takes_dead_processes_files_only(tmp_path: Path) -> None:
     """A start deletes what a running process writes, or never tidies after a kill."""
     finished = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], stdout=-1)
