@@ -22,6 +22,7 @@ from pipeline.console import emit, log
 from pipeline.evaluation_options import EvaluateOptions
 from pipeline.jobs import JobOptions, finish, run_jobs, take_shard
 from pipeline.options import build, common_options, dataclass_options
+from pipeline.ranker_judgements import JudgementOptions
 
 if TYPE_CHECKING:
     from pipeline.evaluation_plan import Evaluation
@@ -54,6 +55,7 @@ def evaluate(
     ranker: RankerOptions | None = None,
     train: TrainOptions | None = None,
     options: EvaluateOptions | None = None,
+    judgements: JudgementOptions | None = None,
     jobs: JobOptions | None = None,
     snippet_stride: int = 1,
     device: str = "cpu",
@@ -102,6 +104,7 @@ def evaluate(
         ranker or RankerOptions(),
         train or TrainOptions(),
         options or EvaluateOptions(),
+        judgements or JudgementOptions(),
         snippet_stride,
         device,
         seed,
@@ -177,6 +180,7 @@ def _path(flag: str, text: str, required: bool = False) -> Any:
 )
 @dataclass_options(EvaluateOptions)
 @dataclass_options(DatasetOptions)
+@dataclass_options(JudgementOptions)
 @dataclass_options(RankerSizes)
 @dataclass_options(TrainOptions)
 @common_options("output", "jobs", "device", "overwrite", "dry_run", "seed")
@@ -203,6 +207,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:
         ranker,
         apply_preset(build(TrainOptions, params), params["preset"], explicit_flags(ctx)),
         build(EvaluateOptions, params),
+        build(JudgementOptions, params),
         params["snippet_stride"] or SNIPPET_STRIDE[params["preset"]],
         params["device"],
         params["seed"],

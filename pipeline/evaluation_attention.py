@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from model.ranker.options import RankerOptions
 from model.ranker.videos import VideoMaps
 from pipeline.evaluation_runs import CrossValidation, Run
 from pipeline.feature_set import FeatureSet
+from pipeline.overlay import MapGeometry
 
 
 def measure_attention(
@@ -39,8 +41,22 @@ def measure_attention(
     flat = {n: a[shown].reshape(-1, *a.shape[2:]) for n, a in pair.items() if a is not None}
     if np.isnan(boxes).any(axis=1).all() or len(flat) < len(pair):
         return None
-    measured = attention_measure.compare(flat, boxes)
+    measured = attention_measure.compare(flat, boxes, cell_of(found.header.parameters))
     return {name: asdict(value) for name, value in measured.items()}
+
+
+def cell_of(parameters: Mapping[str, Any]) -> float | None:
+    """Return the side of a fused map's cell as a share of the frame; None: the map spans it all.
+
+    Parameters
+    ----------
+    parameters : mapping
+        Of the features' header; without the trunk's input size (features of other programs)
+        nothing is known.
+    """
+    if not {"input_size", "trunk_stage"} <= parameters.keys():
+        return None
+    return MapGeometry.of(parameters["input_size"], parameters["trunk_stage"]).cell
 
 
 def _boxes_of(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """Variants, repetitions, and what to do about videos without features."""
+    """Variants and repetitions."""
 
     variants: tuple[str, ...] = field(
         default=("full",),
@@ -21,10 +20,6 @@ class EvaluateOptions:
     )
     seeds: int = field(
         default=3, metadata={"help": "Trainings of each variant on each fold.", "min": 1}
-    )
-    missing: Literal["error", "skip"] = field(
-        default="error",
-        metadata={"help": "Annotated videos without features: refuse, or leave their pairs out."},
     )
     draws: int = field(
         default=2000, metadata={"help": "Bootstrap draws of the intervals.", "min": 100}

@@ -11,43 +11,22 @@ from pipeline import evaluation_report as report
 from pipeline.baselines import baseline_scores
 from pipeline.evaluation_plan import Evaluation
 from pipeline.evaluation_runs import read_result
-from pipeline.evaluation_table import Table
+from pipeline.evaluation_table import Table, TableRow
 from pipeline.jobs import JobOptions
 from pipeline.published import notes
+from pipeline.ranker_plan import PROTOCOLS
 from pipeline.run_folder import csv_bytes, json_bytes, write_file
 
-_PROTOCOLS = {
-    "validation": "epoch chosen on a validation share of the training videos",
-    "last": "last epoch",
-    "authors": "AUTHORS' PROTOCOL: epoch chosen on the test pairs, so these accuracies flatter",
-}
+Results = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 def tabulate(found: Evaluation, jobs: JobOptions, flow: Path | None, videos: Path | None) -> Table:
     """Turn finished runs into tables, and write them."""
-    plan, options = found.plan, found.options
+    plan = found.plan
     results = {
         variant: [read_result(plan, run) for run in found.runs if run.variant == variant]
-        for variant in options.variants
+        for variant in found.options.variants
     }
-    scored = {
-        variant: _folded([run["scores"] for run in runs], options.seeds)
-        for variant, runs in results.items()
-    }
-    reference = options.variants[0]
-    clusters = plan.groups if found.dataset.folds_keep_groups else None
-    rows = []
-    for variant in options.variants:
-        change = None
-        if variant != reference:
-            change = report.compare(
-                plan.splits, scored[variant], scored[reference], clusters, options.draws
-            )
-        rows.append(
-            report.variant_row(
-                variant, plan.splits, scored[variant], found.scores, found.dataset.known, change
-            )
-        )
     measured, left_out = baseline_scores(
         plan.features,
         plan.keys,
@@ -55,39 +34,74 @@ def tabulate(found: Evaluation, jobs: JobOptions, flow: Path | None, videos: Pat
         videos=videos,
         jobs=dataclasses.replace(jobs, shard=None),
     )
+    rows = _variant_rows(found, results)
     for name, values in measured.items():
         if len(set(values.values())) > 1:
             rows.append(report.baseline_row(name, values, plan.splits, found.scores))
         else:
             left_out.append(f"baseline '{name}' left out: it is the same for all videos")
     rows += report.fixed_rows([pair for split in plan.splits for pair in split.test])
-    said = [
-        f"protocol: {_PROTOCOLS[plan.train.protocol]}",
-        "±: standard error over fold means"
-        if len(plan.splits) > 1
-        else "±: standard error over seeds (one fold)",
-        "a baseline's direction is chosen on each fold's training pairs",
-        *(
-            [
-                f"[95 %]: bootstrap over {'groups of videos' if clusters else 'videos'} and seeds, "
-                f"{options.draws} draws, folds and trained models as they are"
-            ]
-            if len(options.variants) > 1
-            else []
-        ),
-        *([found.skipped] if found.skipped else []),
-        *notes(found.dataset.known),
-    ]
-    wanted = plan.train.protocol
-    if fallen := [run for runs in results.values() for run in runs if run["protocol"] != wanted]:
-        said.append(f"{len(fallen)} runs took the last epoch: too few pairs to hold videos out")
-    details = [*left_out, *report.attention_lines(results)]
-    table = Table(_title(found), reference, tuple(rows), tuple(said), tuple(details))
+    table = Table(
+        _title(found),
+        found.options.variants[0],
+        tuple(rows),
+        tuple(_notes(found, results)),
+        (*left_out, *report.attention_lines(results)),
+        PROTOCOLS[plan.train.protocol],
+    )
     _write(table, found, results, measured)
     return table
 
 
-def _folded(scores: list[dict[str, float]], seeds: int) -> list[list[dict[str, float]]]:
+def _clusters(found: Evaluation) -> Mapping[str, str] | None:
+    """Return the group of each video where folds keep groups together: these are drawn then."""
+    return found.plan.groups if found.dataset.folds_keep_groups else None
+
+
+def _variant_rows(found: Evaluation, results: Results) -> list[TableRow]:
+    """Return a row for each variant; all but the first are compared with the first."""
+    splits, draws = found.plan.splits, found.options.draws
+    scored = {
+        variant: _folded([run["scores"] for run in runs], found.options.seeds)
+        for variant, runs in results.items()
+    }
+    reference = found.options.variants[0]
+    rows = []
+    for variant, ours in scored.items():
+        change = None
+        if variant != reference:
+            change = report.compare(splits, ours, scored[reference], _clusters(found), draws)
+        rows.append(
+            report.variant_row(variant, splits, ours, found.scores, found.dataset.known, change)
+        )
+    return rows
+
+
+def _notes(found: Evaluation, results: Results) -> list[str]:
+    """Return what must be said below the table."""
+    plan, options = found.plan, found.options
+    said = [
+        f"protocol: {PROTOCOLS[plan.train.protocol]}",
+        "±: standard error over fold means"
+        if len(plan.splits) > 1
+        else "±: standard error over seeds (one fold)",
+        "a baseline's direction is chosen on each fold's training pairs",
+    ]
+    if len(options.variants) > 1:
+        said.append(
+            f"[95 %]: bootstrap over {'groups of videos' if _clusters(found) else 'videos'} and "
+            f"seeds, {options.draws} draws, folds and trained models as they are"
+        )
+    if found.skipped:
+        said.append(found.skipped)
+    said += notes(found.dataset.known)
+    wanted = plan.train.protocol
+    if fallen := [run for runs in results.values() for run in runs if run["protocol"] != wanted]:
+        said.append(f"{len(fallen)} runs took the last epoch: too few pairs to hold videos out")
+    return said
+
+
+def _folded(scores: list[Mapping[str, float]], seeds: int) -> list[list[Mapping[str, float]]]:
     return [scores[i : i + seeds] for i in range(0, len(scores), seeds)]
 
 
@@ -103,7 +117,7 @@ def _title(found: Evaluation) -> str:
 def _write(
     table: Table,
     found: Evaluation,
-    results: Mapping[str, Sequence[Mapping[str, Any]]],
+    results: Results,
     measured: Mapping[str, Mapping[str, float]],
 ) -> None:
     output = found.plan.output
@@ -120,7 +134,7 @@ def _write(
         json_bytes(
             {
                 **table.as_json(),
-                "protocol": _PROTOCOLS[found.plan.train.protocol],
+                "protocol": table.protocol,
                 "runs": [
                     {k: v for k, v in run.items() if k != "settings"}
                     for runs in results.values()

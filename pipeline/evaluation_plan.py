@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from data.annotations.dataset import Dataset
+from data.annotations.dataset import Dataset, Span
 from data.annotations.options import DatasetOptions
 from data.annotations.reading import read_with_options
 from data.annotations.table import read_scores
@@ -24,6 +24,8 @@ from pipeline.console import format_bytes, log
 from pipeline.evaluation_options import EvaluateOptions
 from pipeline.evaluation_runs import CrossValidation, Run, finished
 from pipeline.feature_set import find_feature_set
+from pipeline.judged_part import within_spans
+from pipeline.ranker_judgements import JudgementOptions, report_faults, spans_by_key
 
 VARIANTS: tuple[str, ...] = get_args(Variant)
 
@@ -66,6 +68,7 @@ def plan_evaluation(
     ranker: RankerOptions,
     train: TrainOptions,
     options: EvaluateOptions,
+    judgements: JudgementOptions,
     snippet_stride: int,
     device: str,
     seed: int,
@@ -90,19 +93,22 @@ def plan_evaluation(
     judged = {name for pair in dataset.pairs for name in (pair.better, pair.worse)}
     names = dataset.match(keys)
     unknown = sorted(judged & set(names.unknown))
-    if unknown and options.missing == "error":
+    if unknown and judgements.missing == "error":
         raise InputError(
-            f"{names.complaint(str(features))}; run extract-features on them, or leave their "
-            "pairs out with --missing skip"
+            f"{pairs}: {len(unknown)} of {len(judged)} videos have no feature cache, e.g. "
+            f"{', '.join(unknown[:3])}; mend the names, run extract-features on them, or leave "
+            "their pairs out with --missing skip"
         )
+    report_faults(dataset.pairs, judgements.strict, "pairs")
     splits = _by_key(dataset, names.keys)
     used = sorted({name for split in splits for name in split.train_videos | split.held_out})
     groups = {names.keys[n]: g for n, g in (dataset.groups or {}).items() if n in names.keys}
+    spans = spans_by_key(dataset, names.keys)
     plan = CrossValidation(
         features,
         output,
         tuple(used),
-        _features_digest(features, used, ranker, variants, snippet_stride),
+        _features_digest(features, used, ranker, variants, snippet_stride, spans),
         splits,
         groups if set(used) <= groups.keys() else None,
         ranker,
@@ -110,7 +116,7 @@ def plan_evaluation(
         snippet_stride,
         device,
         read_boxes(boxes, used) if boxes else None,
-        {names.keys[n]: span for n, span in dataset.spans.items() if n in names.keys},
+        spans,
     )
     runs = tuple(
         Run(variant, fold, seed + number)
@@ -165,7 +171,12 @@ def _by_key(dataset: Dataset, keys: Mapping[str, str]) -> tuple[Split, ...]:
 
 
 def _features_digest(
-    folder: Path, keys: Sequence[str], ranker: RankerOptions, variants: Sequence[str], stride: int
+    folder: Path,
+    keys: Sequence[str],
+    ranker: RankerOptions,
+    variants: Sequence[str],
+    stride: int,
+    spans: Mapping[str, Span],
 ) -> str:
     """Return one digest of all caches; they must be alike and have what the variants need."""
     digests: tuple[str, ...] = ()
@@ -173,6 +184,7 @@ def _features_digest(
         found = find_feature_set(
             folder, keys, ranker.segments, streams=streams, snippet_stride=stride
         )
+        found = within_spans(found, spans, ranker.segments)
         digests = found.digests
         log.info(
             "%d videos, %s of %s maps a worker",
@@ -180,6 +192,12 @@ def _features_digest(
             format_bytes(found.bytes),
             "stream" if streams else "fused",
         )
+        if found.parts and not streams:
+            log.info(
+                "only the judged part of the file is used of %d of %d videos",
+                len(found.parts),
+                len(keys),
+            )
     return hashlib.sha256(" ".join([*keys, *digests]).encode()).hexdigest()[:16]
 
 

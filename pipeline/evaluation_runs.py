@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from model.ranker.videos import VideoMaps
     from pipeline.feature_set import FeatureSet
 
-SCHEMA = 1
+SCHEMA = 2  # 2: attention is measured where the map truly lies in the frame
 RUN_FOLDER = "runs"
 
 

@@ -44,13 +44,18 @@ class TableRow:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with what must be said above and below it; details are left out of LaTeX."""
+    """A table with what must be said above and below it; details are left out of LaTeX.
+
+    The protocol says how the variants' epochs were chosen; the CSV, which has no room for notes,
+    gives it in each variant's row.
+    """
 
     title: str
     reference: str
     rows: tuple[TableRow, ...]
     notes: tuple[str, ...]
     details: tuple[str, ...] = ()
+    protocol: str = ""
 
     def header(self) -> list[str]:
         """Return the columns' names; those without any value are left out."""
@@ -129,6 +134,7 @@ class Table:
             "difference_low",
             "difference_high",
             "published_percent",
+            "protocol",
         ]
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
@@ -140,7 +146,9 @@ class Table:
                 numbers += [getattr(value, p) for p in parts] if value else [None] * len(parts)
             change = row.difference
             numbers += [change.mean, change.low, change.high] if change else [None] * 3
-            writer.writerow([row.method, row.kind, *map(_number, numbers), _number(row.published)])
+            protocol = self.protocol if row.kind == "variant" else ""
+            numbers.append(row.published)
+            writer.writerow([row.method, row.kind, *map(_number, numbers), protocol])
         return out.getvalue()
 
     def as_json(self) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +46,8 @@ class FeatureSet:
         Of the first cache; parameters and weights are those of all of them.
     digests : tuple of str
         Content digest of each cache.
+    parts : mapping of str to (int, int)
+        First frame, and the one after the last, of the videos of which only a part is used.
     """
 
     keys: tuple[str, ...]
@@ -57,6 +59,7 @@ class FeatureSet:
     streams: bool
     header: Header
     digests: tuple[str, ...]
+    parts: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def snippets(self) -> int:

@@ -25,7 +25,7 @@ def within_spans(found: FeatureSet, spans: Mapping[str, Span], segments: int) ->
     Parameters
     ----------
     found : FeatureSet
-        With segments counted over whole files.
+        With segments counted over whole files; what is returned has `parts` for those cut.
     spans : mapping of str to Span
         Judged part of some of its videos.
     segments : int
@@ -37,6 +37,7 @@ def within_spans(found: FeatureSet, spans: Mapping[str, Span], segments: int) ->
         A judged part holds no snippet.
     """
     rows, frames, numbers = list(found.rows), list(found.frame_index), list(found.segment)
+    parts: dict[str, tuple[int, int]] = {}
     for place, (key, path) in enumerate(zip(found.keys, found.paths, strict=True)):
         if key not in spans:
             continue
@@ -53,9 +54,15 @@ def within_spans(found: FeatureSet, spans: Mapping[str, Span], segments: int) ->
             )
         rows[place] = rows[place][inside]
         frames[place] = frames[place][inside]
-        length = min(end, decoded) - first
-        numbers[place] = segment_of(frames[place] - first, length, segments)
-    return replace(found, rows=tuple(rows), frame_index=tuple(frames), segment=tuple(numbers))
+        parts[key] = first, min(end, decoded)
+        numbers[place] = segment_of(frames[place] - first, parts[key][1] - first, segments)
+    return replace(
+        found,
+        rows=tuple(rows),
+        frame_index=tuple(frames),
+        segment=tuple(numbers),
+        parts=parts,
+    )
 
 
 def _frames_of(span: Span, cache: FeatureCache) -> tuple[int, int]:

@@ -9,14 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
+from data.annotations.dataset import Span
 from data.cache_header import canonical_json
 from data.errors import InputError
-from data.pairs import Pair, check_pairs, videos_of
+from data.pairs import Pair, videos_of
 from data.splits import hold_out
 from model.ranker.options import RankerOptions, TrainOptions
 from model.ranker.variants import NEED_STREAMS
 from pipeline.console import log
 from pipeline.feature_set import FeatureSet, find_feature_set
+from pipeline.judged_part import within_spans
+from pipeline.ranker_judgements import report_faults
 
 # Where no batch size is given, all pairs make one step, up to so many bytes of maps.
 STEP_BYTES = 4_000_000_000
@@ -75,6 +78,13 @@ class TrainingPlan:
                 f"snippets at least {self.snippet_stride} frames apart: {fewest} or more a video "
                 f"for {self.ranker.segments} segments"
             )
+        if found.parts:
+            key, (first, end) = next(iter(found.parts.items()))
+            lines.append(
+                f"only the judged part of the file is used of {len(found.parts)} of "
+                f"{len(found.keys)} videos, e.g. frames {first} to {end - 1} of {key}; their "
+                "scores are those of that part"
+            )
         if self.train.protocol == "validation":
             held = set(videos_of(self.validation_pairs)) - set(videos_of(self.train_pairs))
             lines.append(
@@ -108,6 +118,8 @@ class TrainingPlan:
             "stride": self.snippet_stride,
             "seed": self.seed,
         }
+        if self.features.parts:
+            decisive["parts"] = self.features.parts
         return hashlib.sha256(canonical_json(decisive).encode()).hexdigest()
 
 
@@ -120,22 +132,25 @@ def plan_training(
     groups: Mapping[str, str] | None,
     snippet_stride: int,
     seed: int,
+    spans: Mapping[str, Span] | None = None,
+    strict: bool = False,
 ) -> TrainingPlan:
     """Check everything that can be checked without reading maps, and split off validation.
 
-    With `groups` (video to subject) whole subjects are held out.
+    With `groups` (video to subject) whole subjects are held out; of videos with `spans` only the
+    judged part is used.
 
     Raises
     ------
     InputError
-        Contradictory pairs, unusable caches, options that do not fit.
+        Unusable caches, options that do not fit; with `strict` contradictory pairs.
     """
     if not pairs:
         raise InputError("no training pairs")
     if train.protocol == "authors" and not test_pairs:
         raise InputError("--protocol authors chooses the epoch on test pairs: give --test-pairs")
-    for each in (pairs, test_pairs):
-        _refuse_contradictions(each)
+    report_faults(pairs, strict, "training pairs")
+    report_faults(test_pairs, strict, "test pairs")
     _warn_of_shared(pairs, test_pairs)
     found = find_feature_set(
         features,
@@ -144,6 +159,7 @@ def plan_training(
         streams=ranker.variant in NEED_STREAMS,
         snippet_stride=snippet_stride,
     )
+    found = within_spans(found, spans or {}, ranker.segments)
     fitted, validation = list(pairs), []
     if train.protocol == "authors":
         validation = list(test_pairs)
@@ -181,20 +197,6 @@ def _fitting_batch(
         return train
     log.info("all pairs in one step would take too much memory: %d at a time", FALLBACK_BATCH)
     return replace(train, batch_pairs=FALLBACK_BATCH)
-
-
-def _refuse_contradictions(pairs: Sequence[Pair]) -> None:
-    if not pairs:
-        return
-    report = check_pairs(pairs)
-    if report.contradictions:
-        shown = "; ".join(f"{p.better} > {p.worse}" for p, _, _ in report.contradictions[:3])
-        raise InputError(
-            f"pairs judged in both directions: {len(report.contradictions)}, e.g. {shown}; "
-            "keep one direction of each"
-        )
-    if report.cycles:
-        log.warning("%s", "; ".join(report.lines()[1:]))
 
 
 def _warn_of_shared(pairs: Sequence[Pair], test_pairs: Sequence[Pair]) -> None:

@@ -217,7 +217,7 @@ def _write(
     """Write the run folder; the checkpoint last, so that it stands for a finished run."""
     keys = plan.features.keys
     label = PROTOCOLS[plan.train.protocol]
-    ranking = run_folder.ranking(keys, scores)
+    ranking = run_folder.ranking(keys, scores, plan.features.parts)
     if plan.train.protocol == "authors":
         ranking = [row | {"protocol": label} for row in ranking]
     picture = draw_learning_curves(
@@ -240,6 +240,7 @@ def _write(
         "weights": plan.features.header.weights,
         "parameters": plan.features.header.parameters,
         "snippet_stride": plan.snippet_stride,
+        "parts": {key: list(part) for key, part in plan.features.parts.items()},
         "keys": list(keys),
         "feature_digests": list(plan.features.digests),
         "scores": scores.tolist(),

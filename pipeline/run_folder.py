@@ -6,8 +6,9 @@ import csv
 import io
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -64,6 +65,9 @@ class Run:
     protocol : str
         How the epoch was chosen, in words.
     seed, best_epoch : int
+    parts : dict of str to tuple of int
+        First frame, and the one after the last, of the videos of which only the judged part was
+        used; their scores are those of that part, not of the whole file.
     """
 
     model: nn.Module
@@ -79,6 +83,17 @@ class Run:
     protocol: str
     seed: int
     best_epoch: int
+    parts: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def part_note(self) -> str:
+        """Say in one line what scores of other videos must be compared with care; else ""."""
+        if not self.parts:
+            return ""
+        return (
+            f"the ranker was trained on the judged part alone of {len(self.parts)} of "
+            f"{len(self.keys)} videos: cut a video to such a part first, or its score is that of "
+            "all that the file shows"
+        )
 
     def check_features(
         self, where: str | Path, shape: Sequence[int], weights: Mapping[str, str]
@@ -150,6 +165,7 @@ def load_run(folder: str | Path) -> Run:
             about["protocol"],
             about["seed"],
             about["best_epoch"],
+            {key: (part[0], part[1]) for key, part in about.get("parts", {}).items()},
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: its header is damaged ({error!r})") from error
@@ -198,11 +214,16 @@ def json_bytes(content: Any) -> bytes:
     return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def ranking(keys: Sequence[str], scores: np.ndarray) -> list[dict[str, Any]]:
+def ranking(
+    keys: Sequence[str],
+    scores: np.ndarray,
+    parts: Mapping[str, tuple[int, int]] | None = None,
+) -> list[dict[str, Any]]:
     """Return videos from best to worst.
 
     Rank 1 is the best and equal scores share a rank. The percentile is the share of the videos,
-    in per cent, that score lower, those that score the same counted half.
+    in per cent, that score lower, those that score the same counted half. Where only `parts` of
+    some videos were scored, a column says which frames.
     """
     rows = []
     for key, score in zip(keys, scores.tolist(), strict=True):
@@ -215,6 +236,9 @@ def ranking(keys: Sequence[str], scores: np.ndarray) -> list[dict[str, Any]]:
                 "percentile": f"{100 * (below + equal / 2) / len(scores):.2f}",
             }
         )
+        if parts:
+            part = parts.get(key)
+            rows[-1]["frames"] = f"{part[0]} to {part[1] - 1}" if part else "all"
     return sorted(rows, key=lambda row: (row["rank"], row["video"]))
 
 
@@ -223,9 +247,24 @@ def save_state(folder: Path, state: FitState, fingerprint: str) -> None:
     import torch
 
     buffer = io.BytesIO()
-    values = {each.name: getattr(state, each.name) for each in fields(state)}
+    values = {each.name: _plain(getattr(state, each.name)) for each in fields(state)}
     torch.save({"format": FORMAT, "fingerprint": fingerprint, **values}, buffer)
     write_file(folder / STATE, buffer.getvalue())
+
+
+def _plain(value: Any) -> Any:
+    """Return the same content in fresh containers, its equal strings one object.
+
+    Pickle writes an object that it meets again as a reference, so that equal states would give
+    different bytes where one of them was read from a file.
+    """
+    if isinstance(value, Mapping):
+        return {_plain(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_plain(each) for each in value)
+    if isinstance(value, str):
+        return sys.intern(value)
+    return value
 
 
 def load_state(folder: Path, fingerprint: str) -> FitState | None:

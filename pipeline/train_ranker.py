@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,20 +20,20 @@ from model.ranker.options import (
 )
 from pipeline.console import emit, format_bytes, format_duration, log
 from pipeline.options import build, common_options, dataclass_options
+from pipeline.ranker_judgements import (
+    JudgementOptions,
+    Judgements,
+    match_pairs,
+    read_judgements,
+)
 
 if TYPE_CHECKING:
+    from data.annotations.dataset import Span
     from data.pairs import Pair
     from pipeline.ranker_plan import TrainingPlan
     from pipeline.ranker_run import TrainedRun
 
-
-@dataclass(frozen=True)
-class Judgements:
-    """Training and test pairs, named by cache keys, and each video's subject where known."""
-
-    train: list[Pair]
-    test: list[Pair]
-    groups: dict[str, str] | None = None
+__all__ = ["Judgements", "command", "match_pairs", "read_judgements", "train_ranker"]
 
 
 def train_ranker(
@@ -47,6 +46,8 @@ def train_ranker(
     train: TrainOptions | None = None,
     group_by: str | None = None,
     snippet_stride: int = 1,
+    spans: Mapping[str, Span] | None = None,
+    strict: bool = False,
     device: str = "cpu",
     threads: int = 1,
     seed: int = 0,
@@ -71,6 +72,11 @@ def train_ranker(
         Regular expression for the subject in a video's name: validation then holds out subjects.
     snippet_stride : int
         Use snippets at least so many frames apart.
+    spans : mapping of str to Span, optional
+        Judged parts of videos of which not all was judged: only their snippets are used, for
+        training and for the scores.
+    strict : bool
+        Refuse pairs that contradict each other or form cycles, which are otherwise reported.
     device : str
         "auto", "cpu" or "cuda:n".
     threads : int
@@ -98,77 +104,10 @@ def train_ranker(
         group_of(videos_of(pairs), group_by) if group_by else None,
         snippet_stride,
         seed,
+        spans,
+        strict,
     )
     return run_training(plan, Path(output), device, threads, overwrite, resume)
-
-
-def read_judgements(
-    features: Path, pairs: Path, test_pairs: Path | None, options: DatasetOptions, fold: int
-) -> Judgements:
-    """Read pairs, or one fold of a data set, and name them by the keys of the caches.
-
-    Raises
-    ------
-    InputError
-        A file that cannot be read, or names without a cache.
-    """
-    from data.annotations.reading import read_with_options
-    from data.cache import find_caches
-    from data.pairs import read_pairs, videos_of
-    from data.splits import group_of
-
-    keys = list(find_caches(features, "features"))
-    if not keys:
-        raise InputError(f"{features}: no feature caches; run extract-features first")
-    test = match_pairs(read_pairs(test_pairs), keys, test_pairs) if test_pairs else []
-    if fold == 0 and pairs.is_file() and options.dataset == "auto" and options.task is None:
-        train = match_pairs(read_pairs(pairs), keys, pairs)
-        pattern = options.group_by
-        return Judgements(train, test, group_of(videos_of(train), pattern) if pattern else None)
-    dataset = read_with_options(pairs, options)
-    if fold > len(dataset.folds):
-        raise InputError(f"--fold {fold}: {pairs} has {len(dataset.folds)} folds")
-    if fold and test_pairs:
-        raise InputError("--fold brings test pairs of its own; leave --test-pairs out")
-    known = dataset.match(keys).keys
-    chosen = dataset.folds[fold - 1].train if fold else dataset.pairs
-    if fold:
-        test = match_pairs(dataset.folds[fold - 1].test, keys, pairs, known)
-    groups = {known[name]: each for name, each in (dataset.groups or {}).items() if name in known}
-    return Judgements(match_pairs(chosen, keys, pairs, known), test, groups or None)
-
-
-def match_pairs(
-    pairs: Sequence[Pair], keys: Sequence[str], where: Path, known: dict[str, str] | None = None
-) -> list[Pair]:
-    """Return pairs with cache keys in place of the annotation's names.
-
-    Parameters
-    ----------
-    known : dict, optional
-        Name to key, where the data set says; otherwise names are matched with the keys.
-
-    Raises
-    ------
-    InputError
-        Names without a cache, with how many and examples.
-    """
-    from data.pairs import Pair, videos_of
-    from data.sources import match_names
-
-    names = videos_of(pairs)
-    if known is None:
-        try:
-            known = match_names(names, keys)
-        except InputError as error:
-            raise InputError(f"{where}: {error}") from error
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise InputError(
-            f"{where}: {len(unknown)} of {len(names)} videos have no feature cache, e.g. "
-            f"{', '.join(unknown[:3])}; run extract-features on them, or leave their pairs out"
-        )
-    return [Pair(known[pair.better], known[pair.worse]) for pair in pairs]
 
 
 def explicit_flags(ctx: click.Context) -> list[str]:
@@ -236,6 +175,7 @@ Examples:
 @dataclass_options(RankerOptions)
 @dataclass_options(TrainOptions)
 @dataclass_options(DatasetOptions)
+@dataclass_options(JudgementOptions)
 @common_options("output", "device", "overwrite", "dry_run", "seed")
 @click.pass_context
 def command(ctx: click.Context, /, **params: Any) -> None:
@@ -243,7 +183,8 @@ def command(ctx: click.Context, /, **params: Any) -> None:
 
     Writes checkpoint, metrics (CSV and JSON), learning curves (PNG), and the scores and ranking
     of all videos that the pairs name (scores.csv). With --group-by the videos held out for
-    validation are whole subjects.
+    validation are whole subjects. Where a data set says which part of a file was judged, only
+    that part is used.
     """
     from pipeline.ranker_plan import plan_training
     from pipeline.ranker_run import run_training
@@ -253,22 +194,29 @@ def command(ctx: click.Context, /, **params: Any) -> None:
     if params["overwrite"] and params["resume"]:
         raise InputError("--overwrite and --resume exclude each other: replace the run or go on")
     claim(output, params["overwrite"], params["resume"])
+    explicit = explicit_flags(ctx)
+    if params["fold"] == 0 and {"folds", "fold_seed"} & {*explicit}:
+        log.warning("--folds and --fold-seed do nothing without --fold: all pairs are trained on")
+    how = build(JudgementOptions, params)
     judged = read_judgements(
         params["features"],
         params["pairs"],
         params["test_pairs"],
         build(DatasetOptions, params),
         params["fold"],
+        how.missing,
     )
     plan = plan_training(
         params["features"],
         judged.train,
         judged.test,
         build(RankerOptions, params),
-        apply_preset(build(TrainOptions, params), params["preset"], explicit_flags(ctx)),
+        apply_preset(build(TrainOptions, params), params["preset"], explicit),
         judged.groups,
         params["snippet_stride"] or SNIPPET_STRIDE[params["preset"]],
         params["seed"],
+        judged.spans,
+        how.strict,
     )
     if params["dry_run"]:
         _emit_plan(plan, output)

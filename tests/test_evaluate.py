@@ -167,8 +167,14 @@ def test_authors_protocol_is_labelled_everywhere(
         "--protocol", "authors", "-o", tmp_path, *FAST[:4], "--epochs", 2, "-j", 1,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
+    assert "AUTHORS' PROTOCOL" in result.stdout
     for name in ("table.txt", "table.md", "table.tex", "results.json"):
         assert "AUTHORS' PROTOCOL" in (tmp_path / name).read_text()
+    rows = _rows(tmp_path)
+    assert "AUTHORS' PROTOCOL" in rows["full"]["protocol"]
+    assert not rows["chance (baseline)"]["protocol"]
+    for path in (tmp_path / "runs").iterdir():
+        assert json.loads(path.read_text())["protocol"] == "authors"
 
 
 @settings(max_examples=30)
@@ -215,8 +221,7 @@ def test_missing_features_are_counted_and_skipped_only_when_asked(
     args = ("--features", features, "--pairs", path, "--folds", 2, "--seeds", 1)
     refused = _run(*args, "-o", tmp_path / "out", *FAST)
     assert refused.exit_code == 2
-    assert "2 of 14 annotated videos are not in" in refused.stderr
-    assert "lost_1" in refused.stderr
+    assert "2 of 14 videos have no feature cache, e.g. lost_1" in refused.stderr
     shown = _run(*args, "--missing", "skip", "--dry-run", "-o", tmp_path / "out", *FAST)
     assert shown.exit_code == 0, shown.output
     assert "would train 2 of 2 runs" in shown.output
@@ -265,6 +270,34 @@ def test_bad_boxes_and_variants_are_refused(features: Path, pairs: Path, tmp_pat
     assert "no variant 'ful'" in result.stderr
 
 
+def test_contradictory_pairs_are_reported_and_used_unless_strict(
+    features: Path, tmp_path: Path
+) -> None:
+    """A contradiction would be hidden, or one slip of the pen would stop a whole evaluation."""
+    path = tmp_path / "pairs.csv"
+    rows = [f"v{a:02},v{b:02}" for a in range(VIDEOS) for b in range(a + 1, VIDEOS)]
+    path.write_text("\n".join(["better,worse", *rows, "v03,v00"]) + "\n")
+    args = ("--features", features, "--pairs", path, "--folds", 2, "-o", tmp_path / "out", *FAST)
+    shown = _run(*args, "--dry-run")
+    assert shown.exit_code == 0, shown.output
+    warned = next(line for line in shown.stderr.splitlines() if line.startswith("warning"))
+    assert "1 pair judged both ways, e.g. v00 > v03 (1 for, 1 against)" in warned
+    assert "attainable pair accuracy: 98.51 %" in warned  # 66 of 67
+    refused = _run(*args, "--strict")
+    assert refused.exit_code == 2
+    assert "1 pair judged both ways" in refused.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_attention_is_measured_where_the_map_lies_in_the_frame(tmp_path: Path) -> None:
+    """Maps of 224 px end at 6/7 of the frame: a hit in the last cell would count as a miss."""
+    from pipeline.evaluation_attention import cell_of
+
+    assert cell_of({"input_size": 224, "trunk_stage": "conv5"}) == pytest.approx(2 / 7)
+    assert cell_of({"input_size": 192, "trunk_stage": "conv5"}) == pytest.approx(1 / 3)
+    assert cell_of({}) is None
+
+
 def test_only_the_judged_part_of_a_video_is_used(features: Path, tmp_path: Path) -> None:
     """A whole kitchen video would be judged where only the rolling was; a cut one must stay."""
     from data.annotations.dataset import Span
@@ -277,6 +310,7 @@ def test_only_the_judged_part_of_a_video_is_used(features: Path, tmp_path: Path)
     cut = within_spans(found, spans, 4)
     assert [list(frames) for frames in cut.frame_index] == [[15, 25], [15, 25], [5, 15, 25, 35]]
     assert cut.segment[0].tolist() == [1, 3]  # 5 and 15 of 20 frames
+    assert cut.parts == {keys[0]: (10, 30), keys[1]: (7, 28)}
     assert cut.segment[2].tolist() == found.segment[2].tolist()
     longer = within_spans(found, {keys[0]: Span(1000, 4000, "frames")}, 4)
     assert longer.rows[0].tolist() == found.rows[0].tolist()  # cut out already

@@ -277,6 +277,22 @@ def test_attention_measures_count_what_lies_in_the_box():
     assert set(compare({"trained": attention}, boxes)) == {"trained", "chance"}
 
 
+def test_attention_measures_follow_a_map_that_ends_short_of_the_frame():
+    """Fails if a map of an odd stream map (224 px: 3 cells of 2/7) is stretched over the frame."""
+    cell = 2 / 7
+    last = np.zeros((1, 3, 3))
+    last[0, 2, 2] = 1
+    planted = np.array([[4 / 7, 4 / 7, 6 / 7, 6 / 7]])  # exactly what the last cell sees
+    assert agreement(last, planted, cell).mass == pytest.approx(1)
+    assert agreement(last, planted, cell).pointing == 1
+    assert agreement(last, planted).mass == pytest.approx((4 / 7) ** 2)  # stretched: 2/3 to 1
+    assert chance(planted, 3, 3, cell).mass == pytest.approx(1 / 9)
+    beyond = np.array([[6 / 7, 6 / 7, 1, 1]])  # in the row and column that ConvFusion drops
+    assert agreement(last, beyond, cell).mass == pytest.approx(0, abs=1e-12)  # rounding of 6/7
+    assert agreement(last, beyond, cell).pointing == 0
+    assert compare({"trained": last}, planted, cell)["trained"].pointing == 1
+
+
 def test_attention_measures_leave_out_unknown_boxes():
     """Fails if a frame without a box counts as a miss, or bad input passes."""
     boxes = np.array([[0, 0, 1, 1], [np.nan] * 4])

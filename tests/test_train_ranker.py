@@ -64,8 +64,8 @@ def train(place, output, *more, pairs="pairs.csv"):
     )  # fmt: skip
 
 
-def contents(folder, leave_out=()):
-    return {p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.name not in leave_out}
+def contents(folder):
+    return {p.name: p.read_bytes() for p in sorted(folder.iterdir())}
 
 
 def test_the_run_folder_holds_everything_and_the_same_bytes_each_time(place, tmp_path):
@@ -75,7 +75,7 @@ def test_the_run_folder_holds_everything_and_the_same_bytes_each_time(place, tmp
         assert result.exit_code == 0, result.output
     assert "pair accuracy: train" in result.output
     assert set(contents(tmp_path / "one")) == set(run_folder.FILES)
-    assert contents(tmp_path / "one", {"state.pt"}) == contents(tmp_path / "two", {"state.pt"})
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
     with (tmp_path / "one" / "scores.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["video", "score", "rank", "percentile"]
@@ -159,9 +159,7 @@ def test_resume_ends_with_the_bytes_of_an_uninterrupted_run(place, tmp_path, mon
     monkeypatch.setattr(run_folder, "save_state", save)
     result = train(place, tmp_path / "broken", "--resume")
     assert result.exit_code == 0, result.output
-    # The state itself is left out: equal values pickle to other bytes once they were read back.
-    wanted = contents(tmp_path / "whole", {"state.pt"})
-    assert contents(tmp_path / "broken", {"state.pt"}) == wanted
+    assert contents(tmp_path / "broken") == contents(tmp_path / "whole")
 
 
 def test_an_earlier_run_is_never_lost_or_mixed_unasked(place, tmp_path):
@@ -195,8 +193,7 @@ def test_dry_run_writes_nothing_and_says_what(place, tmp_path):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("better,worse\nA0,B1\nB1,A0\n", "judged in both directions: 1, e.g. A0.mp4 > B1.mp4"),
-        ("better,worse\nA0,B1\nA0,nobody\n", "nobody"),
+        ("better,worse\nA0,B1\nA0,nobody\n", "1 of 3 videos have no feature cache, e.g. nobody"),
         ("", "is empty"),
         ("A0,B1\n", "expected the columns"),
         ("better,worse\n", "no pairs"),
@@ -214,6 +211,79 @@ def test_bad_pairs_are_one_line_and_exit_2(place, tmp_path, text, told):
     assert len(errors) == 1
     assert told in errors[0]
     assert not (tmp_path / "run").exists()
+
+
+def test_contradictory_pairs_are_reported_and_used_unless_strict(place, tmp_path):
+    """Fails if contradictions are hidden, or treated otherwise than by evaluate."""
+    (tmp_path / "both.csv").write_text("better,worse\nB1,A0\nA0,B1\nA2,A0\nB3,A0\n")
+    result = train(place, tmp_path / "run", "--dry-run", pairs=tmp_path / "both.csv")
+    assert result.exit_code == 0, result.output
+    warned = next(line for line in result.stderr.splitlines() if line.startswith("warning"))
+    assert "1 pair judged both ways, e.g. B1.mp4 > A0.mp4 (1 for, 1 against)" in warned
+    assert "attainable pair accuracy: 75.00 %" in warned
+    result = train(place, tmp_path / "run", "--strict", pairs=tmp_path / "both.csv")
+    assert result.exit_code == 2
+    assert "1 pair judged both ways" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_pairs_of_unknown_videos_are_left_out_when_asked_and_counted(place, tmp_path):
+    """Fails if --missing skip drops pairs without a word, or keeps none."""
+    (tmp_path / "typo.csv").write_text("better,worse\nB9,A0\nB9,nobody\nB9,A2\n")
+    more = ["--missing", "skip", "--dry-run", "--protocol", "last"]
+    result = train(place, tmp_path / "run", *more, pairs=tmp_path / "typo.csv")
+    assert result.exit_code == 0, result.output
+    assert "1 of 4 videos have no feature cache, e.g. nobody: 1 of 3 pairs left out" in (
+        result.stderr
+    )
+    assert "2 training pairs of 3 videos" in result.output
+    (tmp_path / "typo.csv").write_text("better,worse\nB9,nobody\n")
+    result = train(place, tmp_path / "run", *more, pairs=tmp_path / "typo.csv")
+    assert result.exit_code == 2
+    assert "no pair is left" in result.stderr
+
+
+def test_scored_videos_train_without_folds(place, tmp_path):
+    """Fails if a `video,score` table that evaluate takes is refused, or too few for folds."""
+    (tmp_path / "scores.csv").write_text("video,score\nA0,1\nB9,7.5\n")
+    result = train(place, tmp_path / "run", "--epochs", "2", pairs=tmp_path / "scores.csv")
+    assert result.exit_code == 0, result.output
+    assert load_run(tmp_path / "run").training_videos == ("A0.mp4", "B9.mp4")
+
+
+def test_only_the_judged_part_is_trained_on_and_the_run_says_so(place, tmp_path):
+    """Fails if frames outside the judged part train or score, or the run hides the cut."""
+    from data.annotations.dataset import Span
+
+    pairs = [Pair("B9.mp4", "A0.mp4"), Pair("B9.mp4", "A2.mp4")]
+    spans = {"B9.mp4": Span(8, 22, "frames")}  # of snippets at 0, 5, … 35 these: 10, 15, 20
+    options = TrainOptions(epochs=2)
+    whole = train_ranker(
+        place / "features", pairs, tmp_path / "whole", ranker=RANKER, train=options
+    )
+    part = train_ranker(
+        place / "features", pairs, tmp_path / "part", ranker=RANKER, train=options, spans=spans
+    )
+    assert part.scores.tolist() != whole.scores.tolist()
+    saved = load_run(tmp_path / "part")
+    assert saved.parts == {"B9.mp4": (8, 23)}
+    assert "judged part alone of 1 of 3 videos" in saved.part_note()
+    assert not load_run(tmp_path / "whole").part_note()
+    with (tmp_path / "part" / "scores.csv").open() as file:
+        frames = {row["video"]: row["frames"] for row in csv.DictReader(file)}
+    assert frames == {"A0.mp4": "all", "A2.mp4": "all", "B9.mp4": "8 to 22"}
+    plan = ranker_plan.plan_training(
+        place / "features", pairs, [], RANKER, options, None, 1, 0, spans
+    )
+    assert [list(rows) for rows in plan.features.rows][-1] == [2, 3, 4]
+    told = (
+        "only the judged part of the file is used of 1 of 3 videos, e.g. frames 8 to 22 of B9.mp4"
+    )
+    assert told in " ".join(plan.lines())
+    with pytest.raises(InputError, match="other features, pairs, seed or options"):
+        train_ranker(
+            place / "features", pairs, tmp_path / "part", ranker=RANKER, train=options, resume=True
+        )
 
 
 def test_a_variant_without_its_streams_is_refused(place, tmp_path):

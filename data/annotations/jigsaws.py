@@ -88,6 +88,7 @@ def read(
     group_by: str | None = None,
     score_gap: float = 0.0,
     seed: int = 0,
+    divided: bool = True,
 ) -> Dataset:
     """Read one task: every two trials whose scores differ by more than `score_gap` are a pair.
 
@@ -100,12 +101,14 @@ def read(
     folds : int
         Number of folds; 0 leaves out one group at a time, as the data set's own protocols do.
     group_by : str, optional
-        ``"supertrial"`` (the i-th trial of every surgeon together; the default), ``"subject"``,
-        or a regular expression for the trial's name.
+        ``"supertrial"`` (the i-th trial of every surgeon together; the default of folds),
+        ``"subject"`` (the default without folds), or a regular expression for the trial's name.
     score_gap : float
         Pairs need a greater difference of scores.
     seed : int
         Chooses which groups go together.
+    divided : bool
+        Draw folds; otherwise there are none.
     """
     metas = meta_files(folder)
     if not metas:
@@ -113,12 +116,12 @@ def read(
     chosen = choose_task(task, metas, folder)
     scores = {trial.name: float(trial.score) for trial in read_trials(metas[chosen])}
     pairs = pairs_from_scores(scores, score_gap)
-    kind = group_by or "supertrial"
+    kind = group_by or ("supertrial" if divided else "subject")
     pattern = GROUPS.get(kind, kind)
     return Dataset(
         f"JIGSAWS, {chosen.replace('_', ' ').lower()}",
         pairs,
-        k_fold_by_group(pairs, folds, pattern, seed),
+        k_fold_by_group(pairs, folds, pattern, seed) if divided else [],
         scores,
         folds_source=f"{f'{folds} drawn' if folds else 'one left out at a time'}, by {kind}",
         files={

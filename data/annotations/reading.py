@@ -24,6 +24,7 @@ def read_dataset(
     group_by: str | None = None,
     score_gap: float | None = None,
     seed: int = 0,
+    divided: bool = True,
 ) -> Dataset:
     """Read judgements in any known form.
 
@@ -45,6 +46,9 @@ def read_dataset(
         Two scored videos are a pair when their scores differ by more (default 0; MIT-Dive 5).
     seed : int
         Chooses drawn folds.
+    divided : bool
+        Draw folds where none are published or `folds` or `group_by` ask for it. Otherwise such a
+        data set has none, so that a single pair can be read too.
 
     Returns
     -------
@@ -69,18 +73,29 @@ def read_dataset(
             group_by=group_by,
             score_gap=score_gap or 0.0,
             seed=seed,
+            divided=divided,
         )
     if kind == "jigsaws":
         return jigsaws.read(
-            place, task, folds=folds or 0, group_by=group_by, score_gap=score_gap or 0.0, seed=seed
+            place,
+            task,
+            folds=folds or 0,
+            group_by=group_by,
+            score_gap=score_gap or 0.0,
+            seed=seed,
+            divided=divided,
         )
     found = _read_published(kind, place, task, score_gap)
+    if not divided:
+        return table.with_groups(found, group_by)
     if folds is None and group_by is None:
         return found
     return table.with_drawn_folds(found, DEFAULT_FOLDS if folds is None else folds, group_by, seed)
 
 
-def read_with_options(path: str | Path, options: DatasetOptions) -> Dataset:
+def read_with_options(
+    path: str | Path, options: DatasetOptions, *, divided: bool = True
+) -> Dataset:
     """Read judgements as the flags of a command say; see `read_dataset`."""
     return read_dataset(
         path,
@@ -90,6 +105,7 @@ def read_with_options(path: str | Path, options: DatasetOptions) -> Dataset:
         group_by=options.group_by,
         score_gap=options.score_gap,
         seed=options.fold_seed,
+        divided=divided,
     )
 
 

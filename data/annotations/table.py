@@ -67,6 +67,7 @@ def read(
     group_by: str | None = None,
     score_gap: float = 0.0,
     seed: int = 0,
+    divided: bool = True,
 ) -> Dataset:
     """Read either table and draw folds by video, or by the group that `group_by` names.
 
@@ -82,6 +83,8 @@ def read(
         Two scored videos are a pair when their scores differ by more.
     seed : int
         Chooses the folds.
+    divided : bool
+        Draw folds; otherwise there are none.
     """
     scores = read_scores(path) if is_score_table(path) else None
     pairs = read_pairs(path) if scores is None else pairs_from_scores(scores, score_gap)
@@ -90,7 +93,16 @@ def read(
             f"{path}: no two scores differ by more than {score_gap:g}; give a smaller --score-gap"
         )
     undivided = Dataset(path.stem, pairs, [], scores)
+    if not divided:
+        return with_groups(undivided, group_by)
     return with_drawn_folds(undivided, folds, group_by, seed)
+
+
+def with_groups(dataset: Dataset, group_by: str | None) -> Dataset:
+    """Return the data set with the groups that a pattern finds in its names; folds as they are."""
+    if not group_by:
+        return dataset
+    return replace(dataset, groups=group_of(dataset.videos, group_by))
 
 
 def with_drawn_folds(dataset: Dataset, folds: int, group_by: str | None, seed: int) -> Dataset:

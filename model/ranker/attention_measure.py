@@ -36,7 +36,7 @@ class Agreement:
     maps: int
 
 
-def box_coverage(boxes: Array, height: int, width: int) -> Array:
+def box_coverage(boxes: Array, height: int, width: int, cell: float | None = None) -> Array:
     """Return how much of each cell a box covers, (N, H, W) in [0, 1].
 
     Parameters
@@ -44,7 +44,12 @@ def box_coverage(boxes: Array, height: int, width: int) -> Array:
     boxes : ndarray (N, 4)
         left, top, right, bottom as shares of the frame's width and height, in [0, 1].
     height, width : int
-        Cells of a map; it spans the whole frame.
+        Cells of a map.
+    cell : float, optional
+        Side of a cell as a share of the frame's width, and of its height, counted from the left
+        upper corner; without it the map spans the whole frame. A map of an odd stream map ends
+        short of the frame's right and lower edge, because ConvFusion drops its last row and
+        column.
 
     Raises
     ------
@@ -61,20 +66,23 @@ def box_coverage(boxes: Array, height: int, width: int) -> Array:
     ).any():
         raise ValueError("boxes: expected 0 ≤ left < right ≤ 1 and 0 ≤ top < bottom ≤ 1")
     covered = np.zeros((len(boxes), height, width))
-    rows, columns = _overlap(top, bottom, height), _overlap(left, right, width)
+    rows = _overlap(top, bottom, height, cell or 1 / height)
+    columns = _overlap(left, right, width, cell or 1 / width)
     covered[known] = rows[:, :, None] * columns[:, None, :]
     return covered
 
 
-def _overlap(start: Array, end: Array, cells: int) -> Array:
-    """Return the share of each of `cells` equal parts of [0, 1] inside [start, end], (N, cells)."""
-    edges = np.arange(cells + 1) / cells
+def _overlap(start: Array, end: Array, cells: int, side: float) -> Array:
+    """Return the share of each of `cells` parts, `side` long, inside [start, end], (N, cells)."""
+    edges = np.arange(cells + 1) * side
     low = np.maximum(edges[:-1], start[:, None])
     high = np.minimum(edges[1:], end[:, None])
-    return np.clip(high - low, 0, None) * cells
+    return np.clip(high - low, 0, None) / side
 
 
-def agreement(attention: NDArray[np.floating], boxes: Array) -> Agreement:
+def agreement(
+    attention: NDArray[np.floating], boxes: Array, cell: float | None = None
+) -> Agreement:
     """Measure attention maps against boxes.
 
     Parameters
@@ -83,6 +91,8 @@ def agreement(attention: NDArray[np.floating], boxes: Array) -> Agreement:
         Not negative; each map is scaled to a sum of 1.
     boxes : ndarray (N, 4)
         As for `box_coverage`; NaN where nothing is known.
+    cell : float, optional
+        As for `box_coverage`.
 
     Raises
     ------
@@ -99,27 +109,31 @@ def agreement(attention: NDArray[np.floating], boxes: Array) -> Agreement:
     if not known.any():
         raise ValueError("no map has a box")
     _, height, width = maps.shape
-    mass = (maps / total * box_coverage(boxes, height, width)).sum(axis=(1, 2))
+    mass = (maps / total * box_coverage(boxes, height, width, cell)).sum(axis=(1, 2))
     peak = maps == maps.max(axis=(1, 2), keepdims=True)
-    hit = (peak & _middle_inside(boxes, height, width)).sum(axis=(1, 2)) / peak.sum(axis=(1, 2))
+    inside = _middle_inside(boxes, height, width, cell)
+    hit = (peak & inside).sum(axis=(1, 2)) / peak.sum(axis=(1, 2))
     return Agreement(float(mass[known].mean()), float(hit[known].mean()), int(known.sum()))
 
 
-def chance(boxes: Array, height: int, width: int) -> Agreement:
+def chance(boxes: Array, height: int, width: int, cell: float | None = None) -> Agreement:
     """Return what attention spread evenly over H×W cells reaches: the boxes' mean shares."""
-    return agreement(np.ones((len(boxes), height, width)), boxes)
+    return agreement(np.ones((len(boxes), height, width)), boxes, cell)
 
 
-def compare(attentions: Mapping[str, NDArray[np.floating]], boxes: Array) -> dict[str, Agreement]:
+def compare(
+    attentions: Mapping[str, NDArray[np.floating]], boxes: Array, cell: float | None = None
+) -> dict[str, Agreement]:
     """Measure several networks, e.g. "trained" and "untrained", and "chance" beside them."""
-    measured = {name: agreement(attention, boxes) for name, attention in attentions.items()}
+    measured = {name: agreement(maps, boxes, cell) for name, maps in attentions.items()}
     height, width = next(iter(attentions.values())).shape[1:]
-    return measured | {"chance": chance(boxes, height, width)}
+    return measured | {"chance": chance(boxes, height, width, cell)}
 
 
-def _middle_inside(boxes: Array, height: int, width: int) -> NDArray[np.bool_]:
+def _middle_inside(boxes: Array, height: int, width: int, cell: float | None) -> NDArray[np.bool_]:
     """Tell which cells have their middle in the box, (N, H, W)."""
     left, top, right, bottom = np.asarray(boxes, dtype=np.float64).T[:, :, None]
-    x, y = (np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height
+    x = (np.arange(width) + 0.5) * (cell or 1 / width)
+    y = (np.arange(height) + 0.5) * (cell or 1 / height)
     rows, columns = (y >= top) & (y <= bottom), (x >= left) & (x <= right)
     return rows[:, :, None] & columns[:, None, :]
