@@ -1,1 +1,55 @@
-"""The command line and one file per stage."""
+"""The command line, one file per stage, and the same for notebooks.
+
+>>> from pipeline import extract, train, cross_validate  # doctest: +SKIP
+
+These names are functions of `pipeline.api`, which is imported when one of them is first used, so
+that `import pipeline` and the command line load nothing that they do not need. None of them is
+the name of a module in this package.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipeline.api import (
+        CrossValidation,
+        Demonstration,
+        Extracted,
+        InputError,
+        LearntFusion,
+        Trained,
+        cross_validate,
+        extract,
+        learn_fusion,
+        run_demo,
+        train,
+    )
+
+__all__ = [
+    "CrossValidation",
+    "Demonstration",
+    "Extracted",
+    "InputError",
+    "LearntFusion",
+    "Trained",
+    "cross_validate",
+    "extract",
+    "learn_fusion",
+    "run_demo",
+    "train",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Import `pipeline.api` when one of its functions is asked for."""
+    if name in __all__:
+        from pipeline import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Name the functions before they are imported."""
+    return sorted({*globals(), *__all__})
