@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "fit-fusion": ("pipeline.fit_fusion", "Learn ConvFusion on training pairs, then freeze it."),
     "train-ranker": ("pipeline.train_ranker", "Stage 2: train the ranker on cached features."),
     "evaluate": ("pipeline.evaluate", "Cross-validate variants into a table like the paper's."),
+    "inspect": ("pipeline.inspect_command", "Say what is in videos, caches, runs and pair lists."),
 }
 
 

@@ -1,0 +1,251 @@
+"""From the paths that a user gives to reports on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from data.annotations.options import DatasetOptions
+from data.annotations.reading import recognise
+from data.errors import InputError
+from data.pairs import read_rows
+from data.sources import find_sources
+from pipeline.inspect_cache import inspect_cache
+from pipeline.inspect_folder import Contents, summarise, survey
+from pipeline.inspect_pairs import inspect_pairs
+from pipeline.inspect_report import Report
+from pipeline.inspect_run import (
+    RESULTS,
+    inspect_evaluation,
+    inspect_run,
+    inspect_weights,
+    is_evaluation,
+    is_run,
+)
+from pipeline.inspect_verify import Upstream
+from pipeline.inspect_video import glance_at_video, inspect_video
+from pipeline.jobs import JobOptions, run_jobs
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+#: Files from which more than one worker pays: starting one takes seconds.
+_WORKERS_FROM = 8
+
+
+@dataclass(frozen=True)
+class Look:
+    """How closely to look.
+
+    Attributes
+    ----------
+    verify, each, strict : bool
+        As the flags of the command.
+    jobs : int
+        Workers for many files.
+    dataset : DatasetOptions
+        How judgements are read.
+    features : Path or None
+        Feature caches whose names judgements are compared with.
+    upstream : Upstream
+        Flow caches that feature caches may have been made from.
+    """
+
+    verify: bool = False
+    each: bool = False
+    strict: bool = False
+    jobs: int = -1
+    dataset: DatasetOptions = field(default_factory=DatasetOptions)
+    features: Path | None = None
+    upstream: Upstream = field(default_factory=Upstream)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One file, or folder that stands for one thing."""
+
+    kind: str
+    path: Path
+    shown: str
+
+
+def inspect_paths(paths: Sequence[str], look: Look) -> list[Report]:
+    """Report on each path, in the order given; nothing that is found in one stops the others.
+
+    Raises
+    ------
+    InputError
+        A path does not exist.
+    """
+    found = [_expand(given, look) for given in paths]
+    singles = [item for items in found for item in items if item.kind != "folder"]
+    reports = dict(zip(singles, _inspect_all(singles, look, closely=True), strict=True))
+    return [
+        report
+        for items in found
+        for item in items
+        for report in (_folder(item, look) if item.kind == "folder" else reports[item])
+    ]
+
+
+def flow_caches(paths: Iterable[str | Path]) -> list[Path]:
+    """Files among and below the paths given that may be flow caches."""
+    found: list[Path] = []
+    for path in map(Path, paths):
+        found += sorted(path.rglob("*.h5")) if path.is_dir() else [path] * _is_hdf5(path)
+    return found
+
+
+def _expand(given: str, look: Look) -> list[Item]:
+    """Return what a path stands for; several items where it is a list of videos."""
+    path = Path(given)
+    if given.startswith("@") and not path.exists():
+        return _listed([given], given)
+    if not path.exists():
+        raise InputError(f"{given}: no such file or folder")
+    kind = _folder_kind(path, look) if path.is_dir() else file_kind(path, look.dataset)
+    return _listed([given], given) if kind == "list" else [Item(kind, path, given)]
+
+
+def _listed(inputs: Sequence[str], given: str) -> list[Item]:
+    try:
+        return [Item("video", each.path, each.key) for each in find_sources(inputs)]
+    except InputError as error:
+        return [Item(f"unusable list: {str(error).removeprefix(f'{given}: ')}", Path(given), given)]
+
+
+def _folder_kind(path: Path, look: Look) -> str:
+    """Say what a folder is: one thing of its own, or a collection of files."""
+    if look.dataset.dataset != "auto" or look.dataset.task is not None:
+        return "judgements"
+    for kind, fits in (("run", is_run), ("evaluation", is_evaluation)):
+        if fits(path):
+            return kind
+    try:
+        recognise(path)
+        return "judgements"
+    except InputError:
+        pass
+    try:
+        sources = find_sources([path])
+    except InputError:
+        return "folder"
+    alone = len(sources) == 1 and sources[0].path == path.absolute()
+    return "video" if alone and not any(path.rglob("*.h5")) else "folder"
+
+
+def file_kind(path: Path, dataset: DatasetOptions) -> str:
+    """Say what a file is, by its first bytes and its name."""
+    suffix = path.suffix.lower()
+    if _is_hdf5(path):
+        return "cache"
+    if dataset.dataset != "auto" or suffix in (".npy", ".mat"):
+        return "judgements"
+    if suffix == ".csv":
+        return _table_kind(path)
+    if suffix == ".txt":
+        return "judgements" if _is_text(path) else "video"
+    if suffix == ".safetensors":
+        return "weights"
+    return "results" if path.name == RESULTS else "video"
+
+
+def _is_hdf5(path: Path) -> bool:
+    if path.suffix.lower() in (".h5", ".hdf5"):
+        return True
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_HDF5)) == _HDF5
+    except OSError:
+        return False
+
+
+def _is_text(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return b"\0" not in file.read(4096)
+    except OSError:
+        return False
+
+
+def _table_kind(path: Path) -> str:
+    """Tell judgements from a list of videos by the header; what is neither is read as the first."""
+    try:
+        rows = read_rows(path)
+    except InputError:
+        return "judgements"
+    header = {name.lower() for name in rows[0].cells} if rows else set()
+    scored = header & {"score", "skill", "better", "best"}
+    return "list" if header & {"video", "path"} and not scored else "judgements"
+
+
+def _inspect_all(items: Sequence[Item], look: Look, *, closely: bool) -> list[list[Report]]:
+    """Report on many items, by several workers where that pays."""
+    task = partial(inspect_item, look=look, closely=closely)
+    if len(items) < _WORKERS_FROM:
+        return [task(item) for item in items]
+    costly = closely or look.verify or look.each
+    jobs = look.jobs if costly else 1
+    done = run_jobs(task, items, JobOptions(jobs), desc="inspect", unit="file", name=_name)
+    return [report for _, report in done.results]
+
+
+def _name(item: Item) -> str:
+    return item.shown
+
+
+def inspect_item(item: Item, look: Look, closely: bool) -> list[Report]:
+    """Report on one item; `closely` reads the values in caches, and decodes videos."""
+    if item.kind == "cache":
+        return [
+            inspect_cache(
+                item.path,
+                item.shown,
+                values=closely or look.verify,
+                verify=look.verify,
+                upstream=look.upstream,
+            )
+        ]
+    if item.kind == "video":
+        if closely or look.each or look.verify or look.strict:
+            return [inspect_video(item.path, item.shown, look.strict)]
+        return [glance_at_video(item.path, item.shown)]
+    if item.kind == "judgements":
+        return inspect_pairs(item.path, item.shown, look.dataset, look.features)
+    single = {
+        "run": inspect_run,
+        "evaluation": inspect_evaluation,
+        "weights": inspect_weights,
+    }
+    if item.kind in single:
+        return [single[item.kind](item.path, item.shown)]
+    if item.kind == "results":
+        return [inspect_evaluation(item.path.parent, item.shown)]
+    kind, _, message = item.kind.partition(": ")
+    return [Report(item.shown, kind, problems=[message])]
+
+
+def _folder(item: Item, look: Look) -> list[Report]:
+    contents = survey(item.path)
+    reports = _inspect_all(_items(item.path, contents), look, closely=False)
+    report = summarise(
+        item.path, item.shown, contents, [each for found in reports for each in found]
+    )
+    report.listed = look.each
+    return [report]
+
+
+def _items(folder: Path, contents: Contents) -> list[Item]:
+    groups = {
+        "video": contents.videos,
+        "cache": contents.caches,
+        "run": contents.runs,
+        "evaluation": contents.evaluations,
+        "weights": contents.weights,
+    }
+    root = folder.absolute()
+    return [
+        Item(kind, path, path.absolute().relative_to(root).as_posix())
+        for kind, paths in groups.items()
+        for path in paths
+    ]

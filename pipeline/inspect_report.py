@@ -1,0 +1,171 @@
+"""What `pipeline inspect` found out about one path, as text for people and as JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+_LABEL_WIDTH = 12
+_DIGEST_SHOWN = 12
+
+
+@dataclass
+class Report:
+    """One path.
+
+    Attributes
+    ----------
+    path : str
+        As the user gave it, or below the folder that the user gave.
+    kind : str
+        What it is, in words: ``"video"``, ``"flow cache"``, …
+    brief : str
+        What is in it, in half a line.
+    facts : dict
+        Everything, under names that programs can rely on; the JSON document.
+    rows : list of (label, text)
+        The same for people; a text may have several lines, and a label may be empty.
+    warnings : list of str
+        What is odd but usable.
+    problems : list of str
+        What is broken or cannot be trusted; any makes the exit code 1.
+    files : list of Report
+        The files of a folder.
+    listed : bool
+        Whether all files are shown; otherwise those with problems are.
+    """
+
+    path: str
+    kind: str
+    brief: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+    rows: list[tuple[str, str]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    files: list[Report] = field(default_factory=list)
+    listed: bool = False
+
+    @property
+    def shown_files(self) -> list[Report]:
+        """Files that are shown one by one."""
+        return [file for file in self.files if self.listed or file.all_problems]
+
+    @property
+    def all_problems(self) -> list[tuple[str, str]]:
+        """(path, problem) of this path and of the files below it."""
+        own = [(self.path, problem) for problem in self.problems]
+        return own + [each for file in self.files for each in file.all_problems]
+
+    def add(self, label: str, text: str) -> None:
+        """Add a row for people."""
+        self.rows.append((label, text))
+
+    def line(self) -> str:
+        """Return all in one line."""
+        if self.problems:
+            return f"{self.path}: {self.kind}: {'; '.join(self.problems)}"
+        odd = "".join(f"; warning: {warning}" for warning in self.warnings)
+        return f"{self.path}: {self.kind}{', ' if self.brief else ''}{self.brief}{odd}"
+
+    def text(self) -> str:
+        """Return all in full, indented below the path."""
+        if self.problems and not self.rows:
+            return self.line()
+        lines = [f"{self.path}: {self.kind}"]
+        rows = [*self.rows, *(("warning", each) for each in self.warnings)]
+        rows += [("PROBLEM", each) for each in self.problems]
+        for label, text in rows:
+            for number, part in enumerate(text.split("\n")):
+                lines.append(f"  {label if number == 0 else '':{_LABEL_WIDTH}} {part}".rstrip())
+        lines += [f"  {file.line()}" for file in self.shown_files]
+        return "\n".join(lines)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the JSON object of this path; numbers that are not finite become null."""
+        found = {
+            "path": self.path,
+            "kind": self.kind,
+            **self.facts,
+            "warnings": self.warnings,
+            "problems": self.problems,
+        }
+        if self.shown_files:
+            found["files"] = [file.as_json() for file in self.shown_files]
+        plain: dict[str, Any] = _plain(found)
+        return plain
+
+
+def failure(path: str | Path, kind: str, error: Exception) -> Report:
+    """Return the report of something that cannot be read."""
+    return Report(str(path), kind, problems=[str(error).removeprefix(f"{path}: ")])
+
+
+def document(reports: Iterable[Report]) -> str:
+    """Return the one JSON document for all paths: a list with an object for each."""
+    return json.dumps([each.as_json() for each in reports], indent=2, ensure_ascii=False)
+
+
+def short(digest: str) -> str:
+    """First characters of a digest, enough to compare by eye."""
+    return digest[:_DIGEST_SHOWN] or "none"
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """Return `1 video`, `2 videos`."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def options_text(values: Mapping[str, Any]) -> str:
+    """Return options as `bound 20, short side 256`, with nested groups on lines of their own."""
+    flat = {k: v for k, v in values.items() if not isinstance(v, Mapping)}
+    lines = [
+        f"{group}: {options_text(inner)}"
+        for group, inner in values.items()
+        if isinstance(inner, Mapping)
+    ]
+    if flat:
+        lines.append(", ".join(f"{name.replace('_', ' ')} {_shown(v)}" for name, v in flat.items()))
+    return "\n".join(lines)
+
+
+def table_text(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table with columns aligned to the right, the last to the left."""
+    cells = [list(header), *map(list, rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if column == len(header) - 1 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in cells
+    )
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, (list, tuple)):
+        return "/".join(map(_shown, value)) or "none"
+    return str(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
