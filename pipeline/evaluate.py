@@ -127,8 +127,9 @@ def carry_out_evaluation(
     (found.plan.output / RUN_FOLDER).mkdir(parents=True, exist_ok=True)
     remaining = [run for run in take_shard(found.runs, jobs.shard) if run not in found.done]
     log.info("%d runs, %d of them done already", len(found.runs), len(found.done))
+    plan = dataclasses.replace(found.plan, workers=jobs.workers(len(remaining)))
     outcome = run_jobs(
-        partial(carry_out, found.plan),
+        partial(carry_out, plan),
         remaining,
         dataclasses.replace(jobs, shard=None),
         desc="evaluate",

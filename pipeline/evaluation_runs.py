@@ -7,9 +7,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +21,8 @@ from pipeline import console
 from pipeline.console import log
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from model.ranker.training import FitResult
     from model.ranker.videos import VideoMaps
-    from pipeline.feature_set import FeatureSet
 
 SCHEMA = 2  # 2: attention is measured where the map truly lies in the frame
 RUN_FOLDER = "runs"
@@ -73,6 +69,8 @@ class CrossValidation:
         For each key the boxes of its frames, (left, top, right, bottom) in [0, 1].
     spans : dict of str to Span
         Judged parts of videos of which not all was judged.
+    workers : int
+        Processes that share the memory, each with maps of its own.
     parent : int
         Process that shows progress; others are silent.
     """
@@ -89,6 +87,7 @@ class CrossValidation:
     device: str
     boxes: Mapping[str, Mapping[int, tuple[float, ...]]] | None = None
     spans: Mapping[str, Span] = field(default_factory=dict)
+    workers: int = 1
     parent: int = field(default_factory=os.getpid)
 
     def settings(self, run: Run) -> dict[str, Any]:
@@ -204,53 +203,22 @@ def carry_out(plan: CrossValidation, run: Run) -> None:
     InputError
         The maps do not suit the variant.
     """
-    import torch
-
     from model.ranker import training
     from pipeline.evaluation_attention import measure_attention
+    from pipeline.evaluation_maps import maps_of, one_thread
     from pipeline.forward import parse_devices
-    from pipeline.ranker_run import FALLBACK_BATCH, STEP_BYTES
     from pipeline.run_folder import json_bytes, write_file
 
     began = time.monotonic()
-    split = plan.splits[run.fold]
-    fitted, validation = choose_pairs(split, plan.train, run.seed, plan.groups)
+    fitted, validation = choose_pairs(plan.splits[run.fold], plan.train, run.seed, plan.groups)
     if os.getpid() != plan.parent:
         console.configure(verbosity=-1)
-    found, videos = _maps(
-        plan.features,
-        plan.keys,
-        tuple(plan.spans.items()),
-        plan.ranker.segments,
-        _streams(run.variant),
-        plan.snippet_stride,
-        plan.digest,
-    )
+    found, videos = maps_of(plan, run.variant)
     ranker = replace(plan.ranker, variant=run.variant)  # type: ignore[arg-type]
-    train = plan.train
-    step = len(videos_of(fitted)) * ranker.segments * videos.maps[0].numel() * 4
-    if train.batch_pairs is None and step > STEP_BYTES:
-        train = replace(train, batch_pairs=FALLBACK_BATCH)
-    row = {key: number for number, key in enumerate(videos.keys)}
-
-    def rows(pairs: Sequence[Pair]) -> torch.Tensor:
-        return torch.tensor([(row[pair.better], row[pair.worse]) for pair in pairs])
-
     device = parse_devices(plan.device)[0]
     with one_thread():
-        try:
-            result = training.fit(
-                videos,
-                rows(fitted),
-                rows(validation) if validation else None,
-                ranker,
-                train,
-                run.seed,
-                device=device,
-            )
-        except ValueError as error:
-            raise InputError(f"{run}: {error}") from error
-        scores = training.score(result.model, videos, ranker.segments, train.sampling, device)
+        result = _fit(plan, run, videos, fitted, validation, ranker, device)
+        scores = training.score(result.model, videos, ranker.segments, plan.train.sampling, device)
         attention = None
         if plan.boxes and scores.attention is not None:
             attention = measure_attention(plan, run, ranker, found, videos, scores)
@@ -258,9 +226,9 @@ def carry_out(plan: CrossValidation, run: Run) -> None:
     content = {
         "settings": plan.settings(run),
         "variant": run.variant,
-        "fold": split.name,
+        "fold": plan.splits[run.fold].name,
         "seed": run.seed,
-        "protocol": train.protocol if validation or train.protocol == "last" else "last",
+        "protocol": plan.train.protocol if validation else "last",
         "best_epoch": result.best_epoch,
         "epochs": len(result.history),
         "train_accuracy": last["train_accuracy"],
@@ -271,40 +239,39 @@ def carry_out(plan: CrossValidation, run: Run) -> None:
     write_file(plan.output / RUN_FOLDER / run.file_name, json_bytes(content))
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch use one thread: more make so small a network slower."""
+def _fit(
+    plan: CrossValidation,
+    run: Run,
+    videos: VideoMaps,
+    fitted: Sequence[Pair],
+    validation: Sequence[Pair],
+    ranker: RankerOptions,
+    device: str,
+) -> FitResult:
+    """Fit one ranker to the pairs it may see."""
     import torch
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    from model.ranker import training
+    from pipeline.ranker_plan import FALLBACK_BATCH, STEP_BYTES
+
+    train = plan.train
+    step = len(videos_of(fitted)) * ranker.segments * videos.maps[0].numel() * 4
+    if train.batch_pairs is None and step > STEP_BYTES:
+        train = replace(train, batch_pairs=FALLBACK_BATCH)
+    row = {key: number for number, key in enumerate(videos.keys)}
+
+    def rows(pairs: Sequence[Pair]) -> torch.Tensor:
+        return torch.tensor([(row[pair.better], row[pair.worse]) for pair in pairs])
+
     try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _streams(variant: str) -> bool:
-    from model.ranker.variants import NEED_STREAMS
-
-    return variant in NEED_STREAMS
-
-
-# One entry: a worker's runs use the same maps, and two sets may not fit into memory.
-@lru_cache(maxsize=1)
-def _maps(
-    features: Path,
-    keys: tuple[str, ...],
-    spans: tuple[tuple[str, Span], ...],
-    segments: int,
-    streams: bool,
-    stride: int,
-    digest: str,
-) -> tuple[FeatureSet, VideoMaps]:
-    """Read the maps once for all runs of a worker; `digest` makes changed caches other maps."""
-    from pipeline.feature_set import find_feature_set, read_maps
-    from pipeline.judged_part import within_spans
-
-    found = find_feature_set(features, keys, segments, streams=streams, snippet_stride=stride)
-    found = within_spans(found, dict(spans), segments)
-    return found, read_maps(found)
+        return training.fit(
+            videos,
+            rows(fitted),
+            rows(validation) if validation else None,
+            ranker,
+            train,
+            run.seed,
+            device=device,
+        )
+    except ValueError as error:
+        raise InputError(f"{run}: {error}") from error

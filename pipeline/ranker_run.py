@@ -17,7 +17,7 @@ from data.cache_files import sweep
 from data.errors import InputError
 from data.pairs import Pair
 from model.ranker.training import FitResult, FitState, Record, fit, pair_accuracy, score
-from pipeline import run_folder
+from pipeline import ranker_state, run_folder
 from pipeline.console import log, progress
 from pipeline.feature_set import read_maps
 from pipeline.forward import parse_devices
@@ -86,7 +86,7 @@ def run_training(
         sweep(output)
     place = parse_devices(device)[0]
     fingerprint = plan.fingerprint()
-    state = run_folder.load_state(output, fingerprint) if resume else None
+    state = ranker_state.load_state(output, fingerprint) if resume else None
     for line in plan.lines():
         log.info("%s", line)
     videos = read_maps(plan.features, scratch=output)
@@ -148,7 +148,7 @@ class _Saver:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.bar.close()
         if kind is None and self.last is not None:
-            run_folder.save_state(self.folder, self.last, self.fingerprint)
+            ranker_state.save_state(self.folder, self.last, self.fingerprint)
 
     def show(self, record: Record) -> None:
         shown = {name: f"{value:.3f}" for name, value in record.items() if name != "epoch"}
@@ -159,7 +159,7 @@ class _Saver:
     def save(self, state: FitState) -> None:
         self.last = state
         if time.monotonic() - self.written >= STATE_INTERVAL_S:
-            run_folder.save_state(self.folder, state, self.fingerprint)
+            ranker_state.save_state(self.folder, state, self.fingerprint)
             self.written = time.monotonic()
 
 

@@ -143,6 +143,31 @@ def test_finished_runs_are_not_done_again(
     assert old["scores"] == new["scores"]
 
 
+def test_maps_that_do_not_fit_are_mapped_from_a_file_and_change_nothing(
+    finished: tuple[Path, Result],
+    features: Path,
+    pairs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A large set would fill the memory once for each worker, or give other numbers."""
+    from pipeline import evaluation_maps
+
+    monkeypatch.setattr(evaluation_maps, "free_memory", lambda: 1000)
+    evaluation_maps._maps.cache_clear()
+    again = _run(
+        "--features", features, "--pairs", pairs, "--folds", 3, "--seeds", 1,
+        "-o", tmp_path / "out", *FAST,
+    )  # fmt: skip
+    assert again.exit_code == 0, again.output
+    assert "the maps are read from a mapped file" in again.stderr
+    name = "full-fold2-seed0.json"
+    mapped = json.loads((tmp_path / "out" / "runs" / name).read_text())
+    kept = json.loads((finished[0] / "runs" / name).read_text())
+    assert mapped["scores"] == kept["scores"]
+    assert not [path for path in (tmp_path / "out").rglob("*") if "tmp" in path.name]
+
+
 def test_results_of_other_options_are_refused(
     finished: tuple[Path, Result], features: Path, pairs: Path
 ) -> None:

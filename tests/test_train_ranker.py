@@ -15,7 +15,7 @@ from data.errors import InputError
 from data.feature_cache import create_features
 from data.pairs import Pair
 from model.ranker.options import RankerOptions, TrainOptions
-from pipeline import ranker_plan, ranker_run, run_folder
+from pipeline import ranker_plan, ranker_run, ranker_state, run_folder
 from pipeline.cli import cli
 from pipeline.run_folder import CHECKPOINT, load_run
 from pipeline.train_ranker import train_ranker
@@ -146,17 +146,17 @@ def test_resume_ends_with_the_bytes_of_an_uninterrupted_run(place, tmp_path, mon
     """Fails if an interruption changes the outcome in any file."""
     assert train(place, tmp_path / "whole").exit_code == 0
     monkeypatch.setattr(ranker_run, "STATE_INTERVAL_S", 0.0)
-    save = run_folder.save_state
+    save = ranker_state.save_state
 
     def interrupted(folder, state, fingerprint):
         save(folder, state, fingerprint)
         if state.epoch == 5:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(run_folder, "save_state", interrupted)
+    monkeypatch.setattr(ranker_state, "save_state", interrupted)
     assert train(place, tmp_path / "broken").exit_code == 130
     assert set(contents(tmp_path / "broken")) == {"state.pt"}
-    monkeypatch.setattr(run_folder, "save_state", save)
+    monkeypatch.setattr(ranker_state, "save_state", save)
     result = train(place, tmp_path / "broken", "--resume")
     assert result.exit_code == 0, result.output
     assert contents(tmp_path / "broken") == contents(tmp_path / "whole")

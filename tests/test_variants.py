@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import get_args
 
 import numpy as np
@@ -73,6 +74,43 @@ def test_every_parameter_of_a_variant_is_trained(variant):
     # A bias that shifts all scores alike cancels in a ranking loss: zero, but it must be reached.
     missing = [name for name, each in model.named_parameters() if each.grad is None]
     assert missing == []
+
+
+def test_threads_that_build_at_once_get_the_weights_of_their_seeds(monkeypatch):
+    """Fails if concurrent runs (--backend threading) draw from each other's random numbers."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    def slow(*sizes):
+        first = torch.randn(3)
+        time.sleep(0.01)  # Let another thread in between two draws.
+        return torch.nn.ParameterDict({"a": first, "b": torch.randn(3)})
+
+    monkeypatch.setitem(variants.BUILD, "full", slow)
+    options = RankerOptions(variant="full", **SIZES)
+    alone = [variants.build(options, C, H, W, seed).state_dict() for seed in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda seed: variants.build(options, C, H, W, seed), range(8)))
+    for wanted, found in zip(alone, together, strict=True):
+        for name, each in found.state_dict().items():
+            assert torch.equal(each, wanted[name]), name
+
+
+@pytest.mark.parametrize("variant", list(variants.BUILD))
+def test_permuting_the_videos_of_a_batch_changes_nothing(variant):
+    """Fails if a video's score, attention or loss depends on its place or its company."""
+    ranker = build(variant).eval()
+    x = skilled_videos().gather(torch.arange(SKILLED * N).view(SKILLED, N)).double()
+    order = torch.tensor([3, 0, 5, 1, 4, 2])
+    place = torch.argsort(order)
+    whole, permuted, alone = ranker(x), ranker(x[order]), ranker(x[2:3])
+    # float64, sums in another order: 1e-12 leaves two digits to spare.
+    torch.testing.assert_close(permuted.score, whole.score[order], rtol=0, atol=1e-12)
+    torch.testing.assert_close(alone.score, whole.score[2:3], rtol=0, atol=1e-12)
+    if whole.attention is not None:
+        torch.testing.assert_close(permuted.attention, whole.attention[order], rtol=0, atol=1e-12)
+    loss = training.pair_loss(ranker, whole, PAIRS, 0.5)
+    again = training.pair_loss(ranker, permuted, place[PAIRS], 0.5)
+    torch.testing.assert_close(again, loss, rtol=0, atol=1e-12)
 
 
 def build(variant, **more):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import torch
 from torch import nn
 
@@ -35,6 +37,8 @@ BUILD = {
 }
 # These see the two stream maps, RGB then flow along C, instead of the fused map.
 NEED_STREAMS = frozenset({"video_lstm"})
+# Initial weights come from PyTorch's one generator: threads that build at once must take turns.
+_SEEDED = threading.Lock()
 
 
 def build(
@@ -58,6 +62,6 @@ def build(
     """
     if options.variant not in BUILD:
         raise ValueError(f"no variant {options.variant!r}; there are {', '.join(BUILD)}")
-    with torch.random.fork_rng(devices=[]):
+    with _SEEDED, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return BUILD[options.variant](options, channels, height, width)
