@@ -1,0 +1,118 @@
+"""Flags with which `score` and `explain` make, or find, the features of new videos."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.extract_flow import ENGINES
+from pipeline.jobs import JobOptions
+
+
+def default_cache() -> Path:
+    """Folder for flow and features of scored videos: the user's cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if base else Path.home() / ".cache") / "dexterank"
+
+
+@dataclass(frozen=True)
+class Making:
+    """How features of new videos are made, and where they may be there already.
+
+    Attributes
+    ----------
+    cache : Path
+        Where flow and features that are made are kept for the next time.
+    features, flow : Path, optional
+        Outputs of extract-features and extract-flow to take from first.
+    rgb_weights, flow_weights : str, optional
+        The trunks' weight files, where they were moved since training.
+    engine : str
+        Of TV-L1.
+    jobs : JobOptions
+    device : str
+        Of the trunks.
+    batch_size : int, optional
+        Snippets a batch.
+    strict : bool
+        Damaged videos fail.
+    """
+
+    cache: Path = field(default_factory=default_cache)
+    features: Path | None = None
+    flow: Path | None = None
+    rgb_weights: str | None = None
+    flow_weights: str | None = None
+    engine: str = "auto"
+    jobs: JobOptions = field(default_factory=JobOptions)
+    device: str = "auto"
+    batch_size: int | None = None
+    strict: bool = False
+
+    @classmethod
+    def of(cls, params: dict[str, Any]) -> Making:
+        """Build from a command's parameters."""
+        jobs = JobOptions(*(params[name] for name in ("jobs", "backend", "scheduler")))
+        names = ("features", "flow", "rgb_weights", "flow_weights", "engine", "device", "strict")
+        return cls(
+            cache=params["cache"] or default_cache(),
+            jobs=jobs,
+            batch_size=params["batch_size"],
+            **{name: params[name] for name in names},
+        )
+
+
+def making_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the flags of `Making`, but for those that `common_options` brings."""
+    folder = click.Path(path_type=Path)
+    for decorator in reversed(
+        [
+            click.option(
+                "--features",
+                type=folder,
+                help="Take features from this output of extract-features where they fit.",
+            ),
+            click.option(
+                "--flow",
+                type=folder,
+                help="Take flow from this output of extract-flow where it fits.",
+            ),
+            click.option(
+                "--cache",
+                type=folder,
+                show_default="~/.cache/dexterank",
+                help="Keep the flow and features that are made here for the next time.",
+            ),
+            click.option(
+                "--rgb-weights",
+                metavar="FILE",
+                help="The RGB trunk's weights, where the file was moved since training.",
+            ),
+            click.option(
+                "--flow-weights",
+                metavar="FILE",
+                help="The flow trunk's weights, where the file was moved since training.",
+            ),
+            click.option(
+                "--engine",
+                type=click.Choice(ENGINES),
+                default="auto",
+                show_default=True,
+                help="TV-L1 engine; auto takes the fastest one there is here.",
+            ),
+            click.option(
+                "--batch-size",
+                type=click.IntRange(1),
+                default=None,
+                show_default="auto",
+                help="Snippets a batch; halved when memory runs out.",
+            ),
+        ]
+    ):
+        function = decorator(function)
+    return function
