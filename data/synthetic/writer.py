@@ -8,110 +8,24 @@ seed: a set made twice holds the same frames.
 from __future__ import annotations
 
 import csv
-import json
-import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import cv2
 
 from data.errors import InputError
-from data.synthetic.balance import assign_skills
-from data.synthetic.motion import trajectory
-from data.synthetic.noise import Stream, stream
-from data.synthetic.nuisance import draw_nuisance
+from data.synthetic.folder import PARTIAL, VIDEO_FOLDER, prepare_folder, publish
 from data.synthetic.options import SkillEffects, SyntheticOptions
-from data.synthetic.scene import Scene
+from data.synthetic.plan import SyntheticVideo, plan_set
 
-SCENE_VERSION = 2  # raise it when the same seed would draw other pixels or give other skills
-FEWEST_VIDEOS = 4
-VIDEO_FOLDER = "videos"
-_PARTIAL = ".partial"
-_TABLES = ("pairs.csv", "boxes.csv", "skill.csv")
-
-
-@dataclass(frozen=True)
-class SyntheticVideo:
-    """One video of the set, before or after it is written."""
-
-    name: str  # file name in the set's folder of videos, as the tables spell it
-    number: int
-    seed: int
-    skill: float  # 0 to 1
-    frames: int
-    drops: int  # objects dropped on the way
-    brightness: float  # grey levels, from a few small frames
-    flow: float  # predicted mean flow, picture sides a frame
-    options: SyntheticOptions
-    effects: SkillEffects
-
-    def scene(self) -> Scene:
-        """Return what draws its frames and tells its boxes."""
-        nuisance = draw_nuisance(self.seed, self.number, self.options)
-        rng = stream(self.seed, self.number, Stream.MOTION)
-        hand = trajectory(
-            nuisance.task, self.skill, nuisance.frames, self.options.frame_rate, rng, self.effects
-        )
-        return Scene(self.seed, self.number, nuisance, hand, self.options.picture_size)
-
-
-def plan_set(
-    videos: int,
-    seed: int,
-    options: SyntheticOptions | None = None,
-    effects: SkillEffects | None = None,
-) -> list[SyntheticVideo]:
-    """Draw the set's surroundings and give out the skills; nothing is written.
-
-    Parameters
-    ----------
-    videos : int
-        How many; the balance between skill and the nuisances holds from 24 on.
-    seed : int
-        Not negative.
-    options : SyntheticOptions, optional
-        Format of the videos.
-    effects : SkillEffects, optional
-        What clumsiness does.
-
-    Returns
-    -------
-    list of SyntheticVideo
-
-    Raises
-    ------
-    InputError
-        Fewer than four videos, or a negative seed.
-    """
-    if videos < FEWEST_VIDEOS:
-        raise InputError(f"the synthetic set needs at least {FEWEST_VIDEOS} videos, got {videos}")
-    if seed < 0:
-        raise InputError(f"the seed must not be negative, got {seed}")
-    options, effects = options or SyntheticOptions(), effects or SkillEffects()
-    nuisances = [draw_nuisance(seed, number, options) for number in range(videos)]
-    skill, cues = assign_skills(nuisances, seed, options, effects)
-    planned = []
-    for number, nuisance in enumerate(nuisances):
-        rng = stream(seed, number, Stream.MOTION)
-        hand = trajectory(
-            nuisance.task, skill[number], nuisance.frames, options.frame_rate, rng, effects
-        )
-        planned.append(
-            SyntheticVideo(
-                name=f"video_{number:03d}.mp4",
-                number=number,
-                seed=seed,
-                skill=float(skill[number]),
-                frames=nuisance.frames,
-                drops=hand.drops,
-                brightness=float(cues.brightness[number]),
-                flow=float(cues.flow[number]),
-                options=options,
-                effects=effects,
-            )
-        )
-    return planned
+__all__ = [
+    "SyntheticVideo",
+    "generate",
+    "plan_set",
+    "prepare_folder",
+    "write_tables",
+    "write_video",
+]
 
 
 def generate(
@@ -157,51 +71,6 @@ def generate(
     return planned
 
 
-def prepare_folder(
-    folder: Path, planned: Sequence[SyntheticVideo], *, overwrite: bool = False
-) -> list[SyntheticVideo]:
-    """Claim the folder for this set and return the videos still to be written.
-
-    Parameters
-    ----------
-    folder : Path
-        Made where absent.
-    planned : sequence of SyntheticVideo
-        The set.
-    overwrite : bool
-        Remove another set's files first (only files that a set consists of).
-
-    Returns
-    -------
-    list of SyntheticVideo
-
-    Raises
-    ------
-    InputError
-        The folder holds a set with other options, or videos of unknown origin.
-    """
-    wanted = _description(planned)
-    note, clips = folder / "set.json", folder / VIDEO_FOLDER
-    found = _read_description(note)
-    if found is None and clips.is_dir() and any(clips.iterdir()) and not overwrite:
-        raise InputError(
-            f"{clips} holds files but {note.name} is missing, so they are not a synthetic set; "
-            "choose another folder or pass --overwrite"
-        )
-    if found != wanted and (overwrite or found is None):
-        _remove_set(folder)
-    elif found is not None and found != wanted:
-        raise InputError(
-            f"{folder} holds a synthetic set made with {_differences(found, wanted)}; "
-            "pass --overwrite or choose another folder"
-        )
-    clips.mkdir(parents=True, exist_ok=True)
-    for partial in clips.glob(f".*{_PARTIAL}.mp4"):
-        partial.unlink()
-    _write_atomically(note, json.dumps(wanted, indent=2, sort_keys=True) + "\n")
-    return [video for video in planned if not (clips / video.name).exists()]
-
-
 def write_video(video: SyntheticVideo, folder: Path) -> Path:
     """Draw and encode one video unless it is there already.
 
@@ -225,7 +94,7 @@ def write_video(video: SyntheticVideo, folder: Path) -> Path:
     final = Path(folder) / VIDEO_FOLDER / video.name
     if final.exists():
         return final
-    partial = final.with_name(f".{final.stem}{_PARTIAL}.mp4")
+    partial = final.with_name(f".{final.stem}{PARTIAL}.mp4")
     scene, size = video.scene(), video.options.picture_size
     code = cv2.VideoWriter.fourcc(*"mp4v")
     encoder = cv2.VideoWriter(str(partial), code, video.options.frame_rate, (size, size))
@@ -237,7 +106,7 @@ def write_video(video: SyntheticVideo, folder: Path) -> Path:
     finally:
         encoder.release()
     _check_written(partial, len(scene))
-    _publish(partial, final)
+    publish(partial, final)
     return final
 
 
@@ -274,41 +143,6 @@ def write_tables(folder: Path, planned: Sequence[SyntheticVideo]) -> None:
     _write_table(folder / "skill.csv", header, skills)
 
 
-def _description(planned: Sequence[SyntheticVideo]) -> dict[str, object]:
-    first = planned[0]
-    return {
-        "scene_version": SCENE_VERSION,
-        "videos": len(planned),
-        "seed": first.seed,
-        **asdict(first.options),
-        **asdict(first.effects),
-    }
-
-
-def _read_description(note: Path) -> dict[str, object] | None:
-    if not note.exists():
-        return None
-    try:
-        found = json.loads(note.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{note} cannot be read as a synthetic set's note: {error}") from error
-    if not isinstance(found, dict):
-        raise InputError(f"{note} is not a synthetic set's note: expected a JSON object")
-    return found
-
-
-def _differences(found: dict[str, object], wanted: dict[str, object]) -> str:
-    keys = sorted(k for k in {*found, *wanted} if found.get(k) != wanted.get(k))
-    return ", ".join(f"{k} {found.get(k)} (you asked {wanted.get(k)})" for k in keys)
-
-
-def _remove_set(folder: Path) -> None:
-    files = [folder / name for name in ("set.json", *_TABLES)]
-    files += (folder / VIDEO_FOLDER).glob("video_*.mp4")
-    for path in files:
-        path.unlink(missing_ok=True)
-
-
 def _check_written(partial: Path, frames: int) -> None:
     """OpenCV reports neither a full disk nor a failed encoder, so read the file back."""
     reader = cv2.VideoCapture(str(partial))
@@ -324,22 +158,10 @@ def _check_written(partial: Path, frames: int) -> None:
         )
 
 
-def _publish(partial: Path, final: Path) -> None:
-    with open(partial, "rb+") as stream_:
-        os.fsync(stream_.fileno())
-    os.replace(partial, final)
-
-
 def _write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    partial = path.with_name(f".{path.name}{_PARTIAL}")
+    partial = path.with_name(f".{path.name}{PARTIAL}")
     with open(partial, "w", newline="", encoding="utf-8") as stream_:
         table = csv.writer(stream_, lineterminator="\n")
         table.writerow(header)
         table.writerows(rows)
-    _publish(partial, path)
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}{_PARTIAL}")
-    partial.write_text(text, encoding="utf-8")
-    _publish(partial, path)
+    publish(partial, path)
