@@ -11,19 +11,13 @@ import click
 
 from data.annotations.options import DatasetOptions
 from data.errors import InputError
-from model.features.options import FusionOptions
 from model.ranker.options import PRESETS, RankerOptions, TrainOptions, apply_preset
-from pipeline.console import emit, log, progress
+from pipeline.console import emit
 from pipeline.options import build, common_options, dataclass_options
 from pipeline.train_ranker import explicit_flags, match_pairs, read_judgements
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from data.pairs import Pair
-    from model.features.joint import JointFit, JointState
-    from pipeline.fusion_progress import Progress
-    from pipeline.stream_set import StreamSet
 
 
 @dataclass(frozen=True)
@@ -89,6 +83,7 @@ def fit_fusion(
     from pipeline.forward import parse_devices
     from pipeline.fusion_checkpoint import write_checkpoint
     from pipeline.fusion_progress import Progress
+    from pipeline.fusion_run import prepare, run
     from pipeline.stage_one import load_fusion
     from pipeline.stream_set import StreamSet
 
@@ -104,7 +99,7 @@ def fit_fusion(
                     f"{features}: its caches were made with other {name} weights than its "
                     "stage_one.safetensors; run extract-features again with --overwrite"
                 )
-        fit = _prepare(streams, start, ranker, train, parse_devices(device)[0], seed)
+        fit = prepare(streams, start, ranker, train, parse_devices(device)[0], seed)
         about = {
             "trunks": {name: weights[name] for name in ("rgb", "flow")},
             "start": weights["fusion"],
@@ -116,7 +111,7 @@ def fit_fusion(
         }
         judged = [[pair.better, pair.worse] for pair in train_pairs]
         saved = Progress(output, {**about, "pairs": judged, "content": streams.digests()})
-        state = _run(fit, streams, train_pairs, train, seed, saved, groups)
+        state = run(fit, streams, train_pairs, train, seed, saved, groups)
     finally:
         streams.close()
     write_checkpoint(
@@ -142,75 +137,6 @@ def _check_options(
             "--protocol authors chooses the epoch on test pairs, and fit-fusion sees none; "
             "use validation or last"
         )
-
-
-def _prepare(
-    streams: StreamSet,
-    start: nn.Module,
-    ranker: RankerOptions,
-    train: TrainOptions,
-    device: str,
-    seed: int,
-) -> JointFit:
-    """Put networks and snippet ranges together; ConvFusion starts as the folder's own did."""
-    from model.features.fusion import ConvFusion, fused_side, random_fusion
-    from model.features.joint import JointFit
-    from model.ranker import variants
-    from model.ranker.scoring import ranges_of
-
-    channels, height, width = streams.map_size
-    if not isinstance(start, ConvFusion):  # PCA: there is no ConvFusion to start from.
-        sizes = FusionOptions()
-        start = random_fusion(channels, sizes.fusion_hidden, sizes.fusion_channels, seed)
-    sides = fused_side(height), fused_side(width)
-    model = variants.build(ranker, start.project.out_channels, *sides, seed)
-    ranges = ranges_of(streams.layout(ranker.segments), ranker.segments, train.sampling)
-    return JointFit(start, model, streams.read, ranges, train, seed, device)
-
-
-def _run(
-    fit: JointFit,
-    streams: StreamSet,
-    pairs: Sequence[Pair],
-    train: TrainOptions,
-    seed: int,
-    saved: Progress,
-    groups: Mapping[str, str] | None,
-) -> JointState:
-    """Fit from the start, or from where an interrupted fit was last saved."""
-    import torch
-
-    from data.splits import hold_out
-
-    row = {key: number for number, key in enumerate(streams.keys)}
-
-    def rows_of(some: Sequence[Pair]) -> torch.Tensor:
-        return torch.tensor([(row[pair.better], row[pair.worse]) for pair in some])
-
-    train_rows, validation_rows = rows_of(pairs), None
-    if train.protocol == "validation" and train.validation_share:
-        try:
-            known = groups if groups and set(streams.keys) <= groups.keys() else None
-            split = hold_out(pairs, train.validation_share, seed, known)
-            train_rows, validation_rows = rows_of(split.train), rows_of(split.test)
-        except InputError as error:
-            log.warning("%s; the last epoch is taken", error)
-    found = saved.find()
-    if found is not None:
-        fit.resume(found)
-        log.info("going on after epoch %d", found.epoch)
-    left = train.epochs - fit.state.epoch
-    steps = left * -(-len(train_rows) // (train.batch_pairs or len(train_rows)))
-    with progress(total=steps, desc="fit-fusion", unit="step") as bar:
-
-        def show(state: JointState) -> None:
-            record = state.history[-1]
-            shown = {k: f"{v:.3f}" for k, v in record.items() if k != "epoch"}
-            bar.set_postfix(shown, refresh=False)
-            log.debug("%s", ", ".join(f"{k} {v:.4g}" for k, v in record.items()))
-            saved.save(state)
-
-        return fit.run(train_rows, validation_rows, show, bar.update)
 
 
 EPILOG = """\b
