@@ -32,8 +32,8 @@ _opening = threading.Lock()
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[cv2.VideoCapture]:
-    """Open a video file.
+def opened(path: Path, threads: int = 1) -> Iterator[cv2.VideoCapture]:
+    """Open a video file, to be decoded by so many threads.
 
     Raises
     ------
@@ -41,7 +41,7 @@ def opened(path: Path) -> Iterator[cv2.VideoCapture]:
         When OpenCV finds no video in it; says why as far as the file tells.
     """
     # An absolute path keeps FFmpeg from reading "12:30.mp4" as a protocol.
-    with _capture(os.path.abspath(path)) as capture:
+    with _capture(os.path.abspath(path), threads=threads) as capture:
         if not capture.isOpened():
             raise VideoError(f"{path}: {why_not_opened(path)}")
         yield capture
@@ -68,15 +68,15 @@ def filters_available() -> bool:
 
 
 @contextmanager
-def _capture(name: str, lavfi: bool = False) -> Iterator[cv2.VideoCapture]:
+def _capture(name: str, lavfi: bool = False, threads: int = 1) -> Iterator[cv2.VideoCapture]:
     with _opening:
         options = os.environ.get(_OPTIONS)
         if lavfi:
             os.environ[_OPTIONS] = "input_format;lavfi"
         try:
-            # One decoding thread: workers run side by side, and with several threads what is left
-            # of a damaged video could differ from one pass to the next.
-            capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+            # One decoding thread as a rule: workers run side by side, and with several threads what
+            # is left of a damaged video could differ from one pass to the next.
+            capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads])
         finally:
             if lavfi and options is None:
                 del os.environ[_OPTIONS]

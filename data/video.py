@@ -9,7 +9,9 @@ are wanted; both count frames in the same way, with one decoding thread, so indi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Iterator, Sequence
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -19,16 +21,15 @@ from numpy.typing import NDArray
 from data.capture import (
     claimed_frames,
     codec_of,
-    filters_available,
     grabbed,
     opened,
-    opened_as_filter,
     rotation_of,
 )
 from data.container import counts_frames
 from data.errors import VideoError
 from data.frame_folder import Frame, folder_digest, read_folder, scan_folder
 from data.timestamps import usable_times
+from data.video_frames import interlaced, read_file
 from data.video_info import VideoInfo
 
 __all__ = ["Frame", "VideoInfo", "file_digest", "read_frames", "scan"]
@@ -36,14 +37,9 @@ __all__ = ["Frame", "VideoInfo", "file_digest", "read_frames", "scan"]
 _CHUNK = 1 << 20
 # How far stated and decoded duration may differ: sound may end later, stamps are rounded.
 _DURATION_FRAMES, _DURATION_SHARE = 3, 0.01
-_TURNS = {
-    90: cv2.ROTATE_90_CLOCKWISE,
-    180: cv2.ROTATE_180,
-    270: cv2.ROTATE_90_COUNTERCLOCKWISE,
-}
 
 
-def scan(path: str | Path, *, strict: bool = False) -> VideoInfo:
+def scan(path: str | Path, *, strict: bool = False, threads: int = 1) -> VideoInfo:
     """Decode a video once to learn what is in it.
 
     Parameters
@@ -53,6 +49,9 @@ def scan(path: str | Path, *, strict: bool = False) -> VideoInfo:
     strict
         Refuse damaged videos, and those whose header claims another number of frames than can be
         decoded, rather than warn.
+    threads
+        Decode by so many where the header counts frames. The result is the same: it rests on one
+        thread wherever several found another number of frames than the header claims.
 
     Raises
     ------
@@ -63,38 +62,63 @@ def scan(path: str | Path, *, strict: bool = False) -> VideoInfo:
     if path.is_dir():
         return scan_folder(path, strict)
     _check_file(path)
-    stamps: list[float] = []
+    found = _decoded(path, threads if counts_frames(path) else 1)
+    if threads > 1 and (found.lost or found.claimed != len(found.stamps)):
+        found = _decoded(path, 1)
+    times, fps, unstamped = usable_times(np.array(found.stamps, np.float64), found.stated_fps)
+    damage = _damage(found.claimed, len(times), found.lost)
+    if not found.lost and _only_estimated(path, found.claimed, fps, times):
+        damage.clear()
+    if damage and strict:
+        raise VideoError(f"{path}: {'; '.join(damage)}")
+    notes = [note for note in (unstamped, interlaced(path)) if note]
+    return VideoInfo(
+        path=path,
+        size=path.stat().st_size,
+        digest=file_digest(path),
+        claimed_frames=found.claimed,
+        frames=len(times),
+        width=found.width,
+        height=found.height,
+        rotation=found.rotation,
+        fps=fps,
+        times=times,
+        warnings=(*damage, *notes),
+    )
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """What one pass over a video file tells."""
+
+    claimed: int
+    stamps: array[float]  # seconds
+    lost: list[int]
+    rotation: int
+    width: int
+    height: int
+    stated_fps: float
+
+
+def _decoded(path: Path, threads: int) -> _Decoded:
+    """Grab every frame; VideoError when there is none."""
+    stamps: array[float] = array("d")
     lost: list[int] = []
-    with opened(path) as capture:
+    with opened(path, threads) as capture:
         claimed = claimed_frames(capture)
         for _ in grabbed(capture, lost):
             stamps.append(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
         if not stamps:
             raise VideoError(_undecodable(path, codec_of(capture), claimed))
-        rotation = rotation_of(capture)
-        width = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH))
-        height = int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
-        stated_fps = capture.get(cv2.CAP_PROP_FPS)
-    times, fps, unstamped = usable_times(np.array(stamps, dtype=np.float64), stated_fps)
-    damage = _damage(claimed, len(stamps), lost)
-    if not lost and _only_estimated(path, claimed, fps, times):
-        damage.clear()
-    if damage and strict:
-        raise VideoError(f"{path}: {'; '.join(damage)}")
-    notes = [note for note in (unstamped, _interlaced(path)) if note]
-    return VideoInfo(
-        path=path,
-        size=path.stat().st_size,
-        digest=file_digest(path),
-        claimed_frames=claimed,
-        frames=len(stamps),
-        width=width,
-        height=height,
-        rotation=rotation,
-        fps=fps,
-        times=times,
-        warnings=(*damage, *notes),
-    )
+        return _Decoded(
+            claimed=claimed,
+            stamps=stamps,
+            lost=lost,
+            rotation=rotation_of(capture),
+            width=int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)),
+            height=int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)),
+            stated_fps=capture.get(cv2.CAP_PROP_FPS),
+        )
 
 
 def read_frames(
@@ -128,109 +152,7 @@ def read_frames(
     if path.is_dir():
         return read_folder(path, wanted)
     _check_file(path)
-    return _read_file(path, wanted)
-
-
-def _read_file(path: Path, wanted: NDArray[np.int64]) -> Iterator[tuple[int, Frame]]:
-    """Read frames directly until two are the same; from there on through a filter.
-
-    Two frames alike to the last bit are either a picture that stands still, and both ways give the
-    same, or an interlaced frame that OpenCV 5 did not convert (see `opened_as_filter`).
-    """
-    if not len(wanted):
-        return
-    if not _repeats_at_start(path):
-        repeated = yield from _read_directly(path, wanted)
-        if repeated is None:
-            return
-        wanted = wanted[wanted >= repeated]
-    yield from _read_as_filter(path, wanted)
-
-
-def _read_directly(
-    path: Path, wanted: NDArray[np.int64]
-) -> Generator[tuple[int, Frame], None, int | None]:
-    """Yield wanted frames; return the number of the first that repeats the one before."""
-    lost: list[int] = []
-    previous: Frame | None = None
-    with opened(path) as capture:
-        for number, frame in _retrieved(path, capture, wanted, lost):
-            repeats = previous is not None and np.array_equal(frame, previous)
-            # After damage the filter may count frames otherwise.
-            if repeats and not lost and filters_available():
-                return number
-            yield number, frame
-            previous = frame
-    return None
-
-
-def _read_as_filter(path: Path, wanted: NDArray[np.int64]) -> Iterator[tuple[int, Frame]]:
-    """Yield wanted frames, with interlaced ones converted."""
-    with opened(path) as capture:
-        rotation = rotation_of(capture)
-    with opened_as_filter(path) as capture:
-        for number, frame in _retrieved(path, capture, wanted, []):
-            yield number, cv2.rotate(frame, _TURNS[rotation]) if rotation else frame
-
-
-def _retrieved(
-    path: Path, capture: cv2.VideoCapture, wanted: NDArray[np.int64], lost: list[int]
-) -> Iterator[tuple[int, Frame]]:
-    """Grab all frames up to the last wanted one and retrieve those that are wanted."""
-    remaining = iter(wanted.tolist())
-    index = next(remaining)
-    for number in grabbed(capture, lost):
-        if number != index:
-            continue
-        retrieved, frame = capture.retrieve()
-        if not retrieved or frame is None:
-            raise VideoError(f"{path}: frame {number} was decoded but cannot be converted to BGR")
-        yield number, frame
-        index = next(remaining, None)
-        if index is None:
-            return
-    raise VideoError(f"{path}: frame {index} is wanted, but the video cannot be decoded that far")
-
-
-def _first_two(path: Path, capture: cv2.VideoCapture) -> list[Frame]:
-    """Retrieve the first two frames that can be grabbed, or as many as there are."""
-    frames = []
-    for number in grabbed(capture, []):
-        retrieved, frame = capture.retrieve()
-        if not retrieved or frame is None:
-            raise VideoError(f"{path}: frame {number} was decoded but cannot be converted to BGR")
-        frames.append(frame)
-        if len(frames) == 2:
-            break
-    return frames
-
-
-def _repeats_at_start(path: Path) -> bool:
-    """Whether the second frame is the first again, or there is none to tell by."""
-    if not filters_available():
-        return False
-    with opened(path) as capture:
-        frames = _first_two(path, capture)
-    return len(frames) < 2 or np.array_equal(frames[0], frames[1])
-
-
-def _interlaced(path: Path) -> str | None:
-    """Say so when the first frames are interlaced and OpenCV did not convert them."""
-    if not _repeats_at_start(path):
-        return None
-    with opened(path) as capture:
-        rotation = rotation_of(capture)
-        direct = _first_two(path, capture)
-    with opened_as_filter(path) as capture:
-        woven = _first_two(path, capture)
-    if rotation:
-        woven = [cv2.rotate(frame, _TURNS[rotation]) for frame in woven]
-    if all(np.array_equal(one, other) for one, other in zip(direct, woven, strict=True)):
-        return None
-    return (
-        "interlaced: both fields are woven into each frame; for cleaner flow deinterlace first, "
-        "for example: ffmpeg -i IN -vf bwdif OUT.mp4"
-    )
+    return read_file(path, wanted)
 
 
 def file_digest(path: str | Path) -> str:

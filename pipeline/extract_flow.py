@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from data.errors import InputError, VideoError
+from data.errors import InputError
 from data.options import FlowOptions, PlanOptions
 from model.tvl1.options import TVL1Options
-from pipeline.console import emit, format_bytes, format_duration, log, progress
-from pipeline.jobs import JobOptions, Outcome, finish, run_jobs, take_shard
+from pipeline.console import emit, format_bytes, log
+from pipeline.flow_task import FlowResult, choose_engine, flow_parameters, make_task
+from pipeline.jobs import JobOptions, Outcome, finish, take_shard
 from pipeline.options import build, common_options, dataclass_options
 
 if TYPE_CHECKING:
-    from data.cache_header import Header
     from data.sources import Source
-    from pipeline.flow_estimate import Estimate
-    from pipeline.flow_workers import FlowResult, FlowTask
+
+__all__ = ["ENGINES", "choose_engine", "command", "extract_flow", "flow_parameters", "make_task"]
 
 ENGINES = ("auto", "numba", "opencv", "cuda")
-#: Present where a GPU may be: only then is PyTorch, which takes seconds to import, asked for one.
-NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 #: Share of clipped flow values from which a larger bound is suggested.
 CLIPPED_NOTICE = 0.01
 
@@ -82,7 +76,7 @@ def extract_flow(
     InputError
         The engine is not available, or caches made with other input or options are in the way.
     """
-    from data import cache
+    from pipeline import flow_estimate, flow_run
 
     jobs = jobs or JobOptions()
     output = Path(output)
@@ -98,226 +92,15 @@ def extract_flow(
         strict,
     )
     wanted = take_shard(sources, jobs.shard)
-    outcome, todo = _preflight(wanted, task, overwrite)
+    outcome, todo = flow_run.preflight(wanted, task, overwrite)
     if dry_run:
-        _show_estimate(wanted, todo, task, jobs, seed)
+        flow_estimate.show(wanted, todo, task, jobs, seed)
         return Outcome()
-    if output.is_dir():
-        for path in cache.sweep(output):
-            log.debug("removed %s, left by a process that was killed", path)
-    if todo:
-        log.info("%d of %d videos to do, engine %s", len(todo), len(wanted), task.engine)
-        try:
-            _run(todo, task, jobs, outcome)
-        finally:
-            cache.sweep(output)
-    return _in_order(outcome, wanted)
-
-
-def choose_engine(engine: str, device: str) -> str:
-    """Resolve ``auto``; InputError when the engine is not available here.
-
-    ``auto`` is the CUDA engine where `device` is a GPU, or is itself ``auto`` and there is one.
-    """
-    from model.tvl1 import engines
-
-    looks = device.startswith("cuda") or (device == "auto" and NVIDIA_DRIVER.exists())
-    if engine == "cuda" or (engine == "auto" and looks):
-        from model.tvl1.cuda_runtime import available
-
-        usable, why = available()
-        if usable:
-            return "cuda"
-        if engine == "cuda" or device.startswith("cuda"):
-            raise InputError(f"TV-L1 on a GPU: {why}; use --engine auto --device cpu")
-    try:
-        return engines.choose(engine)
-    except ValueError as error:
-        raise InputError(str(error)) from error
-
-
-def make_task(
-    output: Path,
-    plan: PlanOptions,
-    flow: FlowOptions,
-    tvl1: TVL1Options,
-    engine: str,
-    device: str,
-    strict: bool,
-) -> FlowTask:
-    """Put together what workers need, with what every header will record."""
-    from model.tvl1 import engines
-    from pipeline.flow_workers import FlowTask
-
-    identity = engines.identity(engine)
-    versions = dict(identity)
-    for package in ("h5py", "numpy"):
-        versions[package] = importlib.metadata.version(package)
-    return FlowTask(
-        output=output,
-        plan=plan,
-        flow=flow,
-        tvl1=tvl1,
-        engine=engine,
-        device=device if device.startswith("cuda") else "cuda",
-        parameters=flow_parameters(plan, flow, tvl1, identity),
-        versions=versions,
-        strict=strict,
-    )
-
-
-def flow_parameters(
-    plan: PlanOptions, flow: FlowOptions, tvl1: TVL1Options, identity: dict[str, str]
-) -> dict[str, object]:
-    """Parameters recorded in a flow cache: those that the arrays depend on, and no others.
-
-    ``PlanOptions(**parameters["plan"])`` gives the plan back, and so on for ``flow`` and
-    ``tvl1``. Engines whose results are equal to the bit record the same ``engine``.
-    """
-    from pipeline.flow_workers import PREPARATION
-
-    planned = asdict(plan)
-    for name in ("stride",) if plan.plan == "segments" else ("segments", "candidates"):
-        del planned[name]
-    stored = asdict(flow)
-    if flow.size is not None:
-        del stored["short_side"]
-    major = identity["opencv"].partition(".")[0]
-    exact = identity["guarantee"] == "bit-identical"
-    return {
-        "plan": planned,
-        "flow": stored,
-        "tvl1": asdict(tvl1),
-        "preparation": PREPARATION,
-        "engine": f"OpenCV {major}" if exact else f"{identity['engine']} for OpenCV {major}",
-    }
-
-
-def _preflight(
-    sources: Sequence[Source], task: FlowTask, overwrite: bool
-) -> tuple[Outcome[Source, FlowResult], list[Source]]:
-    """Sort videos into done, failed and to do; StaleCacheError when caches are in the way."""
-    from data import cache
-
-    outcome: Outcome[Source, FlowResult] = Outcome()
-    there = [s for s in sources if cache.cache_path(task.output, s.key).exists()]
-    if overwrite or not there:
-        return outcome, list(sources)
-    headers: dict[str, Header] = {}
-    # Hashing waits for the disk and releases the interpreter: threads are enough.
-    with ThreadPoolExecutor(4) as pool:
-        found = pool.map(partial(_wanted_header, task=task), there)
-        for source, header in progress(
-            zip(there, found, strict=True), total=len(there), desc="check", unit="cache"
-        ):
-            if isinstance(header, str):
-                outcome.failures.append((source, header))
-            else:
-                headers[source.key] = header
-    todo = set(cache.check_folder(task.output, headers))
-    unusable = {source.key for source, _ in outcome.failures}
-    for source in there:
-        if source.key not in todo and source.key not in unusable:
-            outcome.results.append((source, _kept(cache.cache_path(task.output, source.key))))
-    done = {source.key for source, _ in outcome.results} | unusable
-    return outcome, [source for source in sources if source.key not in done]
-
-
-def _wanted_header(source: Source, task: FlowTask) -> Header | str:
-    """Header that a valid cache of a video would have, as far as its fingerprint; or a failure."""
-    from data.cache_header import Header
-    from data.video import file_digest
-
-    try:
-        digest = file_digest(source.path)
-    except VideoError as error:
-        return str(error)
-    return Header("flow", source_digest=digest, parameters=task.parameters)
-
-
-def _kept(path: Path) -> FlowResult:
-    """Describe a cache that was there already."""
-    from data.flow_cache import open_flow
-    from pipeline.flow_workers import FlowResult
-
-    with open_flow(path) as opened:
-        return FlowResult(
-            path=path,
-            frames=opened.header.decoded_frames,
-            pairs=len(opened),
-            computed=False,
-            clipped=opened.clipped,
-            warnings=opened.header.warnings,
-        )
-
-
-def _run(
-    todo: Sequence[Source], task: FlowTask, jobs: JobOptions, outcome: Outcome[Source, FlowResult]
-) -> None:
-    """Compute: most videos side by side, then the longest one by one with all workers on each."""
-    from pipeline.flow_schedule import estimated_cost, split_longest
-    from pipeline.flow_workers import extract_one, warm_up
-
-    if task.engine == "cuda":  # one process feeds the device, which takes many pairs at a time
-        jobs = JobOptions(jobs=1)
-    else:
-        warm_up(task.engine)
-    split: list[int] = []
-    workers = jobs.workers(1 << 30)
-    costs = [0.0] * len(todo)
-    if workers > 1 and jobs.backend != "dask":
-        costs = [estimated_cost(source.path, task.plan, task.flow) for source in todo]
-        split = split_longest(costs, workers)
-    beside = [index for index in range(len(todo)) if index not in set(split)]
-    beside.sort(key=lambda index: -costs[index])
-    whole = partial(extract_one, task=task)
-    shared = partial(extract_one, task=task, workers=workers, backend=jobs.backend)
-    # The shard was taken before, and a split video brings its own workers.
-    for chosen, run_one, options in (
-        (beside, whole, replace(jobs, shard=None)),
-        (split, shared, JobOptions(jobs=1)),
-    ):
-        if chosen:
-            done = run_jobs(
-                run_one, [todo[i] for i in chosen], options, desc="flow", name=lambda s: s.key
-            )
-            outcome.results += done.results
-            outcome.failures += done.failures
-
-
-def _in_order(
-    outcome: Outcome[Source, FlowResult], sources: Sequence[Source]
-) -> Outcome[Source, FlowResult]:
-    """Put results and failures into the order of the sources."""
-    place = {source.key: index for index, source in enumerate(sources)}
-    outcome.results.sort(key=lambda item: place[item[0].key])
-    outcome.failures.sort(key=lambda item: place[item[0].key])
-    return outcome
-
-
-def _show_estimate(
-    sources: Sequence[Source], todo: Sequence[Source], task: FlowTask, jobs: JobOptions, seed: int
-) -> None:
-    """Print what a run would do."""
-    from pipeline.flow_estimate import estimate
-
-    found: Estimate = estimate(todo, task, jobs, seed)
-    emit(
-        f"videos    {len(sources)}, of which {len(sources) - len(todo)} done and {len(todo)} to do"
-    )
-    if found.unknown:
-        emit(f"unknown   {found.unknown} of these say nothing usable in their headers")
-    emit(f"pairs     about {found.pairs:,} (by the videos' headers)")
-    emit(f"size      about {format_bytes(found.size)}")
-    if found.seconds_per_pair is None:
-        emit("time      unknown: no pair could be measured")
-    else:
-        workers = "1 worker" if found.workers == 1 else f"{found.workers} workers"
-        emit(
-            f"time      about {format_duration(found.seconds)} with {workers}"
-            f" ({found.seconds_per_pair * 1000:.0f} ms a pair, engine {task.engine})"
-        )
-    emit("nothing was written")
+    with flow_run.swept(output):
+        if todo:
+            log.info("%d of %d videos to do, engine %s", len(todo), len(wanted), task.engine)
+            flow_run.compute(todo, task, jobs, outcome)
+    return flow_run.in_order(outcome, wanted)
 
 
 def _summarise(outcome: Outcome[Source, FlowResult], output: Path, task_bound: float) -> None:

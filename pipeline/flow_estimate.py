@@ -13,8 +13,11 @@ import numpy as np
 from data.errors import InputError
 from data.flow_cache import quantise
 from data.sources import Source
+from pipeline.console import emit, format_bytes, format_duration
+from pipeline.flow_fields import compute_field, warm_up
+from pipeline.flow_frames import read_pairs
 from pipeline.flow_schedule import claimed_shape, planned_pairs
-from pipeline.flow_workers import FlowTask, compute_field, read_pairs, warm_up
+from pipeline.flow_task import FlowTask
 from pipeline.jobs import JobOptions
 
 #: Videos, and pairs of each, that are measured.
@@ -48,6 +51,29 @@ class Estimate:
     seconds_per_pair: float | None
     seconds: float
     workers: int
+
+
+def show(
+    sources: Sequence[Source], todo: Sequence[Source], task: FlowTask, jobs: JobOptions, seed: int
+) -> None:
+    """Print what a run would do."""
+    found = estimate(todo, task, jobs, seed)
+    emit(
+        f"videos    {len(sources)}, of which {len(sources) - len(todo)} done and {len(todo)} to do"
+    )
+    if found.unknown:
+        emit(f"unknown   {found.unknown} of these say nothing usable in their headers")
+    emit(f"pairs     about {found.pairs:,} (by the videos' headers)")
+    emit(f"size      about {format_bytes(found.size)}")
+    if found.seconds_per_pair is None:
+        emit("time      unknown: no pair could be measured")
+    else:
+        workers = "1 worker" if found.workers == 1 else f"{found.workers} workers"
+        emit(
+            f"time      about {format_duration(found.seconds)} with {workers}"
+            f" ({found.seconds_per_pair * 1000:.0f} ms a pair, engine {task.engine})"
+        )
+    emit("nothing was written")
 
 
 def estimate(todo: Sequence[Source], task: FlowTask, jobs: JobOptions, seed: int) -> Estimate:

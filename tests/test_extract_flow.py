@@ -23,7 +23,7 @@ from model.tvl1.options import TVL1Options
 from pipeline import flow_schedule
 from pipeline.cli import cli
 from pipeline.extract_flow import command, extract_flow
-from pipeline.flow_workers import prepare, read_pairs
+from pipeline.flow_frames import prepare, read_pairs
 from pipeline.jobs import JobOptions
 
 # One iteration of everything: these tests are about files, not about the flow's quality.
@@ -314,7 +314,7 @@ def test_pairs_share_frames_and_hold_no_more_than_two(
 ) -> None:
     """Frames are converted twice, or a long video fills the memory."""
     video = write_video(tmp_path / "a.avi")
-    converted = count_calls(monkeypatch, "pipeline.flow_workers.prepare")
+    converted = count_calls(monkeypatch, "pipeline.flow_frames.prepare")
     pairs = np.array([[0, 1], [1, 2], [5, 7], [7, 9]])
     found = list(read_pairs(video, pairs, (64, 48)))
     assert converted() == 6

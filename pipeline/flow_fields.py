@@ -1,0 +1,111 @@
+"""TV-L1 fields of pairs of frames: in this thread, in workers of their own, or on a GPU.
+
+However many workers there are, fields come in the order of the pairs, and the number of pairs
+under way is bounded, so that memory does not grow with the video.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import cv2
+import numpy as np
+
+from model.tvl1 import engines
+from model.tvl1.options import TVL1Options
+from pipeline.flow_task import FlowTask
+
+#: Pairs under way for each worker: one computed, the next waiting, one in reserve for slow pairs.
+AHEAD = 3
+#: TV-L1's pyramid has no level with a shorter side; smaller frames give no usable flow.
+MIN_SIDE = 16
+
+FramePairs = Iterator[tuple[np.ndarray, np.ndarray]]
+
+
+def compute_fields(
+    pairs: FramePairs, task: FlowTask, executor: Executor | None = None, workers: int = 1
+) -> Iterator[np.ndarray]:
+    """Yield the (H, W, 2) float32 field of each pair, in order.
+
+    Parameters
+    ----------
+    pairs : iterator of two (H, W) uint8 grey frames
+        Read by this thread while workers compute.
+    task : FlowTask
+    executor : Executor, optional
+        As `worker_pool` gives it; without one this thread computes.
+    workers : int
+        How many the executor has.
+    """
+    if task.engine == "cuda":
+        from model.tvl1.cuda import calc_stream
+
+        yield from calc_stream(pairs, task.tvl1, task.device)
+    elif executor is None:
+        for first, second in pairs:
+            yield compute_field(first, second, task.engine, task.tvl1)
+    else:
+        yield from _compute_ahead(pairs, task, executor, AHEAD * workers)
+
+
+def _compute_ahead(
+    pairs: FramePairs, task: FlowTask, executor: Executor, most: int
+) -> Iterator[np.ndarray]:
+    """Keep every worker supplied with pairs, `most` at a time, and yield their fields in order."""
+    under_way: deque[Future[np.ndarray]] = deque()
+    try:
+        for first, second in pairs:
+            under_way.append(executor.submit(compute_field, first, second, task.engine, task.tvl1))
+            if len(under_way) >= most:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
+    finally:
+        for future in under_way:
+            future.cancel()
+
+
+def compute_field(
+    first: np.ndarray, second: np.ndarray, engine: str, options: TVL1Options
+) -> np.ndarray:
+    """Flow of one pair of grey frames: (H, W, 2) float32 px; equal frames are exactly zero."""
+    if np.array_equal(first, second):
+        return np.zeros((*first.shape, 2), np.float32)
+    return np.asarray(engines.load(engine)(first, second, options))
+
+
+@contextmanager
+def worker_pool(backend: str, workers: int, engine: str) -> Iterator[Executor | None]:
+    """Threads, or processes of one thread each, that end with the block; None for one worker.
+
+    They start, and load the engine, while the caller goes on.
+    """
+    if workers == 1:
+        yield None
+    elif backend == "threading":
+        with ThreadPoolExecutor(workers) as threads:
+            yield threads
+    else:
+        # A pool of its own: joblib's reusable one has another type and may not be shared.
+        from joblib.externals.loky import ProcessPoolExecutor
+
+        executor: Any = ProcessPoolExecutor(
+            workers, initializer=cv2.setNumThreads, initargs=(1,), env={"OMP_NUM_THREADS": "1"}
+        )
+        try:
+            for _ in range(workers):
+                executor.submit(warm_up, engine)
+            yield executor
+        finally:
+            executor.shutdown(kill_workers=True)
+
+
+def warm_up(engine: str) -> None:
+    """Compile, or load, the engine; later calls, and processes started later, need not again."""
+    frames = np.random.default_rng(0).integers(0, 256, (2, MIN_SIDE, MIN_SIDE), np.uint8)
+    compute_field(frames[0], frames[1], engine, TVL1Options(inner=1, outer=1, warps=1))
