@@ -1,0 +1,91 @@
+"""Everything that a report shows, gathered from files before any of it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline import report_facts as facts
+from pipeline.published import SOURCE
+from pipeline.report_accuracy import find_pairs, run_accuracies
+from pipeline.report_attention import attention_sheets
+from pipeline.report_charts import learning_curves
+from pipeline.report_evaluation import read_evaluation
+from pipeline.report_pictures import thumbnails
+from pipeline.report_ranking import most_wrong, rank_videos, with_pictures
+from pipeline.report_sources import find
+from pipeline.report_summary import summarise
+
+if TYPE_CHECKING:
+    from data.annotations.options import DatasetOptions
+    from pipeline.jobs import JobOptions
+    from pipeline.report_options import ReportOptions
+
+
+def gather(
+    run: Path,
+    *,
+    evaluation: Path | None,
+    pairs: Path | None,
+    dataset: DatasetOptions | None,
+    videos: Path | None,
+    features: Path | None,
+    flow: Path | None,
+    title: str | None,
+    options: ReportOptions,
+    jobs: JobOptions,
+    seconds: Mapping[str, float] | None,
+    written: str,
+) -> dict[str, Any]:
+    """Return the template's variables; parameters as `write_report`.
+
+    Raises
+    ------
+    InputError
+        The run or the evaluation cannot be read.
+    """
+    sources = find(run, features, flow, videos)
+    judged = find_pairs(sources, pairs, dataset)
+    own = run_accuracies(sources, judged)
+    crossed = read_evaluation(evaluation, sources, pairs, dataset) if evaluation else None
+    rows = rank_videos(sources.run, judged)
+    kind, shown = judged.shown() if judged else ("", [])
+    wrong = most_wrong(rows, shown, options.wrong_pairs)
+    pictured = with_pictures(rows, options.thumbnails)
+    pictures = thumbnails(
+        sources.videos,
+        {key: header.decoded_frames for key, header in sources.headers.items()},
+        set(pictured),
+        {each.key for pair in wrong for each in (pair.better, pair.worse)},
+        jobs,
+    )
+    random = facts.random_trunks(sources.folder)
+    name = sources.folder.resolve().name
+    return {
+        "title": title or f"Skill ranking: {name}",
+        "name": name,
+        "written": written,
+        "run": sources.run,
+        "notes": sources.notes,
+        "summary": summarise(sources, crossed, own, random),
+        "own": own,
+        "evaluation": crossed,
+        "published_source": SOURCE,
+        "rows": rows,
+        "pairs_kind": kind,
+        "pairs_exact": bool(judged and judged.exact),
+        "pairs_wrong": sum(row.judged - row.right for row in rows) // 2,
+        "pairs_shown": len(shown),
+        "wrong": wrong,
+        "pictured": frozenset(pictured),
+        "pictures": pictures,
+        "changed": frozenset(sources.changed),
+        "charts": learning_curves(
+            sources.metrics.get("history", []), sources.metrics.get("best_epoch", 0)
+        ),
+        "attention": attention_sheets(sources, rows, options.sheets),
+        "groups": facts.what_was_run(sources, judged),
+        "costs": facts.costs(sources, crossed, seconds),
+        "timed_by_caller": bool(seconds),
+    }
