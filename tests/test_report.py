@@ -132,7 +132,7 @@ def full_text(full_page: Path) -> str:
 
 @pytest.fixture(scope="module")
 def bare_text(place: Path, run: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return the page where only the checkpoint is left: no caches, videos, pairs, metrics, record."""
+    """Return the page where only the checkpoint is left of the run."""
     lonely = tmp_path_factory.mktemp("lonely") / "run"
     lonely.mkdir()
     (lonely / "checkpoint.safetensors").write_bytes((run / "checkpoint.safetensors").read_bytes())
