@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from pipeline.evaluation_table import Table
 
 
+PAGE = "report.html"
+
+
 @dataclass
 class DemoResult:
     """What the demonstration came to.
@@ -79,8 +82,8 @@ def demo(
     Parameters
     ----------
     output : path
-        Gets ``synthetic/``, ``flow/``, ``features/``, ``run/``, ``evaluation/`` and
-        ``attention.png``.
+        Gets ``synthetic/``, ``flow/``, ``features/``, ``run/``, ``evaluation/``,
+        ``attention.png`` and ``report.html``, which shows all of it.
     options : DemoOptions, optional
         Sizes.
     engine : str
@@ -110,6 +113,8 @@ def demo(
         _train(found, options, overwrite, seed)
     with found.stage("draw attention"):
         _draw(found)
+    with found.stage("write report"):
+        _report(found, options, jobs, seed)
     return found
 
 
@@ -217,6 +222,27 @@ def _draw(found: DemoResult) -> None:
         made / "videos",
         made / "boxes.csv",
         found.folder / "attention.png",
+    )
+
+
+def _report(found: DemoResult, options: DemoOptions, jobs: JobOptions, seed: int) -> None:
+    from data.annotations.options import DatasetOptions
+    from pipeline.report import write_report
+
+    folder = found.folder
+    write_report(
+        folder / "run",
+        folder / PAGE,
+        evaluation=folder / "evaluation" if found.table is not None else None,
+        pairs=folder / "synthetic" / "pairs.csv",
+        dataset=DatasetOptions(folds=options.folds, fold_seed=seed),
+        videos=folder / "synthetic" / "videos",
+        features=folder / "features",
+        flow=folder / "flow",
+        title="Demonstration: synthetic pick-and-place",
+        jobs=jobs,
+        seconds=found.seconds,
+        overwrite=True,
     )
 
 

@@ -34,6 +34,7 @@ def summarise(found: DemoResult, options: DemoOptions, seed: int) -> list[str]:
         ("evaluation/table.txt", "this table; also .csv, .md and .tex, and results.json"),
         ("run/scores.csv", "ranking by one ranker; its learning_curves.png beside it"),
         ("attention.png", "where it looked in videos that it was not trained on"),
+        ("report.html", "all of this as one page; open it in a browser"),
     )
     return lines + [
         f"{found.folder / name}: {what}" for name, what in named if (found.folder / name).exists()

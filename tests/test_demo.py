@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,7 @@ from data.splits import split_by_videos
 from pipeline.cli import cli
 from pipeline.demo_options import DemoOptions
 from pipeline.demo_summary import from_memory, show_plan
+from tests.report_html import Page
 
 TINY = (
     *("--videos", "8", "--picture-size", "64", "--flow-side", "32", "--segments", "3"),
@@ -56,7 +58,8 @@ def test_demo_ends_with_a_summary_on_stdout(finished: tuple[Path, Result]) -> No
     assert "RANDOM TRUNKS" in result.stderr
     assert "RANDOM TRUNKS" not in result.stdout
     named = [line.split(": ")[0] for line in result.stdout.splitlines() if str(folder) in line]
-    assert len(named) == 4
+    assert len(named) == 5
+    assert named[-1].endswith("report.html")
     assert all(Path(name).exists() for name in named)
 
 
@@ -75,6 +78,22 @@ def test_demo_leaves_what_the_commands_leave(finished: tuple[Path, Result]) -> N
     assert picture is not None
     assert picture.shape[1] == 3 * 64
     assert picture.shape[0] % (20 + 2 * 64) == 0
+
+
+@pytest.mark.slow
+def test_demo_ends_with_a_report_of_its_own_numbers(finished: tuple[Path, Result]) -> None:
+    """Fails if the page shows other folds, pairs or times than the demo's, or hides its limits."""
+    folder, result = finished
+    page = Page((folder / "report.html").read_text(encoding="utf-8"))
+    assert page.faults == []
+    assert "trunks have random weights" in page.text
+    assert "Each fold, per cent" in page.text
+    assert "cross-validated over 2 folds" in page.text
+    reached = re.search(r"two unseen videos: ([\d.]+)", result.stdout)
+    assert reached is not None
+    assert page.text.index(reached[1]) < page.text.index("Ranking All 8 videos")
+    assert not page.text.count("Not in this page")
+    assert len({image["alt"] for image in page.all("img") if "Middle" in image["alt"]}) == 8
 
 
 @pytest.mark.slow
