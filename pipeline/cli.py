@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "fit-fusion": ("pipeline.fit_fusion", "Learn ConvFusion on training pairs, then freeze it."),
     "train-ranker": ("pipeline.train_ranker", "Stage 2: train the ranker on cached features."),
     "score": ("pipeline.score", "Score new videos with a trained run, in one command."),
+    "explain": ("pipeline.explain", "Show where in the frame a trained run looked."),
     "evaluate": ("pipeline.evaluate", "Cross-validate variants into a table like the paper's."),
     "report": ("pipeline.report", "Write one self-contained HTML page about a run."),
     "inspect": ("pipeline.inspect_command", "Say what is in videos, caches, runs and pair lists."),

@@ -35,7 +35,7 @@ def peak(row: int, column: int, size: int = 7) -> np.ndarray:
 def test_a_cell_lights_its_own_pixels(width: int, height: int, row: int, column: int) -> None:
     """A shift or a swap of axes would point at the wrong hand."""
     density, seen = upsample(peak(row, column), EVEN, width, height)
-    bright = density > 0.99 * density.max()
+    bright = density > 0.95 * density.max()  # half a pixel is at most 0.04 of a cell
     # Receptive fields have their centres on 16.5, 80.5, … of 448 px; beyond the outermost the
     # density stays, so the bright pixels of a cell at the edge reach to it.
     x, y = ((16.5 + 64 * n) / 448 for n in (column, row))
@@ -46,7 +46,7 @@ def test_a_cell_lights_its_own_pixels(width: int, height: int, row: int, column:
         assert near.min() <= 1 / side
         assert near.max() >= -1 / side
         if 0 < cell < 6:
-            assert np.abs(near).max() <= 1 / side + 0.01 * 64 / 448
+            assert np.abs(near).max() <= 1 / side + 0.05 * 64 / 448
     assert seen.all()
 
 
