@@ -151,6 +151,11 @@ def _writer(operand: types.Type, element: ir.Type) -> Callable:
     )
 
 
+def _odd_value(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
+    minus_zero = builder.icmp_unsigned("==", builder.bitcast(x, _I4), _constant(_I4, 1 << 31))
+    return builder.or_(minus_zero, builder.fcmp_unordered("uno", x, x))
+
+
 def _repeat(builder: ir.IRBuilder, vector: ir.VectorType, one: ir.Value) -> ir.Value:
     """Return lanes that all hold one value."""
     nothing = ir.Constant(vector, ir.Undefined)
@@ -185,6 +190,35 @@ def _call(builder: ir.IRBuilder, name: str, *args: ir.Value) -> ir.Value:
         kind = ir.FunctionType(vector, [vector] * len(args))
         declared = ir.Function(builder.module, kind, full)
     return builder.call(declared, args)
+
+
+def _counted(builder: ir.IRBuilder, start: ir.Value) -> ir.Value:
+    numbers = ir.Constant(_F4, [float(i) for i in range(WIDTH)])
+    return builder.fadd(_repeat(builder, _F4, start), numbers)
+
+
+def _first(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
+    return builder.extract_element(x, ir.IntType(32)(0))
+
+
+def _reduced(build: Callable) -> Callable:
+    """Return a builder that folds all lanes to one value, halving them each time."""
+
+    def emit(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
+        for half in (8, 4, 2, 1):
+            places = ir.Constant(_I4, [(i + half) % WIDTH for i in range(WIDTH)])
+            x = build(builder, x, builder.shuffle_vector(x, ir.Constant(_F4, ir.Undefined), places))
+        return _first(builder, x)
+
+    return emit
+
+
+def _larger(builder: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
+    return builder.select(builder.fcmp_ordered(">", x, y), x, y)
+
+
+def _smaller(builder: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
+    return builder.select(builder.fcmp_ordered("<", x, y), x, y)
 
 
 def _any(builder: ir.IRBuilder, mask: ir.Value) -> ir.Value:
@@ -252,8 +286,16 @@ fnma = _lane_wise(lambda b, x, y, z: _call(b, "fma", b.fneg(x), y, z), _L, _L, _
 negative = _lane_wise(lambda b, x: b.fneg(x), _L, _L)
 sqrt = _lane_wise(lambda b, x: _call(b, "sqrt", x), _L, _L)
 select = _lane_wise(lambda b, mask, x, y: b.select(mask, x, y), _L, _M, _L, _L)
-larger = _lane_wise(lambda b, x, y: b.select(b.fcmp_ordered(">", x, y), x, y), _L, _L, _L)
-smaller = _lane_wise(lambda b, x, y: b.select(b.fcmp_ordered("<", x, y), x, y), _L, _L, _L)
+larger = _lane_wise(_larger, _L, _L, _L)
+smaller = _lane_wise(_smaller, _L, _L, _L)
+floor = _lane_wise(lambda b, x: _call(b, "floor", x), _L, _L)
+# Lanes that count up from a float32; the first lane; the largest and smallest of all lanes.
+counted = _lane_wise(_counted, _L, types.float32)
+first_lane = _lane_wise(_first, types.float32, _L)
+largest = _lane_wise(_reduced(_larger), types.float32, _L)
+smallest = _lane_wise(_reduced(_smaller), types.float32, _L)
+# Mask of NaN and -0: values that a median can pick or not by the order of comparisons.
+odd_value = _lane_wise(_odd_value, _M, _L)
 any_lane = _lane_wise(_any, types.boolean, _M)
 # 1/sqrt(x) for normal x > 0 within 2^-14; the exact bits depend on the processor.
 reciprocal_root = _lane_wise(_reciprocal_root, _L, _L)

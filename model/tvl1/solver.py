@@ -1,4 +1,4 @@
-"""The loop of inner iterations with OpenCV's exact stop, and the set-up of a warp."""
+"""Compiled entry points: inner iterations with OpenCV's exact stop, warps and medians."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from numba import njit
+from numba.extending import register_jitable
 
+from model.tvl1.median import median5, median_length, ordinary
 from model.tvl1.sweep import (
     DEPTH,
     STATES,
     Grid,
+    U,
+    V,
     Weights,
     advance,
     clear,
@@ -25,9 +29,12 @@ from model.tvl1.sweep import (
     row_length,
     serial_squared_change,
     squared_change,
+    sweep_length,
 )
+from model.tvl1.warp import prepare_source, source_length, warp_and_linearise
 
 Flat = npt.NDArray[np.float32]
+Image = npt.NDArray[np.float32]
 
 # Verdicts on an iteration: go on, stop after it, too near to call, or not finite.
 GO, STOP, DOUBTFUL, BROKEN = range(4)
@@ -51,21 +58,27 @@ def _judge(grid: Grid, depth: int, threshold: float, doubt: float) -> tuple[int,
 
 
 @kernel
-def _next_depth(change: float, previous: float, threshold: float, left: int) -> int:
+def _next_depth(change: float, previous: float, threshold: float, left: int, first: int) -> int:
     """Guess how many iterations to do at once: most of those that the decay promises."""
     if not (0 < threshold < change < previous < BROKEN_CHANGE):
-        return min(left, 2)
+        return min(left, first)
     remaining = math.log(change / threshold) / math.log(previous / change)
     return max(1, min(left, DEPTH, int(0.75 * min(remaining, 100.0))))
 
 
 @kernel
+def _grid(work: Flat, height: int, width: int) -> Grid:
+    row = row_length(width)
+    return Grid(work.ctypes.data, height, width, row, plane_length(height, width))
+
+
+@kernel
 def _iterate(
     work: Flat, height: int, width: int, state: int, inner: int, threshold: float,
-    lt: np.float32, theta: np.float32, ta: np.float32,
+    lt: np.float32, theta: np.float32, ta: np.float32, first: int,
 ) -> tuple[int, bool, int, int]:  # fmt: skip
-    size = plane_length(height, width)
-    grid = Grid(work.ctypes.data, height, width, row_length(width), size)
+    grid = _grid(work, height, width)
+    size = grid.size
     careful = not max(lt, theta, ta) < LARGE_WEIGHT
     weights = Weights(lt, theta, ta, careful)
     old, new = STATES[state] * size, STATES[1 - state] * size
@@ -76,7 +89,7 @@ def _iterate(
     kept_all = done_all = 0
     going, alone = True, False
     while kept_all < inner and going:
-        depth = 1 if alone else _next_depth(change, previous, threshold, inner - kept_all)
+        depth = 1 if alone else _next_depth(change, previous, threshold, inner - kept_all, first)
         alone = False
         advance(grid, weights, depth, old, new)
         done_all += depth
@@ -104,15 +117,49 @@ def _iterate(
     return state, going, kept_all, done_all
 
 
+@register_jitable
+def _source_start(height: int, width: int) -> int:
+    return sweep_length(height, width) + median_length(width)
+
+
+def workspace_length(height: int, width: int) -> int:
+    """Return the float32 of a workspace: planes of the sweep, room to filter, the source."""
+    return _source_start(height, width) + source_length(height, width)
+
+
+@kernel
+def _source(work: Flat, height: int, width: int) -> int:
+    """Return the address of the source of warps."""
+    return work.ctypes.data + work.itemsize * _source_start(height, width)
+
+
+@kernel
+def _prepare(work: Flat, second: Image, height: int, width: int) -> None:
+    grid = _grid(work, height, width)
+    clear(grid)
+    prepare_source(grid, _source(work, height, width), second.ctypes.data)
+
+
+@kernel
+def _warp(work: Flat, height: int, width: int, state: int) -> bool:
+    return warp_and_linearise(_grid(work, height, width), _source(work, height, width), state)
+
+
+@kernel
+def _smooth(work: Flat, height: int, width: int, state: int) -> bool:
+    grid = _grid(work, height, width)
+    u, v = (STATES[state] + U) * grid.size, (STATES[state] + V) * grid.size
+    if not (ordinary(grid, u) and ordinary(grid, v)):
+        return False
+    room = sweep_length(height, width)
+    median5(grid, u, room)
+    median5(grid, v, room)
+    return True
+
+
 @kernel
 def _linearise(work: Flat, warped: Flat, height: int, width: int, state: int) -> None:
-    grid = Grid(work.ctypes.data, height, width, row_length(width), plane_length(height, width))
-    fill_constants(grid, warped.ctypes.data, state)
-
-
-@kernel
-def _clear(work: Flat, height: int, width: int) -> None:
-    clear(Grid(work.ctypes.data, height, width, row_length(width), plane_length(height, width)))
+    fill_constants(_grid(work, height, width), warped.ctypes.data, state)
 
 
 def _cached(**options: Any) -> Callable:
@@ -131,7 +178,7 @@ def _cached(**options: Any) -> Callable:
     return decorate
 
 
-def _compile(sources: str) -> tuple[Callable, Callable, Callable]:
+def _compile(sources: str) -> tuple[Callable, ...]:
     """Return the entry points.
 
     Numba's cache looks at this file alone for changes; naming the digest of all sources in
@@ -141,15 +188,17 @@ def _compile(sources: str) -> tuple[Callable, Callable, Callable]:
     @_cached(nogil=True, error_model="numpy")
     def iterate(
         work: Flat, height: int, width: int, state: int, inner: int, threshold: float,
-        lt: np.float32, theta: np.float32, ta: np.float32,
+        lt: np.float32, theta: np.float32, ta: np.float32, first: int,
     ) -> tuple[int, bool, int, int]:  # fmt: skip
         """Iterate until the squared change of the flow is at most the threshold.
+
+        ``first`` is how many iterations to do at once to begin with.
 
         Returns which of the two states holds the result, whether to go on after the next
         median filter, and how many iterations were kept and done.
         """
         _ = sources
-        return _iterate(work, height, width, state, inner, threshold, lt, theta, ta)
+        return _iterate(work, height, width, state, inner, threshold, lt, theta, ta, first)
 
     @_cached(nogil=True, error_model="numpy")
     def linearise(work: Flat, warped: Flat, height: int, width: int, state: int) -> None:
@@ -158,19 +207,34 @@ def _compile(sources: str) -> tuple[Callable, Callable, Callable]:
         _linearise(work, warped, height, width, state)
 
     @_cached(nogil=True, error_model="numpy")
-    def prepare(work: Flat, height: int, width: int) -> None:
-        """Zero what one level's solution takes to be zero."""
+    def prepare(work: Flat, second: Image, height: int, width: int) -> None:
+        """Zero what one level's solution takes to be zero; take the frame that is warped."""
         _ = sources
-        _clear(work, height, width)
+        _prepare(work, second, height, width)
 
-    return iterate, linearise, prepare
+    @_cached(nogil=True, error_model="numpy")
+    def warp(work: Flat, height: int, width: int, state: int) -> bool:
+        """Fill a warp's constants; False where the flow is beyond what is exact here."""
+        _ = sources
+        return _warp(work, height, width, state)
+
+    @_cached(nogil=True, error_model="numpy")
+    def smooth(work: Flat, height: int, width: int, state: int) -> bool:
+        """Filter both components of the flow with a 5x5 median.
+
+        False, and nothing is changed, where values are NaN or -0.
+        """
+        _ = sources
+        return _smooth(work, height, width, state)
+
+    return iterate, linearise, prepare, warp, smooth
 
 
 def _digest() -> str:
     """Return the digest of all sources that are compiled into the entry points."""
     folder = Path(__file__).parent
-    names = ("lanes.py", "kernels.py", "sweep.py", "solver.py")
+    names = ("lanes.py", "kernels.py", "sweep.py", "median.py", "warp.py", "solver.py")
     return hashlib.sha256(b"".join((folder / n).read_bytes() for n in names)).hexdigest()
 
 
-iterate, linearise, prepare = _compile(_digest())
+iterate, linearise, prepare, warp, smooth = _compile(_digest())

@@ -87,8 +87,8 @@ def plane_length(height: int, width: int) -> int:
 
 
 @register_jitable
-def workspace_length(height: int, width: int) -> int:
-    """Return the float32 of a workspace: planes, sums of one pass, a row of norms."""
+def sweep_length(height: int, width: int) -> int:
+    """Return the float32 that the sweep works on: planes, sums of one pass, a row of norms."""
     return PLANES * plane_length(height, width) + DEPTH * WIDTH + row_length(width)
 
 
