@@ -67,7 +67,8 @@ def plan_timeline(times: np.ndarray, highest_fps: float = _HIGHEST_FPS) -> Timel
     usual = float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.04
     fps = min(highest_fps, 1 / usual)
     starts = np.rint((times - times[0]) * fps).astype(np.int64)
-    ends = np.append(starts[1:], starts[-1] + max(1, round(usual * fps)))
+    whole = round((float(times[-1] - times[0]) + usual) * fps)
+    ends = np.append(starts[1:], max(1, int(starts[-1]), whole))
     shown = np.flatnonzero(ends > starts)
     return Timeline(fps, shown, (ends - starts)[shown], times[shown])
 

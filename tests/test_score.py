@@ -1,0 +1,184 @@
+"""score as a user runs it: the numbers of training, for videos that training never saw."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.sources import find_sources
+from pipeline.run_folder import load_run
+from pipeline.score import score_videos
+from pipeline.score_options import Making
+from pipeline.score_ranking import Neighbour, Reference
+from pipeline.stage_one import FILE_NAME
+from pipeline.weights import read_safetensors, write_safetensors
+from tests.scored_material import (
+    TRAINING,
+    World,
+    done,
+    frames_of,
+    material,
+    pipeline,
+    train,
+    write_video,
+)
+
+ONE = ("-j", 1, "--device", "cpu")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return material(tmp_path_factory)
+
+
+def rows_of(path: Path) -> dict[str, dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return {row["video"]: row for row in csv.DictReader(file)}
+
+
+@pytest.mark.slow
+def test_a_training_video_scores_as_in_training(world: World, tmp_path: Path) -> None:
+    """From the same features the score must be the same to the last bit."""
+    done(
+        *("score", world.run, world.videos, "--features", world.features, "--flow", world.flow),
+        *("-o", tmp_path, *ONE),
+    )
+    found, trained = rows_of(tmp_path / "scores.csv"), rows_of(world.run / "scores.csv")
+    assert {key: row["score"] for key, row in found.items()} == {
+        key: row["score"] for key, row in trained.items()
+    }
+    assert {key: row["rank"] for key, row in found.items()} == {
+        key: row["rank"] for key, row in trained.items()
+    }
+    assert all(row["note"].startswith("a training video") for row in found.values())
+    everything = json.loads((tmp_path / "scores.json").read_text())
+    assert everything["training"] == {key: float(row["score"]) for key, row in trained.items()}
+
+
+@pytest.mark.slow
+def test_features_made_again_give_the_training_score(world: World, tmp_path: Path) -> None:
+    """Flow, features and score from the video alone; a second call must use what the first made.
+
+    The first video is new but has a training video's name: it must not get that one's features.
+    """
+    impostor = write_video(tmp_path / "new" / "a.mp4", frames_of("landscape.mp4"))
+    renamed = shutil.copy(world.videos / "b.mp4", tmp_path / "new" / "other.mp4")
+    arguments = ("score", world.run, impostor, renamed, "--cache", tmp_path / "cache", *ONE)
+    done(*arguments, "--csv", tmp_path / "one.csv")
+    made = {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").rglob("*.h5")}
+    assert len(made) == 4
+    done(*arguments, "--csv", tmp_path / "two.csv")
+    assert {p: p.stat().st_mtime_ns for p in made} == made
+    found = rows_of(tmp_path / "one.csv")
+    assert found == rows_of(tmp_path / "two.csv")
+    trained = {key: float(row["score"]) for key, row in rows_of(world.run / "scores.csv").items()}
+    spread = np.std(list(trained.values()))
+    # Batches of other sizes round float32 sums otherwise; float16 caches then differ by a step
+    # (2⁻¹¹) here and there.
+    assert float(found["other.mp4"]["score"]) == pytest.approx(trained["b.mp4"], abs=0.01 * spread)
+    assert found["other.mp4"]["of"] == "4"
+    assert found["a.mp4"]["of"] == "5"
+    assert found["a.mp4"]["note"] == ""
+    assert float(found["a.mp4"]["score"]) != trained["a.mp4"]
+
+
+@pytest.mark.slow
+def test_one_bad_video_does_not_stop_the_others(world: World, tmp_path: Path) -> None:
+    """The others must be scored and written, the bad one listed, and the exit code tell."""
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    result = pipeline(
+        *("score", world.run, tmp_path / "bad.mp4", world.videos / "a.mp4", "-o", tmp_path),
+        *("--features", world.features, "--flow", world.flow, "--cache", tmp_path / "cache", *ONE),
+    )
+    assert result.exit_code == 1
+    assert "1 of 2 failed" in result.stderr
+    assert set(rows_of(tmp_path / "scores.csv")) == {"a.mp4"}
+    everything = json.loads((tmp_path / "scores.json").read_text())
+    assert [each["video"] for each in everything["failures"]] == ["bad.mp4"]
+
+
+@pytest.mark.slow
+def test_an_ensemble_is_the_mean_of_standardised_scores(world: World, tmp_path: Path) -> None:
+    """Scores of two runs have two scales: a plain mean would be the louder run's."""
+    runs = [tmp_path / "runs" / name for name in ("one", "two")]
+    for seed, folder in enumerate(runs):
+        train(world, folder, "--seed", seed)
+    making = Making(cache=tmp_path / "c", features=world.features, flow=world.flow, device="cpu")
+    sources = find_sources([world.videos])
+    found = score_videos(tmp_path / "runs", sources, making, ensemble=True)
+    named = score_videos(runs[0], sources, making, also=[runs[1]])
+    standard = []
+    for folder in runs:
+        run = load_run(folder)
+        scores = dict(zip(run.keys, run.scores, strict=True))
+        values = np.array([scores[key] for key in TRAINING])
+        standard.append((values - values.mean()) / values.std())
+    expected, spread = np.mean(standard, axis=0), np.std(standard, axis=0, ddof=1)
+    rows = [row for _, row in found.outcome.results]
+    np.testing.assert_allclose([row.score for row in rows], expected, rtol=1e-9)
+    np.testing.assert_allclose([row.spread for row in rows], spread, atol=1e-9)
+    assert [row.score for _, row in named.outcome.results] == [row.score for row in rows]
+    for place, row in enumerate(rows):
+        own = [int((each > each[place]).sum()) + 1 for each in standard]
+        assert row.ranks == (min(own), max(own))
+        assert row.place.rank == int((expected > expected[place]).sum()) + 1
+
+
+@pytest.mark.slow
+def test_runs_that_cannot_be_used_end_in_one_line(world: World, tmp_path: Path) -> None:
+    """Each must say what is missing and what to give, before anything is computed."""
+    video = world.videos / "a.mp4"
+    (tmp_path / "evaluation" / "runs").mkdir(parents=True)
+    shutil.copytree(world.run, tmp_path / "moved" / "run")
+    shutil.copytree(world.run, world.root / "weightless")
+    tensors, known = read_safetensors(world.run / FILE_NAME)
+    trunk = {**known["trunk"], "rgb_weights": str(tmp_path / "gone.pth")}  # type: ignore[dict-item]
+    write_safetensors(world.root / "weightless" / FILE_NAME, tensors, {**known, "trunk": trunk})
+    for run, more, said in (
+        (tmp_path / "none", (), "no such checkpoint"),
+        (tmp_path / "evaluation", ("--ensemble",), "kept scores, not rankers"),
+        (world.root / "weightless", (), "--rgb-weights"),
+    ):
+        result = pipeline("score", run, video, "--cache", tmp_path / "cache", *ONE, *more)
+        assert result.exit_code == 2, result.output
+        assert said in result.stderr
+    assert not (tmp_path / "cache").exists()
+
+
+# --- ranking ---
+
+REFERENCE = Reference(("a", "b", "c", "d"), np.array([1.0, 2.0, 2.0, 4.0]))
+
+
+def test_place_between_others() -> None:
+    """Rank, percentile and both neighbours, counted by hand."""
+    place = REFERENCE.place(2.5)
+    assert (place.rank, place.of, place.percentile) == (2, 5, 75.0)
+    assert place.better == Neighbour("d", 4.0)
+    assert place.worse in (Neighbour("b", 2.0), Neighbour("c", 2.0))
+
+
+def test_place_at_the_ends_and_among_equals() -> None:
+    """The best has none better, the lowest none worse; an equal one counts half."""
+    assert REFERENCE.place(9.0).better is None
+    assert REFERENCE.place(9.0).rank == 1
+    assert REFERENCE.place(0.0).worse is None
+    assert REFERENCE.place(0.0).rank == 5
+    assert REFERENCE.place(2.0).percentile == 50.0
+
+
+def test_a_training_video_is_not_its_own_neighbour() -> None:
+    """Compared with itself, every training video would be better than half a video too many."""
+    place = REFERENCE.place(4.0, itself="d")
+    assert (place.rank, place.of, place.percentile) == (1, 4, 100.0)
+    assert place.better is None
+
+
+def test_standardised_where_all_scores_are_the_same() -> None:
+    """A run that learnt nothing must not divide by zero."""
+    assert Reference(("a", "b"), np.array([1.0, 1.0])).standardised(1.0) == 0.0
