@@ -13,12 +13,15 @@ import numpy as np
 from data.errors import InputError
 from data.pairs import Pair, videos_of
 from pipeline.evaluation_statistics import Interval, PairedFold, paired_interval, right
+from pipeline.report_record import RECORD
 
 if TYPE_CHECKING:
     from data.annotations.options import DatasetOptions
     from pipeline.report_sources import Sources
 
 _DRAWS = 2000
+# Draws times pairs that a bootstrap holds in memory at once, 8 bytes each.
+_MOST_DRAWN = 20_000_000
 # Standard normal quantile of 97.5 %.
 _Z = 1.959963984540054
 FLATTERS = "the epoch was chosen on them, so they flatter"
@@ -90,6 +93,12 @@ def find_pairs(
     """
     record = sources.record
     if record is not None:
+        named = set(videos_of([*record.train, *record.validation, *record.test]))
+        if other := sorted(named - set(sources.run.keys)):
+            raise InputError(
+                f"{sources.folder / RECORD}: names videos that the run has not scored, e.g. "
+                f"{other[0]}; delete it, and the page is written without it"
+            )
         return RunPairs(record.train, record.validation, record.test, exact=True)
     if given is None:
         return None
@@ -185,8 +194,13 @@ def accuracy_interval(
         1 where a seed's ranker ordered a pair rightly, else 0.
     groups : mapping, optional
         Group of each video; groups are drawn in place of videos.
+
+    Notes
+    -----
+    There are 2000 draws, fewer where so many pairs would take too much memory.
     """
     names = {name: groups[name] if groups else name for fold in folds for name in videos_of(fold)}
+    draws = max(100, min(_DRAWS, _MOST_DRAWN // max(map(len, folds))))
     number = {label: i for i, label in enumerate(sorted(set(names.values())))}
     return paired_interval(
         [
@@ -195,7 +209,7 @@ def accuracy_interval(
             )
             for pairs, each in zip(folds, outcomes, strict=True)
         ],
-        _DRAWS,
+        draws,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import cv2
@@ -274,7 +275,7 @@ def test_what_is_missing_is_named(bare_text: str) -> None:
 
 def test_pictures_are_kept_to_the_best_and_the_worst(place: Path, run: Path) -> None:
     """Fails if hundreds of videos make a page of hundreds of pictures, or the cap goes unsaid."""
-    options = ReportOptions(thumbnails=4, wrong_pairs=0)
+    options = ReportOptions(thumbnails=4, wrong_pairs=0, sheets=0)
     text = write_report(run, place / "out" / "few.html", options=options).read_text()
     page = Page(text)
     gaps = sum(a.get("class") == "no-picture" for _, a in page.elements)
@@ -311,6 +312,43 @@ def test_the_command_writes_the_page(place: Path, run: Path, evaluation: Path) -
     assert result.exit_code == 0, result.output
     assert str(to) in result.stdout
     assert Page(to.read_text()).text.count("Mine") == 2
+
+
+def test_best_and_worst_get_an_attention_sheet(full_text: str, run: Path) -> None:
+    """Fails if the sheets are of other videos, or a video that cannot be drawn goes unsaid."""
+    page = Page(full_text)
+    drawn = [image["alt"] for image in page.all("img") if "attention drawn over" in image["alt"]]
+    listed = (run / "scores.csv").read_text().splitlines()[1:]
+    assert len(drawn) == 1
+    assert NAMES[0] in drawn[0]
+    assert NAMES[0].replace('"', '""') in listed[0]
+    assert listed[-1].startswith("broken.avi")
+    assert "Not drawn:" in page.text
+
+
+def test_recorded_pairs_need_no_file_of_judgements(place: Path, run: Path) -> None:
+    """Fails if validation or test pairs that the run recorded are lost, or count as training."""
+    own = place / "recorded"
+    shutil.copytree(run, own)
+    pairs = {
+        "train": [[NAMES[0], NAMES[1]]],
+        "validation": [[NAMES[3], NAMES[4]]],
+        "test": [[NAMES[2], NAMES[6]], [NAMES[5], NAMES[2]]],
+    }
+    record = {"format": 1, "features": str(place / "features"), "seconds": 75.0, "versions": {}}
+    (own / "record.json").write_text(json.dumps(record | {"pairs": pairs}))
+    text = Page(write_report(own, place / "out" / "r.html").read_text()).text
+    assert "validation pairs 1" in text
+    assert "all test pairs, one video unseen 1" not in text
+    assert "of 2 test pairs are ordered wrongly" in text
+    assert "chose the epoch" in text
+    assert "1 min 15 s" in text
+    (own / "record.json").write_text(json.dumps(record | {"pairs": pairs | {"test": [["x", "y"]]}}))
+    with pytest.raises(InputError, match=r"has not scored, e\.g\. x"):
+        write_report(own, place / "out" / "never.html")
+    (own / "record.json").write_text(json.dumps(record | {"pairs": [1]}))
+    with pytest.raises(InputError, match="damaged"):
+        write_report(own, place / "out" / "never.html")
 
 
 @pytest.mark.parametrize(
