@@ -2,51 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
-from data.options import PlanOptions
+from data.errors import InputError
+from data.options import FlowOptions, PlanOptions
 from model.features.options import FusionOptions, TrunkOptions
-from pipeline.console import emit, format_bytes, format_duration, log, progress
-from pipeline.jobs import JobOptions, Outcome, finish, run_jobs, take_shard
+from model.tvl1.options import TVL1Options
+from pipeline.extract_flow import ENGINES, extract_flow
+from pipeline.feature_run import FeatureResult, result_of, run, summarise
+from pipeline.jobs import JobOptions, Outcome, finish, take_shard
 from pipeline.options import build, common_options, dataclass_options
 
 if TYPE_CHECKING:
     from data.sources import Source
-    from pipeline.feature_plan import FeaturePlan
-    from pipeline.feature_workers import FeatureTask, ShareResult, VideoJob
-    from pipeline.stage_one import StageOneSetup
+    from pipeline.feature_plan import FeaturePlan, Settings
 
-
-@dataclass(frozen=True)
-class FeatureResult:
-    """What became of one video.
-
-    Attributes
-    ----------
-    path : Path
-        Its cache.
-    snippets : int
-    computed : bool
-        False when a valid cache was there already.
-    warnings : tuple of str
-        What was odd about the video.
-    """
-
-    path: Path
-    snippets: int
-    computed: bool
-    warnings: tuple[str, ...] = ()
+__all__ = ["FeatureResult", "command", "extract_features"]
 
 
 def extract_features(
     sources: Sequence[Source],
-    flow_folder: str | Path,
+    flow_folder: str | Path | None,
     output: str | Path,
     plan: PlanOptions | None = None,
     trunk: TrunkOptions | None = None,
@@ -59,6 +41,10 @@ def extract_features(
     dry_run: bool = False,
     seed: int = 0,
     keep_streams: bool = False,
+    flow: FlowOptions | None = None,
+    tvl1: TVL1Options | None = None,
+    engine: str = "auto",
+    save_flow: str | Path | None = None,
 ) -> Outcome[Source, FeatureResult]:
     """Compute the feature caches of some videos; those that are there and valid are kept.
 
@@ -66,8 +52,9 @@ def extract_features(
     ----------
     sources : sequence of Source
         As `data.sources.find_sources` gives them.
-    flow_folder : path
-        Output of `extract_flow` for these videos, made with a plan that covers this one.
+    flow_folder : path or None
+        Output of `extract_flow` for these videos, made with a plan that covers this one; None
+        computes the flow on the way, the same as `extract_flow` would.
     output : path
         Root of the caches, ``<output>/<key>.h5``, and of `stage_one.safetensors`.
     plan, trunk, fusion : options
@@ -85,6 +72,12 @@ def extract_features(
         Of random trunks and fusion.
     keep_streams : bool
         Keep both stream maps too.
+    flow, tvl1 : options
+        Of flow that is computed on the way.
+    engine : {"auto", "numba", "opencv", "cuda"}
+        For that; "auto" is the CUDA engine where the networks run on GPUs.
+    save_flow : path, optional
+        Folder that gets the flow caches which `extract_flow` would write.
 
     Returns
     -------
@@ -98,15 +91,20 @@ def extract_features(
         Weights, options or devices that cannot be used; caches made otherwise are in the way.
     """
     from pipeline.feature_plan import FeaturePlan, Settings
+    from pipeline.feature_recipe import make_recipe
     from pipeline.forward import parse_devices, resolve_precision
 
     jobs = jobs or JobOptions()
     devices = parse_devices(device)
-    trunk = trunk or TrunkOptions()
+    plan, trunk = plan or PlanOptions(), trunk or TrunkOptions()
+    flow, tvl1 = flow or FlowOptions(), tvl1 or TVL1Options()
+    if flow_folder is not None and save_flow is not None:
+        raise InputError("--save-flow keeps flow that is computed here; it goes without --flow")
+    direct = flow_folder is None
     settings = Settings(
-        Path(flow_folder),
+        None if flow_folder is None else Path(flow_folder),
         Path(output),
-        plan or PlanOptions(),
+        plan,
         trunk,
         fusion or FusionOptions(),
         resolve_precision(trunk.precision, devices),
@@ -114,147 +112,82 @@ def extract_features(
         keep_streams,
         strict,
         seed,
+        make_recipe(plan, flow, tvl1, engine, devices, strict) if direct else None,
+        _flow_threads(jobs, devices),
+        None if save_flow is None else Path(save_flow),
+        overwrite,
     )
     planned = FeaturePlan(settings, sources, take_shard(sources, jobs.shard))
     if dry_run:
-        _show_estimate(planned, batch_size, overwrite)
+        from pipeline.feature_estimate import show
+
+        show(planned, batch_size, overwrite, jobs)
         return Outcome()
     outcome: Outcome[Source, FeatureResult] = Outcome(failures=list(planned.failures))
     if planned.videos:
         setup = planned.prepare(overwrite)
         todo = planned.todo(setup.weights, overwrite)
-        failed = _run(planned, setup, todo, jobs, batch_size)
+        failed = run(planned, setup, todo, jobs, batch_size)
+        failed |= _keep_missing_flow(planned, todo, jobs)
         for source, video in planned.videos:
             if source.key in failed:
                 outcome.failures.append((source, failed[source.key]))
             else:
-                done = FeatureResult(
-                    video.path, len(video.frame_index), source.key in todo, video.warnings
-                )
-                outcome.results.append((source, done))
+                outcome.results.append((source, result_of(video, source.key in todo)))
     place = {source.key: index for index, source in enumerate(sources)}
     outcome.failures.sort(key=lambda item: place[item[0].key])
     return outcome
 
 
-def _run(
-    planned: FeaturePlan,
-    setup: StageOneSetup,
-    todo: Sequence[str],
-    jobs: JobOptions,
-    batch_size: int | None,
+def _flow_threads(jobs: JobOptions, devices: Sequence[str]) -> int:
+    """Threads of a CPU engine in each reader: readers of a GPU are processes of one thread."""
+    on_cuda = all(device.startswith("cuda") for device in devices)
+    alone = jobs.backend == "dask" or (on_cuda and jobs.backend == "loky")
+    return 1 if alone else jobs.workers(1 << 30)
+
+
+def _keep_missing_flow(
+    planned: FeaturePlan, todo: Sequence[str], jobs: JobOptions
 ) -> dict[str, str]:
-    """Compute the caches still to do; return the failures by key."""
-    from data import cache
-    from pipeline.feature_workers import make_forward, run_share
-    from pipeline.forward import torch_threads
+    """Keep the flow of videos whose features were there before it was asked for."""
+    from data.cache import cache_path
 
-    if not todo:
+    settings: Settings = planned.settings
+    folder, recipe = settings.save_flow, settings.recipe
+    if folder is None or recipe is None:
         return {}
-    settings = planned.settings
-    for path in cache.sweep(settings.output):
-        log.debug("removed %s, left by a process that was killed", path)
-    task = planned.task(setup, jobs, batch_size)
-    videos = planned.jobs(setup.weights, todo)
-    snippets = sum(len(job.frame_index) for job in videos)
-    log.info(
-        "%d of %d videos to do on %s", len(todo), len(planned.videos), ", ".join(settings.devices)
+    missing = [
+        source
+        for source, _ in planned.videos
+        if source.key not in todo and not cache_path(folder, source.key).exists()
+    ]
+    if not missing:
+        return {}
+    done = extract_flow(
+        missing,
+        folder,
+        recipe.plan,
+        recipe.flow,
+        recipe.tvl1,
+        recipe.engine,
+        dataclasses.replace(jobs, shard=None),
+        settings.devices[0],
+        strict=settings.strict,
     )
-    if len(settings.devices) == 1 and jobs.backend != "dask":
-        device = settings.devices[0]
-        with (
-            torch_threads(jobs.workers(1 << 30) if device == "cpu" else None),
-            progress(total=snippets, desc="features", unit="snippet") as bar,
-        ):
-            forward = make_forward(setup, task, device)
-            results = [run_share((device, videos), task, forward, bar.update)]
-        failed: dict[str, str] = {}
-    else:
-        results, failed = _run_shares(planned, task, videos, jobs)
-    _report(results)
-    for result in results:
-        failed.update(result.failures)
-    return failed
-
-
-def _run_shares(
-    planned: FeaturePlan, task: FeatureTask, videos: Sequence[VideoJob], jobs: JobOptions
-) -> tuple[list[ShareResult], dict[str, str]]:
-    """Share videos among devices, a process each, or video by video among Dask's workers."""
-    from pipeline.feature_workers import run_quietly
-
-    on_dask = jobs.backend == "dask"
-    shares = planned.shares(videos, one_by_one=on_dask)
-    outcome = run_jobs(
-        partial(run_quietly, task=task),
-        shares,
-        replace(jobs, shard=None) if on_dask else JobOptions(jobs=len(shares)),
-        desc="features",
-        unit="video" if on_dask else "device",
-        name=lambda share: share[0],
-    )
-    failed = {job.input.key: message for (_, share), message in outcome.failures for job in share}
-    return [result for _, result in outcome.results], failed
-
-
-def _report(results: Sequence[ShareResult]) -> None:
-    """Log how fast it went and where the time was spent."""
-    snippets = sum(result.snippets for result in results)
-    wall = max((result.seconds.get("total", 0.0) for result in results), default=0.0)
-    if not snippets or not wall:
-        return
-    total = sum(result.seconds.get("total", 0.0) for result in results)
-    share = {
-        name: sum(result.seconds.get(name, 0.0) for result in results) / total
-        for name in ("trunks", "waiting", "writing", "decode", "flow")
-    }
-    log.info(
-        "%.2f snippets/s; of %s: trunks and fusion %.0f %%, waiting for input %.0f %%, writing "
-        "%.0f %%; meanwhile the readers spent %.0f %% on frames and %.0f %% on flow",
-        snippets / wall,
-        format_duration(wall),
-        *(100 * share[name] for name in ("trunks", "waiting", "writing", "decode", "flow")),
-    )
-
-
-def _show_estimate(planned: FeaturePlan, batch_size: int | None, overwrite: bool) -> None:
-    """Print what a run would do; the time from one batch of random trunks."""
-    from pipeline.feature_estimate import done_before, seconds_a_snippet
-
-    settings = planned.settings
-    done = set() if overwrite else done_before(planned)
-    todo = [video for source, video in planned.videos if source.key not in done]
-    snippets = sum(len(video.frame_index) for video in todo)
-    size = snippets * planned.bytes_a_snippet()
-    emit(f"videos    {len(planned.videos)}, of which {len(done)} done and {len(todo)} to do")
-    for source, message in planned.failures:
-        emit(f"cannot    {source.key}: {message}")
-    emit(f"snippets  {snippets:,}")
-    streams = "with both stream maps" if settings.keep_streams else "fused maps only"
-    emit(
-        f"size      up to {format_bytes(size)} ({format_bytes(planned.bytes_a_snippet())} a "
-        f"snippet, {streams})"
-    )
-    if snippets:
-        each = seconds_a_snippet(planned, batch_size, snippets)
-        devices = len(settings.devices)
-        emit(
-            f"time      about {format_duration(snippets * each / devices)} on "
-            f"{', '.join(settings.devices)} ({1 / each:.2f} snippets/s each)"
-        )
-    emit("nothing was written")
+    return {source.key: message for source, message in done.failures}
 
 
 EPILOG = """\b
 Examples:
-  pipeline extract-features videos/ --flow flow/ -o features/
+  pipeline extract-features videos/ -o features/
+  pipeline extract-features videos/ -o features/ --save-flow flow/ --device cuda:0,cuda:1
   pipeline extract-features videos/ --flow flow/ -o features/ --rgb-weights resnet101.pth
-  pipeline extract-features videos/ --flow flow/ -o features/ --device cuda:0,cuda:1
   pipeline extract-features videos/ --flow flow/ -o streams/ --keep-streams --dry-run
 
 \b
-The sampling options must be those given to extract-flow. Run the same command again to go on
-after an interruption: finished caches are kept.
+With --flow, the sampling options must be those given to extract-flow, and the options of flow
+itself belong there. Run the same command again to go on after an interruption: finished caches
+are kept.
 """
 
 
@@ -272,8 +205,19 @@ def _batch_size(ctx: click.Context, param: click.Parameter, value: str) -> int |
     "--flow",
     "flow_folder",
     type=click.Path(path_type=Path),
-    required=True,
-    help="Output of extract-flow for the same videos.",
+    help="Output of extract-flow for the same videos; without it flow is computed on the way.",
+)
+@click.option(
+    "--save-flow",
+    type=click.Path(path_type=Path),
+    help="Keep flow that is computed on the way, as extract-flow would, in this folder.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(ENGINES),
+    default="auto",
+    show_default=True,
+    help="TV-L1 engine; auto is cuda where --device is a GPU, else the fastest there is.",
 )
 @click.option(
     "--batch-size",
@@ -292,6 +236,8 @@ def _batch_size(ctx: click.Context, param: click.Parameter, value: str) -> int |
 @dataclass_options(PlanOptions)
 @dataclass_options(TrunkOptions)
 @dataclass_options(FusionOptions)
+@dataclass_options(FlowOptions)
+@dataclass_options(TVL1Options)
 @common_options("output", "jobs", "device", "overwrite", "strict", "dry_run", "seed")
 @click.pass_context
 def command(ctx: click.Context, /, videos: tuple[str, ...], **params: Any) -> None:
@@ -299,11 +245,14 @@ def command(ctx: click.Context, /, videos: tuple[str, ...], **params: Any) -> No
 
     VIDEOS are folders, files, @list.txt with a path a line, or a CSV with a column `video` or
     `path`. Two ResNet101s see each snippet's frame and flow stack; ConvFusion joins their maps.
+    Flow comes from --flow, or is computed on the way, on a GPU straight from device memory.
     --device may name several GPUs (cuda:0,cuda:1), which share the videos; --jobs are then the
     processes that read for them, and on a CPU the threads of the networks.
     """
     from data.sources import find_sources
 
+    if params["flow_folder"] is not None:
+        _refuse_flow_options(ctx)
     outcome = extract_features(
         find_sources(videos),
         params["flow_folder"],
@@ -319,18 +268,24 @@ def command(ctx: click.Context, /, videos: tuple[str, ...], **params: Any) -> No
         dry_run=params["dry_run"],
         seed=params["seed"],
         keep_streams=params["keep_streams"],
+        flow=build(FlowOptions, params),
+        tvl1=build(TVL1Options, params),
+        engine=params["engine"],
+        save_flow=params["save_flow"],
     )
     if not params["dry_run"]:
-        _summarise(outcome, params["output"])
+        summarise(outcome, params["output"], scanned=params["flow_folder"] is None)
     ctx.exit(finish(outcome, lambda source: source.key))
 
 
-def _summarise(outcome: Outcome[Source, FeatureResult], output: Path) -> None:
-    """Print the totals."""
-    results = [result for _, result in outcome.results]
-    size = sum(result.path.stat().st_size for result in results)
-    kept = sum(not result.computed for result in results)
-    there = f", {kept} of them there already" if kept else ""
-    videos = "1 video" if len(results) == 1 else f"{len(results)} videos"
-    snippets = sum(result.snippets for result in results)
-    emit(f"{output}: {videos}{there}; {snippets:,} snippets, {format_bytes(size)}")
+def _refuse_flow_options(ctx: click.Context) -> None:
+    """Refuse options of flow beside --flow, where they would do nothing."""
+    fields = (*dataclasses.fields(FlowOptions), *dataclasses.fields(TVL1Options))
+    names = {"engine", *(field.name for field in fields)}
+    for param in ctx.command.params:
+        given = ctx.get_parameter_source(str(param.name)) == ParameterSource.COMMANDLINE
+        if param.name in names and given:
+            raise InputError(
+                f"{param.opts[0]} has no effect on flow that was computed before; give it to "
+                "extract-flow, or leave --flow out"
+            )

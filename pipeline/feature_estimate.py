@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import torch
 
 from data import cache
 from data.errors import StaleCacheError
+from data.sources import Source
 from model.features.fusion import random_fusion
 from model.features.stage_one import StageOne
 from model.features.trunk import make_trunk, random_state
+from pipeline.console import emit, format_bytes, format_duration
 from pipeline.feature_plan import FeaturePlan
 from pipeline.forward import Forward
+from pipeline.jobs import JobOptions
 from pipeline.stage_one import FILE_NAME
 from pipeline.weights import read_safetensors
 
@@ -69,3 +73,53 @@ def seconds_a_snippet(planned: FeaturePlan, batch_size: int | None, snippets: in
                 pending.done.synchronize()
         seconds = time.perf_counter() - began
     return seconds / count
+
+
+def show(planned: FeaturePlan, batch_size: int | None, overwrite: bool, jobs: JobOptions) -> None:
+    """Print what a run would do; the time from one batch of random trunks, and a few pairs."""
+    settings = planned.settings
+    done = set() if overwrite else done_before(planned)
+    todo = [(source, video) for source, video in planned.videos if source.key not in done]
+    snippets = sum(video.snippets for _, video in todo)
+    size = snippets * planned.bytes_a_snippet()
+    computed = [source for source, video in todo if video.input.flow is None]
+    emit(f"videos    {len(planned.videos)}, of which {len(done)} done and {len(todo)} to do")
+    for source, message in planned.failures:
+        emit(f"cannot    {source.key}: {message}")
+    emit(f"snippets  {snippets:,}" + (" (by the videos' headers)" if computed else ""))
+    streams = "with both stream maps" if settings.keep_streams else "fused maps only"
+    emit(
+        f"size      up to {format_bytes(size)} ({format_bytes(planned.bytes_a_snippet())} a "
+        f"snippet, {streams})"
+    )
+    seconds = _show_flow(planned, computed, jobs)
+    if snippets:
+        each = seconds_a_snippet(planned, batch_size, snippets)
+        devices = len(settings.devices)
+        emit(
+            f"time      about {format_duration((snippets * each + seconds) / devices)} on "
+            f"{', '.join(settings.devices)} ({1 / each:.2f} snippets/s each"
+            f"{', without flow' if computed else ''})"
+        )
+    emit("nothing was written")
+
+
+def _show_flow(planned: FeaturePlan, sources: list[Source], jobs: JobOptions) -> float:
+    """Print what computing flow takes; return the seconds on one device or machine."""
+    recipe = planned.settings.recipe
+    if recipe is None or not sources:
+        return 0.0
+    from pipeline.flow_estimate import estimate
+
+    found = estimate(sources, recipe, replace(jobs, shard=None), planned.settings.seed)
+    kept = planned.settings.save_flow
+    emit(
+        f"flow      about {found.pairs:,} pairs on the way, engine {recipe.engine}"
+        + (
+            ""
+            if found.seconds_per_pair is None
+            else f", {1000 * found.seconds_per_pair:.0f} ms each"
+        )
+        + ("" if kept is None else f"; {format_bytes(found.size)} in {kept}")
+    )
+    return found.seconds

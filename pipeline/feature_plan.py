@@ -5,90 +5,64 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
 from data import cache
 from data.cache_header import Header
-from data.errors import CacheError, InputError, VideoError
-from data.flow_cache import open_flow
-from data.options import PlanOptions
+from data.errors import CacheError, InputError
 from data.sources import Source, find_sources
-from data.video import file_digest
-from model.features.options import FusionOptions, TrunkOptions
 from pipeline.console import progress
+from pipeline.feature_videos import PlannedVideo, Settings, plan_cached, plan_direct
 from pipeline.feature_workers import FeatureTask, VideoJob
 from pipeline.forward import CPU_BATCH, CUDA_BATCH
 from pipeline.jobs import JobOptions
-from pipeline.snippets import VideoInput, snippet_plan
+from pipeline.snippets import VideoInput
 from pipeline.stage_one import StageOneSetup, map_shape, prepare_stage_one, stream_shape
 from pipeline.training_snippets import training_snippets
+
+__all__ = ["FeaturePlan", "PlannedVideo", "Settings"]
 
 STACK_ORDER = "u1 v1 u2 v2"
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What the user asked for, with devices and precision resolved."""
-
-    flow_folder: Path
-    output: Path
-    plan: PlanOptions
-    trunk: TrunkOptions
-    fusion: FusionOptions
-    precision: str
-    devices: list[str]
-    keep_streams: bool
-    strict: bool
-    seed: int
-
-    @property
-    def on_cuda(self) -> bool:
-        """Whether the networks run on GPUs."""
-        return all(device.startswith("cuda") for device in self.devices)
-
-
-@dataclass(frozen=True)
-class PlannedVideo:
-    """One video whose flow is there, with its snippets."""
-
-    input: VideoInput
-    path: Path
-    frame_index: np.ndarray
-    time: np.ndarray
-    flow: Header
-    flow_digest: str
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What was odd about the video when its flow was computed."""
-        return self.flow.warnings
-
-
 class FeaturePlan:
-    """The videos of a run, checked against their flow caches.
+    """The videos of a run, checked against their flow caches where flow is not computed.
 
     Attributes
     ----------
     videos : list of (Source, PlannedVideo)
     failures : list of (Source, str)
         Videos without matching flow, each with what to do about it.
+
+    Raises
+    ------
+    InputError
+        There is no flow folder.
+    StaleCacheError
+        Kept flow was made from other input or options.
     """
 
     def __init__(
         self, settings: Settings, sources: Sequence[Source], chosen: Sequence[Source]
     ) -> None:
-        if not settings.flow_folder.is_dir():
+        folder = settings.flow_folder
+        if folder is not None and not folder.is_dir():
             raise InputError(
-                f"{settings.flow_folder}: no such folder; `pipeline extract-flow VIDEOS -o "
-                f"{settings.flow_folder}` makes it"
+                f"{folder}: no such folder; `pipeline extract-flow VIDEOS -o {folder}` makes it, "
+                "or leave --flow out to compute flow on the way"
             )
         self.settings = settings
         self.all_sources = sources
         self.videos: list[tuple[Source, PlannedVideo]] = []
         self.failures: list[tuple[Source, str]] = []
+        self._plan_all(chosen)
+        if folder is None and settings.save_flow is not None and not settings.overwrite:
+            self._use_kept(settings.save_flow)
+
+    def _plan_all(self, chosen: Sequence[Source]) -> None:
         # Hashing waits for the disk and releases the interpreter: threads are enough.
         with ThreadPoolExecutor(4) as pool:
             found = pool.map(self._plan_one, chosen)
@@ -100,48 +74,31 @@ class FeaturePlan:
                 else:
                     self.videos.append((source, video))
 
-    def input(self, source: Source) -> VideoInput:
-        """Return what a worker needs to read a video."""
-        settings = self.settings
-        return VideoInput(
-            source.key,
-            source.path,
-            cache.cache_path(settings.flow_folder, source.key),
-            settings.plan,
-            settings.trunk.input_size,
-            resize_flow=not settings.on_cuda,
-        )
-
     def _plan_one(self, source: Source) -> PlannedVideo | str:
+        folder = self.settings.flow_folder
         try:
-            return self._check_one(source)
+            if folder is None:
+                return plan_direct(self.settings, source)
+            return plan_cached(self.settings, source, folder)
         except InputError as error:
             return str(error)
 
-    def _check_one(self, source: Source) -> PlannedVideo:
-        video = self.input(source)
-        command = f"`pipeline extract-flow {source.path} -o {self.settings.flow_folder}`"
-        if not video.flow.exists():
-            raise CacheError(f"{video.flow}: no flow cache of this video; make it with {command}")
-        with open_flow(video.flow) as flow:
-            header = flow.header
-            if header.source_digest != file_digest(source.path):
-                raise CacheError(
-                    f"{video.flow}: made from other content than {source.path} has now; make it "
-                    f"again with {command} --overwrite"
-                )
-            if self.settings.strict and header.warnings:
-                raise VideoError(f"{source.path}: {'; '.join(header.warnings)} (--strict)")
-            plan = snippet_plan(flow, video.plan)
-            time = flow.frame_time[plan.frame]
-        return PlannedVideo(
-            video,
-            cache.cache_path(self.settings.output, source.key),
-            plan.frame,
-            time,
-            header,
-            cache.content_digest(video.flow),
-        )
+    def _use_kept(self, folder: Path) -> None:
+        """Read flow that an earlier run kept, if it is what would be computed now."""
+        there = {
+            source.key: video.flow
+            for source, video in self.videos
+            if cache.cache_path(folder, source.key).exists()
+        }
+        cache.check_folder(folder, there)
+        planned, self.videos = self.videos, []
+        for source, video in planned:
+            try:
+                kept = source.key in there
+                found = plan_cached(self.settings, source, folder) if kept else video
+                self.videos.append((source, found))
+            except InputError as error:
+                self.failures.append((source, str(error)))
 
     def prepare(self, overwrite: bool) -> StageOneSetup:
         """Build stage one, or load the one that the output folder has."""
@@ -153,31 +110,36 @@ class FeaturePlan:
             settings.plan.stack_length,
             settings.precision,
             settings.seed,
-            lambda: training_snippets(self.training_videos(), settings.trunk.training_snippets),
+            lambda: training_snippets(
+                self.training_videos(), settings.trunk.training_snippets, settings.devices[0]
+            ),
             overwrite,
         )
 
     def training_videos(self) -> list[VideoInput]:
         """Return the videos named by --training-videos, or all; by their keys among all."""
-        named = self.settings.trunk.training_videos
-        # Stacks are wanted at input size here, whatever the device.
+        settings = self.settings
+        named = settings.trunk.training_videos
         known = {source.path: source for source in self.all_sources}
         sources = self.all_sources if named is None else find_sources([named])
-        settings = self.settings
+        # Stacks are wanted at input size here, whatever the device.
         return [
-            VideoInput(
-                known.get(source.path, source).key,
-                source.path,
-                cache.cache_path(settings.flow_folder, known.get(source.path, source).key),
-                settings.plan,
-                settings.trunk.input_size,
+            replace(
+                settings.input(known.get(source.path, source), settings.flow_folder),
+                path=source.path,
+                resize_flow=True,
             )
             for source in sources
         ]
 
     def header(self, video: PlannedVideo, weights: dict[str, str]) -> Header:
-        """Return the header that a video's feature cache is to have."""
+        """Return the header that a video's feature cache is to have.
+
+        `upstream` is the content digest of the flow cache, and empty where flow is computed on
+        the way; how it was computed stands in the parameters in both cases.
+        """
         flow = video.flow
+        computed = {name: value for name, value in flow.parameters.items() if name != "plan"}
         return Header(
             kind="features",
             source=flow.source,
@@ -186,7 +148,7 @@ class FeaturePlan:
             decoded_frames=flow.decoded_frames,
             claimed_frames=flow.claimed_frames,
             rotation=flow.rotation,
-            parameters=self._parameters(),
+            parameters={**self._parameters(), "flow": computed},
             upstream=video.flow_digest,
             weights=weights,
             versions=_versions(),
@@ -212,14 +174,17 @@ class FeaturePlan:
 
     def todo(self, weights: dict[str, str], overwrite: bool) -> list[str]:
         """Return the keys to do; StaleCacheError when caches made otherwise are in the way."""
-        wanted = {source.key: self.header(video, weights) for source, video in self.videos}
+        wanted = {
+            source.key: _with_known_flow(video, self.header(video, weights))
+            for source, video in self.videos
+        }
         return cache.check_folder(self.settings.output, wanted, overwrite)
 
     def jobs(self, weights: dict[str, str], todo: Sequence[str]) -> list[VideoJob]:
         """Return the work on the given keys."""
         keys = set(todo)
         return [
-            VideoJob(v.input, self.header(v, weights), v.path, v.frame_index, v.time)
+            VideoJob(v.input, self.header(v, weights), v.path, v.frame_index, v.time, v.snippets)
             for source, v in self.videos
             if source.key in keys
         ]
@@ -257,10 +222,10 @@ class FeaturePlan:
             return [(devices[i % len(devices)], [video]) for i, video in enumerate(videos)]
         shares: list[tuple[str, list[VideoJob]]] = [(device, []) for device in devices]
         load = [0] * len(devices)
-        for video in sorted(videos, key=lambda job: -len(job.frame_index)):
+        for video in sorted(videos, key=lambda job: -job.snippets):
             least = load.index(min(load))
             shares[least][1].append(video)
-            load[least] += len(video.frame_index)
+            load[least] += max(1, video.snippets)
         return [share for share in shares if share[1]]
 
     def bytes_a_snippet(self) -> int:
@@ -270,6 +235,19 @@ class FeaturePlan:
         if self.settings.keep_streams:
             count += 2 * int(np.prod(stream_shape(trunk)))
         return 2 * count
+
+
+def _with_known_flow(video: PlannedVideo, wanted: Header) -> Header:
+    """Take features that are there for made from the wanted flow if only one of both names it.
+
+    A flow cache is known by its content, and flow computed on the way by its parameters; those
+    stand in both headers, so that either command may go on with the other's features.
+    """
+    try:
+        found = cache.read_header(video.path).upstream
+    except CacheError:
+        return wanted
+    return replace(wanted, upstream=found) if "" in (found, wanted.upstream) else wanted
 
 
 def _versions() -> dict[str, str]:

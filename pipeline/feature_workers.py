@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import sys
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+import torch
+from torch import Tensor
 
 from data.cache_header import Header
 from data.errors import InputError, VideoError
-from data.feature_cache import FeatureWriter, create_features
 from pipeline import console
+from pipeline.device_flow import DeviceFlow, FieldWindow
+from pipeline.direct_flow import Group, VideoStart, open_window, recipe_of
+from pipeline.feature_reading import read_ahead
+from pipeline.feature_writing import OpenCache
 from pipeline.forward import Forward, Pending
-from pipeline.snippets import Chunk, VideoInput, in_background, read_chunks
+from pipeline.snippets import Chunk, VideoInput
 from pipeline.stage_one import StageOneSetup, load_stage_one
 
 
@@ -32,8 +34,26 @@ class VideoJob:
     input: VideoInput
     header: Header
     path: Path
-    frame_index: np.ndarray  # (S,) int64
-    time: np.ndarray  # (S,) float64, seconds
+    # Known beforehand where flow is cached; else the reader's scan gives them.
+    frame_index: np.ndarray | None  # (S,) int64
+    time: np.ndarray | None  # (S,) float64, seconds
+    snippets: int  # As far as is known beforehand.
+
+    def started(self, start: VideoStart) -> VideoJob:
+        """Return the job with what the scan of the video found.
+
+        Raises
+        ------
+        VideoError
+            The video is no longer the one that was planned.
+        """
+        found = start.header
+        if self.header.source_digest not in ("", found.source_digest):
+            raise VideoError(f"{found.source}: changed since the run began; run again")
+        names = ("source", "source_size", "source_digest", "decoded_frames", "claimed_frames")
+        facts: dict[str, Any] = {name: getattr(found, name) for name in names}
+        header = replace(self.header, **facts, rotation=found.rotation, warnings=found.warnings)
+        return replace(self, header=header, frame_index=start.plan.frame, time=start.time)
 
 
 @dataclass(frozen=True)
@@ -131,12 +151,14 @@ class _Share:
         forward: Forward,
         advance: Callable[[int], object],
     ) -> None:
-        self.videos = videos
+        self.videos = list(videos)
         self.task = task
         self.forward = forward
         self.advance = advance
         self.result = ShareResult()
-        self.open: dict[int, _OpenCache] = {}
+        self.open: dict[int, OpenCache] = {}
+        self.flows: DeviceFlow | None = None
+        self.windows: dict[int, FieldWindow] = {}
         self.running: deque[tuple[Chunk, list[Pending]]] = deque()
 
     def run(self) -> ShareResult:
@@ -145,7 +167,7 @@ class _Share:
         # On CUDA one batch computes while the one before it is written.
         depth = 1 if self.forward.device.type == "cuda" else 0
         try:
-            with closing(_chunks(self.videos, self.task, self.forward.device.type)) as chunks:
+            with closing(self._read()) as chunks:
                 for chunk in chunks:
                     self.result.spend("waiting", waiting)
                     for name, seconds in chunk.seconds.items():
@@ -160,8 +182,18 @@ class _Share:
         finally:
             for cache in self.open.values():
                 cache.abort()
+            for window in self.windows.values():
+                window.abort()
         self.result.spend("total", began)
         return self.result
+
+    def _read(self) -> Generator[Chunk, None, None]:
+        return read_ahead(
+            [job.input for job in self.videos],
+            self.task.batch_size,
+            self.task.readers,
+            pin=self.forward.device.type == "cuda",
+        )
 
     def _guard(self, chunk: Chunk, step: Callable[[Chunk], None]) -> None:
         """Do one step of a video, unless it failed before; note when it fails now."""
@@ -177,15 +209,43 @@ class _Share:
             self.running = deque(item for item in self.running if item[0].video != chunk.video)
             if chunk.video in self.open:
                 self.open.pop(chunk.video).abort()
+            if chunk.video in self.windows:
+                self.windows.pop(chunk.video).abort()
 
     def _submit(self, chunk: Chunk) -> None:
         if chunk.error is not None:
             raise VideoError(chunk.error)
         began = time.perf_counter()
+        if chunk.start is not None:
+            self.videos[chunk.video] = self.videos[chunk.video].started(chunk.start)
         key = self.videos[chunk.video].input.key
-        parts = self.forward.submit(chunk.frames, chunk.stacks, key)
+        if chunk.raw is not None:
+            chunk.stacks = self._stacks(chunk, chunk.raw)
+            began = self.result.spend("flow on the device", began)
+        parts: list[Pending] = []
+        sizes = list(chunk.batches or (len(chunk.rows),))
+        for frames, stacks in zip(
+            chunk.frames.split(sizes), chunk.stacks.split(sizes), strict=True
+        ):
+            parts += self.forward.submit(frames, stacks, key)
+        chunk.frames = chunk.stacks = chunk.raw = None  # The parts hold what they need.
         self.result.spend("trunks", began)
         self.running.append((chunk, parts))
+
+    def _stacks(self, chunk: Chunk, group: Group) -> Tensor:
+        """Compute a chunk's flow on the device that the trunks run on."""
+        video = self.videos[chunk.video].input
+        if self.flows is None:
+            self.flows = DeviceFlow(recipe_of(video).tvl1, self.forward.device)
+        if chunk.start is not None:
+            self.windows[chunk.video] = open_window(video, chunk.start, self.flows)
+        try:
+            return self.windows[chunk.video].stacks(group)
+        except torch.OutOfMemoryError as error:
+            raise VideoError(
+                f"{self.forward.device} has no memory for the flow of {len(chunk.rows)} snippets; "
+                "use a smaller --batch-size or --short-side"
+            ) from error
 
     def _finish(self, chunk: Chunk) -> None:
         chunk, parts = self.running.popleft()
@@ -203,24 +263,18 @@ class _Share:
         self.advance(len(chunk.rows))
         if cache.complete:
             began = time.perf_counter()
+            if chunk.video in self.windows:
+                self.windows.pop(chunk.video).close()
             self.open.pop(chunk.video).close()
             self.result.done.append(self.videos[chunk.video].input.key)
             self.result.spend("writing", began)
 
-    def _cache(self, video: int) -> _OpenCache:
+    def _cache(self, video: int) -> OpenCache:
         if video not in self.open:
-            self.open[video] = _OpenCache(self.videos[video], self.task)
-        return self.open[video]
-
-
-class _OpenCache:
-    """A feature cache being written across chunks."""
-
-    def __init__(self, job: VideoJob, task: FeatureTask) -> None:
-        self._left = len(job.frame_index)
-        self._stack = ExitStack()
-        self._writer: FeatureWriter = self._stack.enter_context(
-            create_features(
+            job, task = self.videos[video], self.task
+            if job.frame_index is None or job.time is None:
+                raise ValueError(f"{job.input.key}: expected the plan with the first snippets")
+            self.open[video] = OpenCache(
                 job.path,
                 job.header,
                 job.frame_index,
@@ -228,68 +282,4 @@ class _OpenCache:
                 task.map_shape,
                 task.stream_shape if task.keep_streams else None,
             )
-        )
-
-    @property
-    def complete(self) -> bool:
-        """Whether every snippet was put."""
-        return self._left == 0
-
-    def put(self, row: int, *maps: np.ndarray | None) -> None:
-        """Store the maps of one snippet."""
-        fused, rgb, flow = maps
-        if fused is not None:
-            self._writer.put(row, fused, rgb, flow)
-        self._left -= 1
-
-    def close(self) -> None:
-        """Finish the file and move it into place."""
-        self._stack.close()
-
-    def abort(self) -> None:
-        """Leave nothing of the file."""
-        stop = _AbortedError()
-        with suppress(_AbortedError):
-            self._stack.__exit__(_AbortedError, stop, None)
-
-
-class _AbortedError(Exception):
-    """Ends a cache that is not to be kept."""
-
-
-class _Reader(IterableDataset):
-    """Chunks of every n-th video, in worker n of a DataLoader."""
-
-    def __init__(self, videos: Sequence[VideoInput], batch_size: int) -> None:
-        self._videos = videos
-        self._batch_size = batch_size
-
-    def __iter__(self) -> Iterator[Chunk]:
-        import cv2
-
-        cv2.setNumThreads(1)
-        info = get_worker_info()
-        first, step = (info.id, info.num_workers) if info is not None else (0, 1)
-        for number in range(first, len(self._videos), step):
-            yield from read_chunks(number, self._videos[number], self._batch_size)
-
-
-def _chunks(
-    videos: Sequence[VideoJob], task: FeatureTask, device_type: str
-) -> Generator[Chunk, None, None]:
-    """Read the videos ahead of the device: in a thread, or in processes."""
-    reader = _Reader([job.input for job in videos], task.batch_size)
-    readers = min(task.readers, len(videos))
-    if readers == 0:
-        yield from in_background(lambda: reader)
-        return
-    method = "spawn" if sys.platform == "win32" else "forkserver"
-    loader: Any = DataLoader(
-        reader,
-        batch_size=None,
-        num_workers=readers,
-        prefetch_factor=2,
-        pin_memory=device_type == "cuda",
-        multiprocessing_context=multiprocessing.get_context(method),
-    )
-    yield from loader
+        return self.open[video]

@@ -116,7 +116,7 @@ class Forward:
         try:
             return [self._start(frames, stacks, name)]
         except (torch.OutOfMemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             self._shrink(len(frames), name)
         return self.submit(frames, stacks, name)
@@ -245,8 +245,14 @@ def _to_host(values: Tensor) -> Tensor:
     return host.copy_(values, non_blocking=True)
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+def is_out_of_memory(error: Exception) -> bool:
+    """Tell lack of memory, of a device or of the host, from other failures."""
+    told = str(error)
+    return (
+        isinstance(error, torch.OutOfMemoryError)
+        or "can't allocate memory" in told
+        or "[CUDA]: out of memory" in told  # Triton's.
+    )
 
 
 def parse_devices(text: str) -> list[str]:

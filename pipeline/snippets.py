@@ -4,34 +4,57 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data.cache_header import Header
-from data.errors import CacheError, InputError, VideoError
-from data.flow_cache import FlowCache, open_flow
+from data.errors import InputError
+from data.flow_cache import open_flow
 from data.options import PlanOptions
-from data.sampling import SnippetPlan, plan_snippets
-from data.video import read_frames
-from pipeline.preprocess import resize_field, resize_frame, stack_fields, to_levels
+from pipeline.cached_flow import read_cached, snippet_plan
+
+if TYPE_CHECKING:
+    from pipeline.direct_flow import Group, VideoStart
+    from pipeline.flow_workers import FlowTask
+
+__all__ = [
+    "Chunk",
+    "VideoInput",
+    "count_snippets",
+    "in_background",
+    "read_chunks",
+    "read_snippets",
+    "snippet_plan",
+    "split_batches",
+]
 
 
 @dataclass(frozen=True)
 class VideoInput:
-    """What a worker needs to read the snippets of one video."""
+    """What a worker needs to read the snippets of one video.
+
+    Flow comes from the cache `flow`, or, where that is None, is computed as `recipe` says: by a
+    CPU engine where the video is read, by the CUDA engine where the trunks are.
+    """
 
     key: str
     path: Path
-    flow: Path
+    flow: Path | None
     plan: PlanOptions
     input_size: int
     resize_flow: bool = True  # False: the device resizes the stacks.
+    recipe: FlowTask | None = None
+    flow_workers: int = 1  # Threads of a CPU engine.
+    save_flow: Path | None = None  # Where to keep flow that is computed.
+
+    @property
+    def on_device(self) -> bool:
+        """Whether flow is computed on the trunks' device."""
+        return self.flow is None and self.recipe is not None and self.recipe.engine == "cuda"
 
 
 @dataclass
@@ -44,101 +67,63 @@ class Chunk:
     stacks: Any = None  # Tensor (B, 2L, S, S) uint8, or (B, 2L, H, W) before resizing
     error: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)  # "decode", "flow"
+    start: VideoStart | None = None  # With the first chunk of a video whose flow is computed.
+    raw: Group | None = None  # In place of stacks: what the device computes them from.
+    batches: tuple[int, ...] = ()  # Snippets of each batch; () is one batch.
 
     def pin_memory(self) -> Chunk:
         """Move the tensors to page-locked memory (called by torch's DataLoader)."""
-        if self.error is None:
-            self.frames, self.stacks = self.frames.pin_memory(), self.stacks.pin_memory()
+        if self.frames is not None:
+            self.frames = self.frames.pin_memory()
+        if self.stacks is not None:
+            self.stacks = self.stacks.pin_memory()
+        if self.raw is not None:
+            self.raw.greys = self.raw.greys.pin_memory()
         return self
 
 
-def snippet_plan(flow: FlowCache, options: PlanOptions) -> SnippetPlan:
-    """Plan the snippets of a flow cache's video from the time stamps that the cache keeps.
+def count_snippets(video: VideoInput) -> int:
+    """Return the number of snippets of a video; InputError where it or its flow is unusable."""
+    if video.flow is None:
+        from pipeline.direct_flow import start_video
 
-    Raises
-    ------
-    CacheError
-        The cache lacks flow that the plan needs; names the command that makes it.
-    VideoError
-        The video is too short for any flow.
-    """
-    try:
-        plan = plan_snippets(flow.frame_time, options)
-    except ValueError as error:
-        raise VideoError(f"{flow.header.source}: {error}") from error
-    flow.rows(plan.pairs)
-    return plan
-
-
-def flow_bound(header: Header) -> float:
-    """Bound in px that a flow cache was made with."""
-    stored = header.parameters.get("flow")
-    if not isinstance(stored, dict) or "bound" not in stored:
-        raise CacheError(f"the flow cache of {header.source} does not say its bound; make it anew")
-    return float(stored["bound"])
+        return len(start_video(video).plan.frame)
+    with open_flow(video.flow) as flow:
+        return len(snippet_plan(flow, video.plan).frame)
 
 
 def read_snippets(
-    video: VideoInput, rows: np.ndarray, seconds: dict[str, float]
+    video: VideoInput, rows: np.ndarray, seconds: dict[str, float], device: str = "cpu"
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """Read snippets of a plan, in order, decoding the video once.
 
     Parameters
     ----------
     video
-        The video and its flow cache.
+        The video and its flow cache, or how its flow is computed.
     rows
         Sorted numbers of the snippets wanted.
     seconds
         The time spent is added under "decode" and "flow" (resizing included).
+    device
+        Where the CUDA engine runs, if flow is computed by it.
 
     Yields
     ------
     (row, frame, stack)
         RGB (3, S, S) uint8, and (2L, ·, ·) uint8 levels, u₁ v₁ u₂ v₂ …
     """
-    with open_flow(video.flow) as flow:
-        plan = snippet_plan(flow, video.plan)
-        fields = _Fields(flow, flow.rows(plan.pairs), video)
-        wanted = plan.frame[rows]
-        began = time.perf_counter()
-        for row, (index, frame) in zip(rows, read_frames(video.path, wanted), strict=True):
-            if index != plan.frame[row]:
-                raise VideoError(f"{video.path}: frame {plan.frame[row]} is wanted, got {index}")
-            resized = resize_frame(frame, video.input_size)
-            decoded = time.perf_counter()
-            stack = fields.stack(plan.fields[row])
-            seconds["decode"] = seconds.get("decode", 0.0) + decoded - began
-            began = time.perf_counter()
-            seconds["flow"] = seconds.get("flow", 0.0) + began - decoded
-            yield int(row), resized, stack
-            began = time.perf_counter()
+    if video.flow is not None:
+        yield from read_cached(video, rows, seconds)
+        return
+    from pipeline.direct_flow import read_computed
+
+    yield from read_computed(video, rows, seconds, device)
 
 
-class _Fields:
-    """Fields of one video, each read and resized once while consecutive stacks share it."""
-
-    def __init__(self, flow: FlowCache, rows: np.ndarray, video: VideoInput) -> None:
-        self._flow = flow
-        self._rows = rows
-        self._size = video.input_size if video.resize_flow else None
-        self._bound = flow_bound(flow.header)
-        self._kept: dict[int, np.ndarray] = {}
-
-    def stack(self, pairs: np.ndarray) -> np.ndarray:
-        """(2L, ·, ·) levels of the given rows of the plan's pairs."""
-        wanted = [int(pair) for pair in pairs]
-        self._kept = {
-            pair: self._kept[pair] if pair in self._kept else self._read(pair)
-            for pair in dict.fromkeys(wanted)
-        }
-        return stack_fields([self._kept[pair] for pair in wanted])
-
-    def _read(self, pair: int) -> np.ndarray:
-        flow = self._flow
-        stored = flow.read(int(self._rows[pair]))
-        levels = to_levels(stored, flow.scale, flow.offset, self._bound)
-        return levels if self._size is None else resize_field(levels, self._size)
+def split_batches(count: int, batch_size: int) -> list[np.ndarray]:
+    """Cut a video's snippets into batches of nearly equal size, `batch_size` at most."""
+    return np.array_split(np.arange(count), -(-count // batch_size))
 
 
 def read_chunks(number: int, video: VideoInput, batch_size: int) -> Iterator[Chunk]:
@@ -146,25 +131,36 @@ def read_chunks(number: int, video: VideoInput, batch_size: int) -> Iterator[Chu
 
     An `InputError` ends the video with a chunk that carries its message.
     """
+    seconds: dict[str, float] = {}
+    try:
+        with ExitStack() as stack:
+            if video.flow is None:
+                from pipeline.direct_flow import computed_chunks
+
+                chunks = computed_chunks(number, video, batch_size, seconds)
+            else:
+                chunks = _cached_chunks(number, video, batch_size, seconds)
+            stack.callback(chunks.close)
+            yield from chunks
+    except InputError as error:
+        yield Chunk(number, np.empty(0, np.int64), error=str(error), seconds=dict(seconds))
+
+
+def _cached_chunks(
+    number: int, video: VideoInput, batch_size: int, seconds: dict[str, float]
+) -> Generator[Chunk, None, None]:
     import torch
 
-    seconds: dict[str, float] = {}
-    none = np.empty(0, np.int64)
-    try:
-        with open_flow(video.flow) as flow:
-            count = len(snippet_plan(flow, video.plan).frame)
-        parts = np.array_split(np.arange(count), -(-count // batch_size))
-        with ExitStack() as stack:
-            reader = read_snippets(video, np.arange(count), seconds)
-            stack.callback(reader.close)  # type: ignore[attr-defined]
-            for part in parts:
-                items = [next(reader) for _ in part]
-                frames = torch.from_numpy(np.stack([frame for _, frame, _ in items]))
-                stacks = torch.from_numpy(np.stack([fields for _, _, fields in items]))
-                yield Chunk(number, part, frames, stacks, seconds=dict(seconds))
-                seconds.clear()
-    except InputError as error:
-        yield Chunk(number, none, error=str(error), seconds=dict(seconds))
+    count = count_snippets(video)
+    with ExitStack() as stack:
+        reader = read_snippets(video, np.arange(count), seconds)
+        stack.callback(reader.close)  # type: ignore[attr-defined]
+        for part in split_batches(count, batch_size):
+            items = [next(reader) for _ in part]
+            frames = torch.from_numpy(np.stack([frame for _, frame, _ in items]))
+            stacks = torch.from_numpy(np.stack([fields for _, _, fields in items]))
+            yield Chunk(number, part, frames, stacks, seconds=dict(seconds))
+            seconds.clear()
 
 
 def in_background(chunks: Callable[[], Iterable[Chunk]], depth: int = 2) -> Iterator[Chunk]:

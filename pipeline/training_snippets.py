@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data.errors import InputError
-from data.flow_cache import open_flow
 from pipeline.console import log, progress
-from pipeline.snippets import VideoInput, read_snippets, snippet_plan
+from pipeline.snippets import VideoInput, count_snippets, read_snippets
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def training_snippets(videos: Sequence[VideoInput], count: int) -> tuple[Tensor, Tensor, list[str]]:
+def training_snippets(
+    videos: Sequence[VideoInput], count: int, device: str = "cpu"
+) -> tuple[Tensor, Tensor, list[str]]:
     """Read about `count` snippets, spread evenly over the videos and over each one's time.
 
     Parameters
@@ -25,6 +26,8 @@ def training_snippets(videos: Sequence[VideoInput], count: int) -> tuple[Tensor,
         Training videos; those that cannot be read are left out with a warning.
     count
         Snippets wanted; fewer where the videos have fewer.
+    device
+        Where the CUDA engine runs, if it computes their flow.
 
     Returns
     -------
@@ -45,9 +48,8 @@ def training_snippets(videos: Sequence[VideoInput], count: int) -> tuple[Tensor,
     for number, video in enumerate(progress(chosen, desc="training snippets", unit="video")):
         share = len(range(number, count, len(chosen)))
         try:
-            with open_flow(video.flow) as flow:
-                rows = _spread(len(snippet_plan(flow, video.plan).frame), share)
-            items = list(read_snippets(video, rows, {}))
+            rows = _spread(count_snippets(video), share)
+            items = list(read_snippets(video, rows, {}, device))
         except InputError as error:
             log.warning("%s: left out of the training snippets: %s", video.key, error)
             continue

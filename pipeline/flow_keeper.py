@@ -1,0 +1,78 @@
+"""Flow caches written beside features that are computed from the same fields."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from data.cache_header import Header
+from data.flow_cache import create_flow
+from data.options import FlowOptions
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class FlowKeeper:
+    """The flow cache of one video, as extract-flow would write it: whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+    header : Header
+    pairs : ndarray (P, 2) int64
+        First and second frame of each pair.
+    frame_time : ndarray (F,) float64
+        Seconds of every decoded frame.
+    options : FlowOptions
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        header: Header,
+        pairs: np.ndarray,
+        frame_time: np.ndarray,
+        options: FlowOptions,
+    ) -> None:
+        self._stack: ExitStack | None = None
+        self._open = {
+            "path": path,
+            "header": header,
+            "pairs": pairs,
+            "frame_time": frame_time,
+            "bound": options.bound,
+            "dtype": options.dtype,
+        }
+
+    def put(self, rows: np.ndarray, flow: Tensor) -> None:
+        """Store fields (B, 2, H, W) float32 px of the given rows of the pairs."""
+        fields = flow.permute(0, 2, 3, 1).cpu().numpy()
+        if self._stack is None:
+            self._stack = ExitStack()
+            height, width = fields.shape[1:3]
+            self._writer = self._stack.enter_context(
+                create_flow(**self._open, height=height, width=width)  # type: ignore[arg-type]
+            )
+        for row, field in zip(rows, fields, strict=True):
+            self._writer.put(int(row), field)
+
+    def close(self) -> None:
+        """Finish the file and move it into place."""
+        if self._stack is not None:
+            stack, self._stack = self._stack, None
+            stack.close()
+
+    def abort(self) -> None:
+        """Leave nothing of a file that is not finished."""
+        if self._stack is not None:
+            stack, self._stack = self._stack, None
+            with suppress(_AbortedError):
+                stack.__exit__(_AbortedError, _AbortedError(), None)
+
+
+class _AbortedError(Exception):
+    """Ends a cache that is not to be kept."""

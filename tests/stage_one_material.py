@@ -1,0 +1,205 @@
+"""Two small videos, their flow and their features, for the tests of extract-features.
+
+Trunks are ResNet101 with random weights at 64 px and stacks of two fields, which keeps one forward
+at a few milliseconds; everything else is as in real use. All of it is made once a test run.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import h5py
+import numpy as np
+import pytest
+
+from data.cache import cache_path
+from data.cache_header import Header
+from data.feature_cache import open_features
+from data.flow_cache import create_flow
+from data.options import PlanOptions
+from data.sampling import plan_snippets
+from data.sources import Source, find_sources
+from data.video import scan
+from model.features.options import FusionOptions, TrunkOptions
+from pipeline.extract_features import FeatureResult, extract_features
+from pipeline.feature_plan import FeaturePlan, Settings
+from pipeline.feature_workers import FeatureTask
+from pipeline.jobs import JobOptions, Outcome
+from pipeline.stage_one import StageOneSetup, load_stage_one
+
+L = 2
+PLAN = PlanOptions(segments=3, candidates=1, stack_length=L)
+TRUNK = TrunkOptions(weights="random", input_size=64, training_snippets=8)
+FUSION = FusionOptions(fusion_hidden=16, fusion_channels=8)
+# The number of threads decides the order of sums, and so the last bits.
+ONE = JobOptions(jobs=1)
+FRAMES = {"one.avi": 9, "deep/two.avi": 12}
+SIZE = (80, 60)
+BOUND = 20.0
+
+# Half precision has 11 significant bits: a stored map is off by 2⁻¹¹ of its value at most.
+HALF = 2.0**-11
+# Float32 in another order of operations, through a calibrated random ResNet101 (see
+# test_trunk.py).
+FLOAT = 1e-4
+
+
+def draw(number: int, frame: int) -> np.ndarray:
+    """Frame with a square that moves 3 px right a frame, over a textured still background."""
+    rng = np.random.default_rng(number)
+    small = rng.integers(0, 200, (6, 8, 3), dtype=np.uint8)
+    picture = cv2.resize(small, SIZE, interpolation=cv2.INTER_CUBIC)
+    x = 5 + 3 * frame
+    picture[20:40, x : x + 20] = 255
+    return picture
+
+
+def write_video(path: Path, number: int, frames: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, SIZE)
+    assert writer.isOpened()
+    for frame in range(frames):
+        writer.write(draw(number, frame))
+    writer.release()
+
+
+def flow_field(frame: int) -> np.ndarray:
+    """Flow of the square: 3 px right and, so that frames can be told apart, frame/2 px down.
+
+    The background sways, but for a still strip at the top: BatchNorm of all but constant stacks
+    would divide by next to nothing, and blow rounding up.
+    """
+    rng = np.random.default_rng(frame)
+    flow = cv2.resize(rng.normal(0, 4, (6, 8, 2)), SIZE, interpolation=cv2.INTER_CUBIC)
+    flow = flow.astype(np.float32)
+    flow[:10] = 0
+    x = 5 + 3 * frame
+    flow[20:40, x : x + 20] = (3, frame / 2)
+    # Exact in either way of storing, so that a rounding on a tie cannot tell them apart.
+    return flow.astype(np.float16).astype(np.float32)
+
+
+def write_flow(
+    folder: Path, source: Source, plan: PlanOptions = PLAN, dtype: str = "uint8"
+) -> Path:
+    """Write a flow cache as extract-flow does, with known fields."""
+    info = scan(source.path)
+    pairs = plan_snippets(info.times, plan).pairs
+    header = Header(
+        "flow",
+        source=str(source.path),
+        source_size=info.size,
+        source_digest=info.digest,
+        decoded_frames=info.frames,
+        claimed_frames=info.claimed_frames,
+        parameters={"flow": {"bound": BOUND}},
+    )
+    path = cache_path(folder, source.key)
+    with create_flow(
+        path,
+        header,
+        pairs=pairs,
+        frame_time=info.times,
+        height=SIZE[1],
+        width=SIZE[0],
+        bound=BOUND,
+        dtype=dtype,  # type: ignore[arg-type]
+    ) as writer:
+        for row, (first, _) in enumerate(pairs):
+            writer.put(row, flow_field(int(first)))
+    return path
+
+
+Extract = Callable[..., "Outcome[Source, FeatureResult]"]
+
+
+class Material:
+    """What the tests read and must not change, each made when it is first asked for."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @functools.cached_property
+    def videos(self) -> Path:
+        for number, (name, frames) in enumerate(FRAMES.items()):
+            write_video(self.root / "videos" / name, number, frames)
+        return self.root / "videos"
+
+    @functools.cached_property
+    def sources(self) -> list[Source]:
+        return find_sources([self.videos])
+
+    @functools.cached_property
+    def flow(self) -> Path:
+        for source in self.sources:
+            write_flow(self.root / "flow", source)
+        return self.root / "flow"
+
+    @functools.cached_property
+    def made(self) -> Path:
+        """Features of both videos, with stream maps."""
+        output = self.root / "features"
+        outcome = extract_features(
+            self.sources, self.flow, output, PLAN, TRUNK, FUSION, ONE, "cpu", keep_streams=True
+        )
+        assert not outcome.failures
+        assert [result.snippets for _, result in outcome.results] == [3, 3]
+        return output
+
+    @functools.cached_property
+    def setup(self) -> StageOneSetup:
+        return load_stage_one(self.made)
+
+    @property
+    def extract(self) -> Extract:
+        """The command's function with this material and these options."""
+        return functools.partial(
+            extract_features,
+            self.sources,
+            self.flow,
+            plan=PLAN,
+            trunk=TRUNK,
+            fusion=FUSION,
+            jobs=ONE,
+            device="cpu",
+        )
+
+
+@functools.cache
+def _material(root: Path) -> Material:
+    return Material(root / "stage_one")
+
+
+def material(factory: pytest.TempPathFactory) -> Material:
+    """Return the material of this test run."""
+    return _material(factory.getbasetemp())
+
+
+def share(
+    setup: StageOneSetup, sources: list[Source], flow: Path, output: Path, **changes: object
+) -> tuple[FeaturePlan, FeatureTask, list]:
+    """Plan the work of the whole set into `output`, with the stage one of `made`."""
+    settings = Settings(flow, output, PLAN, TRUNK, FUSION, "float32", ["cpu"], False, False, 0)
+    planned = FeaturePlan(settings, sources, sources)
+    task = planned.task(setup, JobOptions(), None)
+    task = FeatureTask(**{**vars(task), **changes})  # type: ignore[arg-type]
+    return planned, task, planned.jobs(setup.weights, [s.key for s in sources])
+
+
+def maps_of(folder: Path, key: str = "one.avi") -> np.ndarray:
+    with open_features(cache_path(folder, key)) as cache:
+        return cache.read_all()
+
+
+def datasets(path: Path) -> dict[str, bytes]:
+    found = {}
+    with h5py.File(path) as file:
+        file.visititems(
+            lambda name, item: (
+                found.update({name: item[()].tobytes()}) if isinstance(item, h5py.Dataset) else None
+            )
+        )
+    return found

@@ -1,0 +1,177 @@
+"""Memory, overflow and devices: what runs out or overflows is told and survived."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from data.errors import InputError
+from data.sources import Source
+from model.features.stage_one import Maps, StageOne
+from pipeline.feature_plan import FeaturePlan
+from pipeline.feature_workers import run_share
+from pipeline.forward import Forward
+from pipeline.jobs import JobOptions
+from pipeline.stage_one import StageOneSetup
+from tests.stage_one_material import (
+    FRAMES,
+    Extract,
+    L,
+    maps_of,
+    material,
+    share,
+)
+
+
+@pytest.fixture(scope="session")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> list[Source]:
+    return material(tmp_path_factory).sources
+
+
+@pytest.fixture(scope="session")
+def flow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return material(tmp_path_factory).flow
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return material(tmp_path_factory).made
+
+
+@pytest.fixture(scope="session")
+def setup(tmp_path_factory: pytest.TempPathFactory) -> StageOneSetup:
+    return material(tmp_path_factory).setup
+
+
+@pytest.fixture(scope="session")
+def extract(tmp_path_factory: pytest.TempPathFactory) -> Extract:
+    return material(tmp_path_factory).extract
+
+
+class _Scarce:
+    """A device that holds two snippets at a time: the documented seam `Forward(compute=…)`."""
+
+    def __init__(self, stage: StageOne) -> None:
+        self.stage = stage
+        self.sizes: list[int] = []
+
+    def __call__(self, frames: Tensor, stacks: Tensor) -> Maps:
+        if len(frames) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        self.sizes.append(len(frames))
+        return self.stage(frames, stacks)
+
+
+def test_out_of_memory_halves_the_batch_names_the_video_and_goes_on(
+    tmp_path: Path,
+    setup: StageOneSetup,
+    sources: list[Source],
+    flow: Path,
+    made: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A batch too large must cost a warning, not the run, and lose no snippet."""
+    scarce = _Scarce(setup.module)
+    _, task, jobs = share(setup, sources, flow, tmp_path, batch_size=8)
+    result = run_share(("cpu", jobs), task, Forward(setup.module, batch_size=8, compute=scarce))
+    assert result.snippets == 6
+    assert not result.failures
+    # Three snippets do not fit; halved to one at a time, for good.
+    assert scarce.sizes == [1] * 6
+    for key in FRAMES:
+        assert np.allclose(maps_of(tmp_path, key), maps_of(made, key), atol=5e-3)
+
+
+def test_a_snippet_too_large_for_the_device_fails_its_video(setup: StageOneSetup) -> None:
+    """Halving ends at one snippet; then only another size or device helps."""
+
+    def full(frames: Tensor, stacks: Tensor) -> Maps:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    forward = Forward(setup.module, batch_size=4, compute=full)
+    frames = torch.zeros(4, 3, 64, 64, dtype=torch.uint8)
+    with pytest.raises(InputError, match="single snippet; use a smaller --input-size"):
+        forward.submit(frames, torch.zeros(4, 2 * L, 64, 64, dtype=torch.uint8), "v.avi")
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory(setup: StageOneSetup) -> None:
+    """A defect must not be retried until it looks like a small batch."""
+
+    def wrong(frames: Tensor, stacks: Tensor) -> Maps:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    forward = Forward(setup.module, batch_size=4, compute=wrong)
+    frames = torch.zeros(4, 3, 64, 64, dtype=torch.uint8)
+    with pytest.raises(RuntimeError, match="shapes"):
+        forward.submit(frames, torch.zeros(4, 2 * L, 64, 64, dtype=torch.uint8), "v.avi")
+
+
+def test_overflow_of_float16_is_a_clear_error(
+    tmp_path: Path, setup: StageOneSetup, sources: list[Source], flow: Path
+) -> None:
+    """An inf in a cache would spoil training without a word."""
+    broken = load_stage_one_copy(setup)
+    broken.fusion.project.weight.mul_(1e7)
+    _, task, jobs = share(setup, sources, flow, tmp_path)
+    result = run_share(("cpu", jobs), task, Forward(broken))
+    assert len(result.failures) == 2
+    for message in result.failures.values():
+        assert "fusion project passes 65504" in message
+        assert "--weights random" in message
+    assert not [p for p in tmp_path.rglob("*") if p.is_file()]
+
+
+def load_stage_one_copy(setup: StageOneSetup) -> StageOne:
+    import copy
+
+    return copy.deepcopy(setup.module)
+
+
+def test_two_devices_share_the_videos(
+    tmp_path: Path, sources: list[Source], flow: Path, made: Path, extract: Extract
+) -> None:
+    """Every video is done once, on one of the devices, with the same result."""
+    (tmp_path / "stage_one.safetensors").write_bytes((made / "stage_one.safetensors").read_bytes())
+    outcome = extract(output=tmp_path, device="cpu,cpu")
+    assert [(s.key, r.computed) for s, r in outcome.results] == [(s.key, True) for s in sources]
+    for key in FRAMES:
+        assert np.array_equal(maps_of(tmp_path, key), maps_of(made, key))
+
+
+def test_dask_workers_do_video_by_video(
+    tmp_path: Path, sources: list[Source], made: Path, extract: Extract
+) -> None:
+    """A cluster must end with the caches of one machine; its workers load stage one themselves."""
+    distributed = pytest.importorskip("distributed")
+    (tmp_path / "stage_one.safetensors").write_bytes((made / "stage_one.safetensors").read_bytes())
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as cluster:
+        outcome = extract(output=tmp_path, jobs=JobOptions(1, "dask", cluster.scheduler_address))
+    assert all(result.computed for _, result in outcome.results)
+    for key in FRAMES:
+        assert np.array_equal(maps_of(tmp_path, key), maps_of(made, key))
+
+
+def test_devices_are_balanced_by_snippets(tmp_path: Path, sources: list[Source]) -> None:
+    """One long video must not keep a device busy while the others wait."""
+    from types import SimpleNamespace
+
+    planned = SimpleNamespace(settings=SimpleNamespace(devices=["cuda:0", "cuda:1"]))
+    jobs = [SimpleNamespace(snippets=n) for n in (10, 50, 10, 30, 10)]
+    shares = FeaturePlan.shares(planned, jobs, one_by_one=False)  # type: ignore[arg-type]
+    loads = {device: sum(j.snippets for j in part) for device, part in shares}
+    assert loads == {"cuda:0": 60, "cuda:1": 50}
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "gpu", "cpu,cuda:99"])
+def test_devices_that_are_not_there_are_refused(
+    device: str, tmp_path: Path, extract: Extract
+) -> None:
+    """A typo must not fall back to the CPU and run for days."""
+    with pytest.raises(InputError, match="--device"):
+        extract(output=tmp_path, device=device)
