@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -13,6 +11,15 @@ import torch
 from torch import Tensor
 
 from model.tvl1 import cuda_layout
+from model.tvl1.cuda_launch import (
+    Tables,
+    build_pyramid,
+    gathered,
+    on_device,
+    on_stream,
+    side_stream,
+    solve,
+)
 from model.tvl1.cuda_layout import Shape
 from model.tvl1.cuda_levels import quantise
 from model.tvl1.cuda_memory import fit_batch, memory_bytes
@@ -77,11 +84,7 @@ class CudaTVL1:
         if self.batch < 1:
             raise ValueError(f"batch: expected at least 1 pair, got {self.batch}")
         self.counts: Tensor | None = None
-        layout = self.layout
-        self._levels = torch.from_numpy(layout.levels).to(self.device)
-        self._thresholds = torch.from_numpy(layout.thresholds).to(self.device)
-        self._places = torch.from_numpy(layout.places).to(self.device)
-        self._weights = torch.from_numpy(layout.weights).to(self.device)
+        self._tables = Tables.of(self.layout, self.device)
         self._work: dict[int, Tensor] = {}
         self._slot = 0
 
@@ -89,6 +92,15 @@ class CudaTVL1:
     def memory_bytes(self) -> int:
         """Device memory of a full batch."""
         return memory_bytes(*self.size, self.options, self.batch)
+
+    def shrink(self, batch: int) -> None:
+        """Do at most so many pairs at a time from now on, and give back the memory of more."""
+        if not 1 <= batch <= self.batch:
+            raise ValueError(f"batch: expected 1 to {self.batch} pairs, got {batch}")
+        self.batch = batch
+        self._work.clear()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def calc_batch(self, i0: Tensor, i1: Tensor) -> Tensor:
         """Compute the flow that carries each first frame to its second.
@@ -200,13 +212,14 @@ class CudaTVL1:
     ) -> tuple[Tensor, Any]:
         """Launch one batch on the slot's own stream; return its flow and that stream."""
         used, local = np.unique(pairs, return_inverse=True)
-        chosen = frames[torch.from_numpy(used).to(frames.device)]
         index = torch.from_numpy(local.reshape(-1, 2).astype(np.int32))
-        stream = self._stream(slot)
-        with _on(stream):
+        chosen = gathered(frames, torch.from_numpy(used), self.device)
+        stream = side_stream(self.device, slot)
+        if stream is not None and chosen.is_cuda:
+            stream.wait_stream(torch.cuda.current_stream(self.device))
+            chosen.record_stream(stream)
+        with on_stream(stream):
             uploaded = chosen.to(self.device, non_blocking=True)
-            if stream is not None and chosen.is_cuda:
-                chosen.record_stream(stream)
             flow = torch.empty((len(pairs), 2, *self.size), device=self.device)
             self._solve(uploaded, index, flow, slot)
         return flow, stream
@@ -219,63 +232,26 @@ class CudaTVL1:
             flow.record_stream(current)
         return part, flow
 
-    def _stream(self, slot: int) -> Any:
-        if self.device.type != "cuda":
-            return None
-        stream = _stream(self.device, slot)
-        stream.wait_stream(torch.cuda.current_stream(self.device))
-        return stream
-
     def _solve(self, frames: Tensor, pairs: Tensor, flow: Tensor, slot: int) -> None:
         """Launch the kernels for one batch on the current stream."""
-        from model.tvl1.cuda_solve import COUNTED, solve_kernel
-
-        options, layout = self.options, self.layout
-        count = len(pairs)
-        if count == 0:
+        if len(pairs) == 0:
             return
-        with _device(self.device):
+        with on_device(self.device):
             pyramid = self._pyramid(frames)
             index = pairs.contiguous().to(self.device, non_blocking=True)
-            self.counts = torch.zeros(
-                (count, len(layout.sizes), options.warps, COUNTED.value),
-                dtype=torch.int32,
-                device=self.device,
-            )
-            solve_kernel[(count,)](
+            self.counts = solve(
                 pyramid,
-                layout.frame_stride,
                 index,
                 self._workspace(slot),
                 flow,
-                self.counts,
-                self._levels,
-                self._thresholds,
-                self._places,
-                self._weights,
-                len(layout.sizes),
-                options.warps,
-                options.outer,
-                options.inner,
-                1 / options.scale_step,
-                options.lam * options.theta,
-                options.theta,
-                options.tau / options.theta,
-                PLANE=layout.plane,
-                S=self.shape.warps,
-                K=self.shape.stages,
-                SIDE=options.median,
-                BLOCK=self._block,
-                num_warps=self.shape.warps,
-                num_stages=1,
-                enable_fp_fusion=True,
-                **({"maxnreg": self.shape.registers} if self.shape.registers else {}),
+                self.layout,
+                self._tables,
+                self.options,
+                self.shape,
             )
 
-    @property
-    def _block(self) -> int:
-        """Pixels that a block does at a time outside the iterations."""
-        return cuda_layout.LANES * self.shape.warps
+    def _pyramid(self, frames: Tensor) -> Tensor:
+        return build_pyramid(frames, self.layout, self._tables, self.shape)
 
     def _workspace(self, slot: int) -> Tensor:
         if slot not in self._work:
@@ -283,46 +259,9 @@ class CudaTVL1:
             self._work[slot] = torch.empty(size, device=self.device)
         return self._work[slot]
 
-    def _pyramid(self, frames: Tensor) -> Tensor:
-        """Build the levels and gradients of each frame, (F, frame_stride)."""
-        from model.tvl1.cuda_warp import gradient_kernel, shrink_kernel
-
-        layout = self.layout
-        pyramid = torch.empty((len(frames), layout.frame_stride), device=self.device)
-        pyramid[:, : layout.pixels] = frames.flatten(1)
-        settings: dict[str, Any] = {
-            "BLOCK": self._block, "num_warps": 4, "num_stages": 1, "enable_fp_fusion": True
-        }  # fmt: skip
-        for level, (height, width) in enumerate(layout.sizes):
-            grid = (len(frames), -(-height * width // self._block))
-            start = layout.starts[level]
-            if level > 0:
-                shrink_kernel[grid](
-                    pyramid, layout.frame_stride, layout.starts[level - 1], start,
-                    self._places, self._weights, *layout.shrink_at[level],
-                    *layout.sizes[level - 1], height, width, **settings,
-                )  # fmt: skip
-            gradient_kernel[grid](
-                pyramid, layout.frame_stride, start, height * width, height, width, **settings
-            )
-        return pyramid
-
 
 def as_tensor(frames: Tensor | npt.NDArray[np.uint8]) -> Tensor:
     """Return frames as a tensor; arrays from other processes are read-only, which torch minds."""
     if isinstance(frames, np.ndarray) and not frames.flags.writeable:
         frames = frames.copy()
     return torch.as_tensor(frames)
-
-
-@functools.cache
-def _stream(device: torch.device, slot: int) -> Any:
-    return torch.cuda.Stream(device)
-
-
-def _on(stream: Any) -> AbstractContextManager[Any]:
-    return nullcontext() if stream is None else torch.cuda.stream(stream)
-
-
-def _device(device: torch.device) -> AbstractContextManager[Any]:
-    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
