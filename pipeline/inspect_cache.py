@@ -15,7 +15,7 @@ from data.flow_cache import FlowCache, open_flow
 from pipeline.console import format_bytes
 from pipeline.inspect_report import Report, counted, failure, options_text, short
 from pipeline.inspect_statistics import flow_statistics, map_statistics
-from pipeline.inspect_verify import Upstream, compare_upstream, verify_cache
+from pipeline.inspect_verify import DAMAGE, Upstream, compare_upstream, verify_cache
 
 #: Share of clipped flow values from which a warning is worth it; extract-flow warns at it too.
 _CLIPPED_NOTICE = 0.01
@@ -60,7 +60,7 @@ def inspect_cache(
         return report
     except CacheError as error:
         report = failure(path, "unusable cache", error)
-    except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
+    except DAMAGE as error:
         told = " ".join(str(error).split())
         report = failure(path, "unusable cache", CacheError(f"{path}: damaged ({told})"))
     report.path = shown
@@ -70,7 +70,7 @@ def inspect_cache(
 def _flow_report(flow: FlowCache, shown: str, values: bool, verify: bool) -> Report:
     count, _, height, width = flow.shape
     steps = np.unique(flow.next_index - flow.frame_index).tolist()
-    report = Report(shown, "flow cache, complete")
+    report = Report(shown, "flow cache", state="complete")
     report.facts = {
         "shape": list(flow.shape),
         "dtype": str(flow.dtype),
@@ -124,7 +124,7 @@ def _add_flow_values(report: Report, found: dict[str, Any], count: int) -> None:
 
 def _feature_report(features: FeatureCache, shown: str, values: bool, verify: bool) -> Report:
     count, channels, height, width = features.shape
-    report = Report(shown, "feature cache, complete")
+    report = Report(shown, "feature cache", state="complete")
     report.facts = {
         "shape": list(features.shape),
         "dtype": "float16",
@@ -166,6 +166,7 @@ def _add_origin(report: Report, path: Path, header: Header) -> None:
     size = path.stat().st_size
     content = cache.content_digest(path)
     report.facts |= {
+        "complete": True,
         "bytes": size,
         "source": header.source,
         "source_bytes": header.source_size,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -147,6 +148,8 @@ def command(ctx: click.Context, /, paths: tuple[str, ...], **params: Any) -> Non
         from pipeline.inspect_picture import check_request
 
         check_request(paths, image)
+    else:
+        _refuse_picture_options(ctx)
     each = params["each"] or log.isEnabledFor(logging.DEBUG)
     reports = inspect(
         paths,
@@ -166,6 +169,14 @@ def command(ctx: click.Context, /, paths: tuple[str, ...], **params: Any) -> Non
         reports[0].add("image", drawn.words)
     _show(reports, params["as_json"])
     ctx.exit(_list_problems(reports))
+
+
+def _refuse_picture_options(ctx: click.Context) -> None:
+    """Refuse flags that would do nothing because no picture is asked for."""
+    for field in dataclasses.fields(FlowPictureOptions):
+        if ctx.get_parameter_source(field.name) is click.core.ParameterSource.COMMANDLINE:
+            flag = "--" + field.name.replace("_", "-")
+            raise click.UsageError(f"{flag} is about a picture: give --image OUT.png as well")
 
 
 def _show(reports: Sequence[Report], as_json: bool) -> None:

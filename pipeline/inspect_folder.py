@@ -30,9 +30,9 @@ class Contents:
 
     Attributes
     ----------
-    videos, caches, runs, evaluations, weights, tables, temporaries, foreign
+    videos, caches, runs, evaluations, weights, tables, temporaries
         Sorted; `weights` are files of weights outside runs, `tables` CSV files outside runs and
-        evaluations that hold judgements.
+        evaluations.
     """
 
     videos: list[Path] = field(default_factory=list)
@@ -47,7 +47,13 @@ class Contents:
 def survey(folder: Path) -> Contents:
     """Find what there is below a folder, without opening more than tables."""
     found = Contents()
+    seen: set[str] = set()
     for parent, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in seen:  # a link back to a folder above
+            folders.clear()
+            continue
+        seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         here = Path(parent)
         files = [here / name for name in sorted(names)]
@@ -94,12 +100,15 @@ def summarise(folder: Path, shown: str, contents: Contents, files: Sequence[Repo
             _add_caches(report, caches, kind, unit)
     for kind in ("run", "evaluation", "weights"):
         for each in _of_kind(files, kind):
-            report.add(kind, f"{each.path}: {each.brief}")
+            if not each.problems:
+                report.add(kind, f"{each.path}: {each.brief}")
     tables = _add_tables(report, folder, contents.tables)
     _add_temporaries(report, contents.temporaries)
     _add_faults(report, files)
     if not (files or tables or contents.temporaries):
-        report.problems.append("holds no videos, caches, runs, evaluations or judgements")
+        report.problems.append(
+            "holds no videos, caches, runs, evaluations or judgements that are known here"
+        )
     return report
 
 
@@ -222,11 +231,8 @@ def _add_faults(report: Report, files: Sequence[Report]) -> None:
     if odd:
         shown = "; ".join(f"{file.path}: {file.warnings[0]}" for file in odd[:_EXAMPLES])
         report.warnings.append(f"{counted(len(odd), 'file')} with warnings, e.g. {shown}")
-    broken = sum(bool(file.all_problems) for file in files)
     report.facts["files_with_warnings"] = len(odd)
-    report.facts["files_with_problems"] = broken
-    if broken:
-        report.add("unusable", f"{counted(broken, 'file')} damaged, stale or not to be read:")
+    report.facts["files_with_problems"] = sum(bool(file.all_problems) for file in files)
 
 
 def _where(files: Sequence[Report]) -> str:

@@ -13,7 +13,7 @@ from data.annotations.reading import read_with_options, recognise
 from data.errors import InputError
 from data.pairs import check_pairs, pairs_from_scores, read_pairs
 from pipeline.evaluation_report import describe
-from pipeline.inspect_report import Report, counted
+from pipeline.inspect_report import Report, counted, failure
 
 if TYPE_CHECKING:
     from data.annotations.dataset import Dataset
@@ -44,8 +44,8 @@ def inspect_pairs(
             report.warnings += warnings
             _add_matches(report, dataset, path, features)
         except InputError as error:
-            report = Report(name, "unusable judgements")
-            report.problems.append(str(error).removeprefix(f"{path}: "))
+            report = failure(path, "unusable judgements", error)
+            report.path = name
         reports.append(report)
     return reports
 

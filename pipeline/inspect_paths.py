@@ -15,7 +15,7 @@ from data.sources import find_sources
 from pipeline.inspect_cache import inspect_cache
 from pipeline.inspect_folder import Contents, summarise, survey
 from pipeline.inspect_pairs import inspect_pairs
-from pipeline.inspect_report import Report
+from pipeline.inspect_report import Report, without_path
 from pipeline.inspect_run import (
     RESULTS,
     inspect_evaluation,
@@ -111,7 +111,7 @@ def _listed(inputs: Sequence[str], given: str) -> list[Item]:
     try:
         return [Item("video", each.path, each.key) for each in find_sources(inputs)]
     except InputError as error:
-        return [Item(f"unusable list: {str(error).removeprefix(f'{given}: ')}", Path(given), given)]
+        return [Item(f"unusable list: {without_path(str(error), given)}", Path(given), given)]
 
 
 def _folder_kind(path: Path, look: Look) -> str:
@@ -136,6 +136,8 @@ def _folder_kind(path: Path, look: Look) -> str:
 
 def file_kind(path: Path, dataset: DatasetOptions) -> str:
     """Say what a file is, by its first bytes and its name."""
+    if not path.is_file():  # a pipe or a device would be waited for without end
+        return "unusable path: neither a file nor a folder"
     suffix = path.suffix.lower()
     if _is_hdf5(path):
         return "cache"
@@ -151,6 +153,8 @@ def file_kind(path: Path, dataset: DatasetOptions) -> str:
 
 
 def _is_hdf5(path: Path) -> bool:
+    if not path.is_file():
+        return False
     if path.suffix.lower() in (".h5", ".hdf5"):
         return True
     try:

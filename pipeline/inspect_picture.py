@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 
 from data import cache
+from data.annotations.options import DatasetOptions
 from data.cache_header import Header
 from data.errors import InputError, VideoError
 from data.flow_cache import FlowCache, open_flow
 from data.video import file_digest, read_frames
 from pipeline.inspect_layout import Panels, render
+from pipeline.inspect_paths import file_kind
 from pipeline.inspect_picture_options import FlowPictureOptions
 from pipeline.inspect_report import counted
 from pipeline.inspect_statistics import sampled_rows
@@ -58,6 +60,10 @@ def check_request(paths: Sequence[str], image: Path) -> None:
     path = Path(paths[0])
     if path.is_dir():
         raise InputError(f"--image draws one flow cache, {path} is a folder; name a .h5 file in it")
+    if path.exists() and file_kind(path, DatasetOptions()) != "cache":
+        raise InputError(
+            f"--image draws a flow cache, which {path} is not; `pipeline extract-flow` makes one"
+        )
     header = cache.read_header(path)
     if header.kind != "flow":
         raise InputError(

@@ -23,6 +23,8 @@ class Report:
         As the user gave it, or below the folder that the user gave.
     kind : str
         What it is, in words: ``"video"``, ``"flow cache"``, …
+    state : str
+        How it is, in a word: ``"complete"``.
     brief : str
         What is in it, in half a line.
     facts : dict
@@ -41,6 +43,7 @@ class Report:
 
     path: str
     kind: str
+    state: str = ""
     brief: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
     rows: list[tuple[str, str]] = field(default_factory=list)
@@ -69,19 +72,21 @@ class Report:
         if self.problems:
             return f"{self.path}: {self.kind}: {'; '.join(self.problems)}"
         odd = "".join(f"; warning: {warning}" for warning in self.warnings)
-        return f"{self.path}: {self.kind}{', ' if self.brief else ''}{self.brief}{odd}"
+        return f"{self.path}: {', '.join(filter(None, (self.kind, self.state, self.brief)))}{odd}"
 
     def text(self) -> str:
         """Return all in full, indented below the path."""
         if self.problems and not self.rows:
             return self.line()
-        lines = [f"{self.path}: {self.kind}"]
+        lines = [f"{self.path}: {', '.join(filter(None, (self.kind, self.state)))}"]
         rows = [*self.rows, *(("warning", each) for each in self.warnings)]
         rows += [("PROBLEM", each) for each in self.problems]
         for label, text in rows:
             for number, part in enumerate(text.split("\n")):
                 lines.append(f"  {label if number == 0 else '':{_LABEL_WIDTH}} {part}".rstrip())
-        lines += [f"  {file.line()}" for file in self.shown_files]
+        if shown := self.shown_files:
+            lines.append("  files" if self.listed else f"  {counted(len(shown), 'problem')}")
+        lines += [f"    {file.line()}" for file in shown]
         return "\n".join(lines)
 
     def as_json(self) -> dict[str, Any]:
@@ -101,7 +106,13 @@ class Report:
 
 def failure(path: str | Path, kind: str, error: Exception) -> Report:
     """Return the report of something that cannot be read."""
-    return Report(str(path), kind, problems=[str(error).removeprefix(f"{path}: ")])
+    return Report(str(path), kind, problems=[without_path(str(error), path)])
+
+
+def without_path(message: str, path: str | Path) -> str:
+    """Leave out the path that a message begins with: the report names it already."""
+    rest = message.removeprefix(str(path))
+    return rest.lstrip(":, ") if rest[:1] in (":", ",", " ") else message
 
 
 def document(reports: Iterable[Report]) -> str:

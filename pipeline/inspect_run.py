@@ -10,7 +10,7 @@ from typing import Any
 
 from data.errors import InputError
 from pipeline.console import format_bytes
-from pipeline.inspect_report import Report, counted, failure, options_text, short
+from pipeline.inspect_report import Report, counted, failure, options_text, short, without_path
 
 RESULTS = "results.json"
 #: Metadata keys by which a file of weights is known for a ranker's checkpoint.
@@ -45,7 +45,7 @@ def inspect_run(path: Path, shown: str) -> Report:
     try:
         run = load_run(path)
     except InputError as error:
-        return Report(shown, "unusable run", problems=[str(error)])
+        return Report(shown, "unusable run", problems=[without_path(str(error), path)])
     report = Report(shown, "run folder" if path.is_dir() else "checkpoint of a ranker")
     report.facts = {
         "variant": run.ranker.variant,

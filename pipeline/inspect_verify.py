@@ -13,6 +13,10 @@ from data.video import file_digest
 from pipeline.inspect_report import Report, short
 
 
+#: What reading an array or attribute raises where bytes of the file were changed.
+DAMAGE = (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError)
+
+
 @dataclass(frozen=True)
 class Upstream:
     """The flow caches that feature caches may have been made from.
@@ -38,7 +42,7 @@ class Upstream:
                 if header.kind == "flow":
                     found.by_content[cache.content_digest(path)] = str(path)
                     found.by_source[header.source_digest] = str(path)
-            except CacheError:
+            except (CacheError, *DAMAGE):
                 continue
         return found
 

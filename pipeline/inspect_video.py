@@ -42,7 +42,7 @@ def inspect_video(path: Path, shown: str, strict: bool = False) -> Report:
 
 def glance_at_video(path: Path, shown: str) -> Report:
     """Say what a video's header claims, after decoding its first frame alone."""
-    if path.is_dir():
+    if not path.is_file():  # frames, or a pipe that would be waited for
         return inspect_video(path, shown)
     try:
         with opened(path) as capture:
