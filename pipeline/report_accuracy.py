@@ -129,11 +129,11 @@ def read_named_pairs(
 
 def run_accuracies(sources: Sources, pairs: RunPairs | None) -> list[Measured]:
     """Return the run's accuracies, best evidence first: test, validation, training."""
-    found = (
-        _from_pairs(sources, pairs)
-        if pairs
-        else _from_metrics(sources.metrics, sources.run.train.protocol == "authors")
-    )
+    if pairs:
+        found = _from_pairs(sources, pairs)
+    else:
+        told = {**sources.about, "pairs": {}, **sources.metrics}
+        found = _from_metrics(told, sources.run.train.protocol == "authors")
     order = {"test": 0, "validation": 1, "training": 2}
     return sorted(found, key=lambda each: order[each.kind])
 

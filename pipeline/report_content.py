@@ -73,6 +73,7 @@ def gather(
         "evaluation": crossed,
         "published_source": SOURCE,
         "rows": rows,
+        "digits": 2 if max(abs(row.score) for row in rows) >= 1 else 3,
         "pairs_kind": kind,
         "pairs_exact": bool(judged and judged.exact),
         "pairs_wrong": sum(row.judged - row.right for row in rows) // 2,

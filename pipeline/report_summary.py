@@ -122,8 +122,10 @@ def _own(own: Sequence[Measured], authors: bool, cautions: list[str]) -> Summary
 
 
 def _verdict(value: Interval | None) -> str:
-    if value is None or value.low == value.high:
-        return ""
+    if value is None:
+        return "No interval: the run did not record its pairs."
+    if value.low == value.high:
+        return "No interval: a bootstrap needs pairs on both sides, right and wrong."
     if value.low > 0.5:
         return "Above chance: the whole interval is."
     if value.high < 0.5:

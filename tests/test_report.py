@@ -268,7 +268,8 @@ def test_what_is_missing_is_named(bare_text: str) -> None:
     text = Page(bare_text).text
     for wanted in (
         "--features names their folder", "--videos names their folder", "No evaluation was given",
-        "did not record its pairs", "metrics.json is not in the run folder", "not found",
+        "did not record its pairs", "never used in training", "not found",
+        "metrics.json is not in the run folder",
     ):  # fmt: skip
         assert wanted in text, wanted
 
