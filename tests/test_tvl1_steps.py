@@ -161,6 +161,27 @@ def test_opencvs_steps_give_the_same_flow(monkeypatch: pytest.MonkeyPatch) -> No
         assert_same_bits(ours, theirs)
 
 
+def test_nothing_left_in_the_workspace_matters() -> None:
+    """Breaks if a call reads what an earlier one of this thread has left in memory."""
+    i0, i1 = moving_pair(50, 66)
+    expected = fused.calc(i0, i1)
+    for left in (np.nan, 1e30, -7.0):
+        fused._own_workspace(50, 66)[:] = left
+        assert_same_bits(fused.calc(i0, i1), expected)
+
+
+@needs_exact
+def test_partly_still_frames() -> None:
+    """Breaks if blocks and windows without motion, which are skipped, should have changed."""
+    i0, i1 = moving_pair(90, 260)
+    still = np.full((90, 260), 100, np.uint8)
+    still[::7, ::5] = 180
+    first, second = still.copy(), still.copy()
+    first[30:50, 100:130], second[30:50, 100:130] = i0[30:50, 100:130], i1[30:50, 100:130]
+    second[70, 200] += 9
+    assert_same_bits(fused.calc(first, second), opencv.calc(first, second))
+
+
 def test_another_warp_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Breaks if an OpenCV that rounds its warp otherwise would be taken for the one we follow."""
     remap = cv2.remap

@@ -8,6 +8,7 @@ displacements beyond reason; a median over NaN or -0, or of another size.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -17,7 +18,7 @@ import numpy.typing as npt
 from model.tvl1 import solver
 from model.tvl1.lanes import HAS_FMA, WIDTH
 from model.tvl1.options import TVL1Options
-from model.tvl1.sweep import GRAD, I0, IX, IY, RHO, STATES, U, V, plane_length, row_length
+from model.tvl1.sweep import DEPTH, GRAD, I0, IX, IY, RHO, STATES, U, V, plane_length, row_length
 
 Image = npt.NDArray[np.float32]
 f4 = np.float32
@@ -60,8 +61,14 @@ class Level:
         """Return u and v of one of the two states, as views."""
         return self.plane(STATES[state] + U), self.plane(STATES[state] + V)
 
-    def solve(self, u: Image, v: Image, options: TVL1Options) -> tuple[Image, Image, Effort]:
-        """Refine a flow by successive linearisations."""
+    def solve(
+        self, u: Image, v: Image, options: TVL1Options, expected: Sequence[int]
+    ) -> tuple[Image, Image, Effort, list[int]]:
+        """Refine a flow by successive linearisations.
+
+        ``expected`` is how many iterations each warp is likely to take before its second
+        median; how many it took comes last. Results do not depend on it.
+        """
         work, pixels = self.work, self.height * self.width
         size = self.height, self.width
         for plane, component in zip(self.flow(0), (u, v), strict=True):
@@ -70,19 +77,21 @@ class Level:
         threshold = f4(options.epsilon * options.epsilon * pixels)
         lt, ta = f4(options.lam * options.theta), f4(options.tau / options.theta)
         theta = f4(options.theta)
-        state, kept, done, last = 0, 0, 0, 2
-        for _ in range(options.warps):
+        state, kept, done = 0, 0, 0
+        taken = []
+        for last in expected:
             self.warp(state)
-            for _ in range(options.outer):
+            for outer in range(options.outer):
                 self.smooth(state, options.median)
-                # Where one iteration was enough the last time, it may be again.
                 state, going, last, n = solver.iterate(
-                    work, *size, state, options.inner, threshold, lt, theta, ta, min(last, 2)
+                    work, *size, state, options.inner, threshold, lt, theta, ta, _first_pass(last)
                 )
                 kept, done = kept + last, done + n
+                if outer == 0:
+                    taken.append(last)
                 if not going:
                     break
-        return *self.flow(state), Effort(kept * pixels, done * pixels)
+        return *self.flow(state), Effort(kept * pixels, done * pixels), taken
 
     def warp(self, state: int) -> None:
         """Linearise the data term at a state's flow."""
@@ -133,6 +142,14 @@ def _warps_as_opencv() -> bool:
         if not ours[0] or not all(map(np.array_equal, ours[1], constants)):
             return False
     return True
+
+
+def _first_pass(expected: int) -> int:
+    """Return how many iterations to do at once where so many are expected: half of them.
+
+    Too many would have to be repeated; too few cost a pass through memory.
+    """
+    return max(min(expected, 2), min(expected // 2, DEPTH))
 
 
 def _gradient(image: Image) -> tuple[Image, Image]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from numba.extending import register_jitable
 
-from model.tvl1.kernels import inlined
+from model.tvl1.kernels import ZERO, inlined
 from model.tvl1.lanes import (
     WIDTH,
     Lanes,
@@ -27,6 +27,7 @@ from model.tvl1.lanes import (
     put,
     select,
     smaller,
+    spread,
     store,
 )
 from model.tvl1.sweep import Grid, kernel, row_length
@@ -34,7 +35,7 @@ from model.tvl1.sweep import Grid, kernel, row_length
 # Rows kept as they were before filtering; the two next to the border are replicated.
 RING = 8
 # Pixels of a row that are filtered together, so that what they share stays in the cache.
-STRIP = 256
+STRIP = 64
 _PART = STRIP + 3 * WIDTH
 _SORTED, _MERGED = 4, 8
 
@@ -194,6 +195,17 @@ def _put_inside(w: int, at: int, value: Lanes, left: int) -> None:
 
 
 @kernel
+def _still(w: int, rows: tuple, start: int, width: int) -> bool:
+    """Tell whether all windows from start on hold nothing but 0, so that there is no change."""
+    for x in range(0, width + 4, WIDTH):
+        i = start - 2 + x
+        for row in range(6):
+            if any_lane(load(w, rows[row] + i) != spread(ZERO)):
+                return False
+    return True
+
+
+@kernel
 def _filter_two_rows(w: int, rows: tuple, room: int, out: int, below: int, width: int) -> None:
     """Filter two rows; ``rows`` are the six of their windows.
 
@@ -201,6 +213,8 @@ def _filter_two_rows(w: int, rows: tuple, room: int, out: int, below: int, width
     """
     for start in range(0, width, STRIP):
         part = min(STRIP, width - start)
+        if _still(w, rows, start, part):
+            continue
         _sort_columns(w, rows, room, start, part)
         merged = room + _SORTED * _PART
         for x in range(0, part, WIDTH):

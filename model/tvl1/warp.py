@@ -225,6 +225,14 @@ def _warp_block(
 
 
 @inlined
+def _still_block(grid: Grid, source: int, x: int, y: int) -> tuple[Lanes, Lanes, Lanes]:
+    """Return what a warp of a block without motion comes to: weights of 0 and 1."""
+    size = source_plane(grid.height, grid.width)
+    at = (y + MARGIN) * grid.row + WIDTH + x
+    return load(source, at), load(source, at + size), load(source, at + 2 * size)
+
+
+@inlined
 def _far(x: Lanes) -> bool:
     """Tell whether a displacement is not finite or too large to be exact here."""
     return any_lane((x > spread(FAR)) | (x < spread(-FAR)) | (x != x))
@@ -247,7 +255,10 @@ def warp_and_linearise(grid: Grid, source: int, state: int) -> bool:
             u, v = load(w, flow + U * size + at), load(w, flow + V * size + at)
             if _far(u) or _far(v):
                 return False
-            image, ix, iy = _warp_block(grid, source, x, y, u, v)
+            if any_lane((u != spread(ZERO)) | (v != spread(ZERO))):
+                image, ix, iy = _warp_block(grid, source, x, y, u, v)
+            else:
+                image, ix, iy = _still_block(grid, source, x, y)
             store(w, IX * size + at, ix)
             store(w, IY * size + at, iy)
             store(w, GRAD * size + at, ix * ix + iy * iy)
