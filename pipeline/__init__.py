@@ -1,6 +1,6 @@
 """The command line, one file per stage, and the same for notebooks.
 
->>> from pipeline import extract, train, cross_validate  # doctest: +SKIP
+>>> from pipeline import extract, train, score_videos, explain_videos  # doctest: +SKIP
 
 These names are functions of `pipeline.api`, which is imported when one of them is first used, so
 that `import pipeline` and the command line load nothing that they do not need. None of them is
@@ -15,29 +15,41 @@ if TYPE_CHECKING:
     from pipeline.api import (
         CrossValidation,
         Demonstration,
+        Explained,
         Extracted,
         InputError,
         LearntFusion,
+        Scored,
         Trained,
         cross_validate,
+        describe,
+        explain_videos,
         extract,
         learn_fusion,
         run_demo,
+        score_videos,
         train,
+        write_report,
     )
 
 __all__ = [
     "CrossValidation",
     "Demonstration",
+    "Explained",
     "Extracted",
     "InputError",
     "LearntFusion",
+    "Scored",
     "Trained",
     "cross_validate",
+    "describe",
+    "explain_videos",
     "extract",
     "learn_fusion",
     "run_demo",
+    "score_videos",
     "train",
+    "write_report",
 ]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +20,10 @@ from pipeline.api_options import Paths, context, run_command, takes_options_of
 from pipeline.api_results import (
     CrossValidation,
     Demonstration,
+    Explained,
     Extracted,
     LearntFusion,
+    Scored,
     Trained,
 )
 from pipeline.jobs import JobOptions
@@ -28,6 +31,7 @@ from pipeline.options import build
 
 if TYPE_CHECKING:
     from data.sources import Source
+    from pipeline.explain import Explained as Drawn
     from pipeline.extract_features import FeatureResult
     from pipeline.flow_workers import FlowResult
     from pipeline.jobs import Outcome
@@ -35,19 +39,26 @@ if TYPE_CHECKING:
 __all__ = [
     "CrossValidation",
     "Demonstration",
+    "Explained",
     "Extracted",
     "InputError",
     "LearntFusion",
+    "Scored",
     "Trained",
     "cross_validate",
+    "describe",
+    "explain_videos",
     "extract",
     "learn_fusion",
     "run_demo",
+    "score_videos",
     "train",
+    "write_report",
 ]
 
 
-@takes_options_of("extract-flow", "extract-features")
+# Flow is always kept here: a folder of its own for it would be one too many.
+@takes_options_of("extract-flow", "extract-features", without=("flow", "save_flow"))
 def extract(videos: Paths, output: str | Path, **options: Any) -> Extracted:
     """Compute flow and features of videos: `extract-flow`, then `extract-features`.
 
@@ -242,6 +253,124 @@ def cross_validate(
     return _tabled(Path(output), text, failures)
 
 
+@takes_options_of("score")
+def score_videos(run: str | Path, videos: Paths, **options: Any) -> Scored:
+    """Score videos with a trained run, flow and features included: `score`.
+
+    Parameters
+    ----------
+    run : path
+        A run folder; with ``ensemble=True`` a folder of runs.
+    videos : path or sequence of paths
+        Folders, files, ``@list.txt`` or a CSV with a column ``video``.
+    **options
+        Flags of the command; `csv`, `json` and `output` write files as it does.
+
+    Returns
+    -------
+    Scored
+
+    Raises
+    ------
+    InputError
+        A run or options that cannot be used.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(options.get("json") or Path(folder) / "scores.json")
+        arguments = [run, *_paths(videos)]
+        text, _ = run_command("score", {**options, "json": target}, arguments)
+        found = json.loads(target.read_text(encoding="utf-8"))
+    failures = {each["video"]: each["message"] for each in found["failures"]}
+    return Scored(found["videos"], failures, text)
+
+
+@takes_options_of("explain")
+def explain_videos(run: str | Path, videos: Paths, output: str | Path, **options: Any) -> Explained:
+    """Draw where in the frame a trained run looked: `explain`.
+
+    Parameters
+    ----------
+    run : path
+        A run folder.
+    videos : path or sequence of paths
+        As for `score_videos`.
+    output : path
+        Folder for a contact sheet (PNG) and a moving overlay of each video.
+    **options
+        Flags of the command.
+
+    Returns
+    -------
+    Explained
+
+    Raises
+    ------
+    InputError
+        A run without attention over the frame, or options that cannot be used.
+    """
+    given = _paths(videos)
+    ctx = context("explain", {**options, "output": output}, [run, *given])
+    outcome = _explained(ctx.params)
+    return Explained(
+        Path(output),
+        {source.key: drawn.sheet for source, drawn in outcome.results},
+        {source.key: drawn.overlay for source, drawn in outcome.results if drawn.overlay},
+        {source.key: message for source, message in outcome.failures},
+    )
+
+
+@takes_options_of("report")
+def write_report(run: str | Path, output: str | Path, **options: Any) -> Path:
+    """Write one self-contained HTML page about a run: `report`.
+
+    Parameters
+    ----------
+    run : path
+        A run folder.
+    output : path
+        The page to write.
+    **options
+        Flags of the command.
+
+    Returns
+    -------
+    Path
+        The page.
+
+    Raises
+    ------
+    InputError
+        A run or options that cannot be used.
+    """
+    run_command("report", {**options, "output": output}, [run])
+    return Path(output)
+
+
+@takes_options_of("inspect")
+def describe(paths: Paths, **options: Any) -> list[dict[str, Any]]:
+    """Say what is in videos, caches, folders, runs and judgements: `inspect --json`.
+
+    Parameters
+    ----------
+    paths : path or sequence of paths
+    **options
+        Flags of the command.
+
+    Returns
+    -------
+    list of dict
+        What the command prints as JSON.
+
+    Raises
+    ------
+    InputError
+        A path that is not there, or options that cannot be used.
+    """
+    text, _ = run_command("inspect", {**options, "json": True}, _paths(paths))
+    found: list[dict[str, Any]] = json.loads(text)
+    return found
+
+
 @takes_options_of("demo")
 def run_demo(output: str | Path, **options: Any) -> Demonstration:
     """Run everything end to end on synthetic videos: `demo`.
@@ -264,6 +393,26 @@ def run_demo(output: str | Path, **options: Any) -> Demonstration:
     """
     text, failures = run_command("demo", {**options, "output": output})
     return Demonstration(Path(output), text, failures)
+
+
+def _explained(params: dict[str, Any]) -> Outcome[Source, Drawn]:
+    """Draw as the command's parameters say."""
+    from data.sources import find_sources
+    from pipeline.explain import explain
+    from pipeline.explain_options import ExplainOptions
+    from pipeline.overlay import OverlayOptions
+    from pipeline.score_options import Making
+
+    if params["shard"]:
+        raise InputError("explain runs in one piece: shard is for extract and the like")
+    return explain(
+        params["run"],
+        find_sources(params["videos"]),
+        params["output"],
+        Making.of(params),
+        build(ExplainOptions, params),
+        build(OverlayOptions, params),
+    )
 
 
 def _paths(videos: Paths) -> list[str]:

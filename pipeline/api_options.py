@@ -93,13 +93,14 @@ def run_command(
         Whatever the command refuses.
     """
     ctx = context(name, options, arguments)
-    body = inspect.unwrap(ctx.command.callback)  # type: ignore[arg-type]
+    # Under the layer that sets up log and progress, which are the caller's own affair here.
+    body = ctx.command.callback.__wrapped__  # type: ignore[union-attr]
     params = {key: value for key, value in ctx.params.items() if key not in _OF_THE_CONSOLE}
     printed, errors, code = io.StringIO(), _Errors(), 0
     log.addHandler(errors)
     try:
         with ctx, contextlib.redirect_stdout(printed):
-            body(ctx, **params)
+            body(**params)
     except click.exceptions.Exit as end:
         code = end.exit_code
     except click.UsageError as error:
@@ -129,11 +130,14 @@ def keyword(option: click.Parameter) -> str:
     return f"{word}_" if word == "lambda" else word
 
 
-def takes_options_of(*commands: str) -> Callable[[Function], Function]:
+def takes_options_of(
+    *commands: str, without: Collection[str] = ()
+) -> Callable[[Function], Function]:
     """Return a decorator for a function whose `**options` are the flags of some commands.
 
     The function's signature and docstring then show them, and an unknown keyword is refused
-    before anything is done. A flag that the function takes by a parameter of its own is left out.
+    before anything is done. A flag that the function takes by a parameter of its own is left out,
+    as are those named in `without`.
     """
 
     def decorate(function: Function) -> Function:
@@ -146,8 +150,8 @@ def takes_options_of(*commands: str) -> Callable[[Function], Function]:
         for command in commands:
             for option in _options(load_command(command)):
                 flags.setdefault(keyword(option), option)
-        for each in own:
-            flags.pop(each.name, None)
+        for name in (*(each.name for each in own), *without):
+            flags.pop(name, None)
 
         @functools.wraps(function)
         def checked(*args: Any, **kwargs: Any) -> Any:

@@ -105,6 +105,50 @@ class CrossValidation:
 
 
 @dataclass(frozen=True)
+class Scored:
+    """Scores of videos, beside those of the training videos; printing it shows the table.
+
+    Attributes
+    ----------
+    rows : list of dict
+        Best first: ``video``, ``score``, ``standardised``, ``rank``, ``of``, ``percentile``,
+        ``better`` and ``worse`` (the training videos next to it), and of several runs ``spread``.
+    failures : dict of str to str
+        Why other videos have no score.
+    text : str
+        The table.
+    """
+
+    rows: list[dict[str, Any]]
+    failures: dict[str, str] = field(default_factory=dict)
+    text: str = field(default="", repr=False)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class Explained:
+    """Pictures of attention.
+
+    Attributes
+    ----------
+    folder : Path
+    sheets : dict of str to Path
+        The contact sheet of each video.
+    overlays : dict of str to Path
+        The moving overlay of each video; empty with ``format="none"``.
+    failures : dict of str to str
+        Why other videos have none.
+    """
+
+    folder: Path
+    sheets: dict[str, Path]
+    overlays: dict[str, Path]
+    failures: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Demonstration:
     """What the demonstration came to.
 

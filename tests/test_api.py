@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import inspect
 import json
 import pkgutil
@@ -17,7 +18,19 @@ from click.testing import CliRunner
 import pipeline
 from data.synthetic.options import SyntheticOptions
 from data.synthetic.writer import generate
-from pipeline import InputError, api, api_options, cross_validate, extract, learn_fusion, train
+from pipeline import (
+    InputError,
+    api,
+    api_options,
+    cross_validate,
+    describe,
+    explain_videos,
+    extract,
+    learn_fusion,
+    score_videos,
+    train,
+    write_report,
+)
 from pipeline.cli import cli
 
 PLAN = {"segments": 3, "candidates": 1, "stack_length": 2}
@@ -159,12 +172,40 @@ def test_learn_fusion_makes_a_checkpoint_that_extract_takes(
     assert learnt.videos == extracted.videos
 
 
+def test_score_explain_and_report_are_the_commands(
+    extracted: api.Extracted, place: Path, tmp_path: Path
+) -> None:
+    """A new video's score, sheet and page must come out of Python as from the command line."""
+    run = train(extracted.features, place / "pairs.csv", tmp_path / "run", **RANKER).run
+    where = {"features": extracted.features, "flow": extracted.flow, "cache": tmp_path / "cache"}
+    videos = [place / "videos" / "video_000.mp4", place / "videos" / "broken.mp4"]
+    scored = score_videos(run, videos, jobs=1, device="cpu", **where)
+    flags = [f"--{name}={path}" for name, path in where.items()]
+    arguments = ["score", run, *videos, *flags, "-j1", "--csv", tmp_path / "scores.csv"]
+    done = CliRunner().invoke(cli, list(map(str, arguments)))
+    assert done.exit_code == 1
+    assert scored.text == done.stdout
+    with (tmp_path / "scores.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert scored.rows[0]["score"] == float(row["score"])
+    assert list(scored.failures) == ["broken.mp4"]
+    drawn = explain_videos(
+        run, videos[0], tmp_path / "looks", format="gif", jobs=1, device="cpu", **where
+    )
+    assert drawn.sheets["video_000.mp4"].read_bytes()[:4] == b"\x89PNG"
+    assert drawn.overlays["video_000.mp4"].read_bytes()[:3] == b"GIF"
+    page = write_report(run, tmp_path / "report.html", videos=place / "videos", jobs=1)
+    assert "video_000.mp4" in page.read_text(encoding="utf-8")
+    assert describe(run)
+
+
 @pytest.mark.parametrize(
     ("call", "said"),
     [
         (lambda: train("f", "p", "o", epoch=3), r"train\(\) has no option 'epoch'.*'epochs'"),
         (lambda: train("f", "p", "o", dry_run=True), "no option 'dry_run'"),
         (lambda: extract("v", "o", batchsize=3), "'batch_size'"),
+        (lambda: extract("v", "o", save_flow="f"), "no option 'save_flow'"),
     ],
 )
 def test_unknown_options_are_refused_with_the_nearest_name(call: Any, said: str) -> None:
@@ -205,10 +246,13 @@ def test_no_flag_is_accepted_and_ignored(place: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(api, "context", recorded)
     extract(place / "videos" / "video_000.mp4", place / "recorded", jobs=1, **TINY)
-    own = {"extract-features": {"flow_folder", "output", "shard"}, "extract-flow": {"output"}}
-    assert set(read) == set(own)
-    for name, params in read.items():
-        assert params.unread <= api_options.OF_THE_TERMINAL | {"videos"} | own[name], name
+    assert set(read) == {"extract-flow", "extract-features"}
+    of_flow, of_features = read["extract-flow"], read["extract-features"]
+    known = api_options.OF_THE_TERMINAL | {"videos", "output"}
+    assert of_flow.unread <= known
+    # Flow is read from the first stage's folder, with the first stage's options.
+    told_before = (set(of_flow) - of_flow.unread) | {"flow_folder", "save_flow"}
+    assert of_features.unread <= known | told_before
 
 
 def test_help_shows_every_option_with_its_default() -> None:
