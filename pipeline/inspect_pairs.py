@@ -79,7 +79,8 @@ def _read(path: Path, options: DatasetOptions) -> tuple[Dataset, list[str]]:
 
         scores = table.read_scores(path) if table.is_score_table(path) else None
         # What cannot be read fails here again, with the same words.
-        pairs = read_pairs(path) if scores is None else pairs_from_scores(scores)
+        gap = options.score_gap or 0.0
+        pairs = read_pairs(path) if scores is None else pairs_from_scores(scores, gap)
         if not pairs:
             raise
         return Dataset(path.stem, pairs, [], scores, folds_source="none"), [str(error)]

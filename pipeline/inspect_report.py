@@ -134,9 +134,10 @@ def options_text(values: Mapping[str, Any]) -> str:
     """Return options as `bound 20, short side 256`, with nested groups on lines of their own."""
     flat = {k: v for k, v in values.items() if not isinstance(v, Mapping)}
     lines = [
-        f"{group}: {options_text(inner)}"
+        f"{group}: {line}"
         for group, inner in values.items()
         if isinstance(inner, Mapping)
+        for line in options_text(inner).split("\n")
     ]
     if flat:
         lines.append(", ".join(f"{name.replace('_', ' ')} {_shown(v)}" for name, v in flat.items()))

@@ -73,6 +73,9 @@ def inspect_run(path: Path, shown: str) -> Report:
     _add_videos(report)
     report.add("stage one", ", ".join(f"{k} {short(v)}" for k, v in run.weights.items()))
     report.add("", options_text(run.parameters))
+    report.facts["judged_parts"] = {key: list(part) for key, part in run.parts.items()}
+    if note := run.part_note():
+        report.add("note", note)
     if path.is_dir():
         _add_files(report, folder)
     return report

@@ -12,7 +12,6 @@ from data.errors import CacheError, VideoError
 from data.video import file_digest
 from pipeline.inspect_report import Report, short
 
-
 #: What reading an array or attribute raises where bytes of the file were changed.
 DAMAGE = (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError)
 
@@ -80,6 +79,10 @@ def compare_upstream(report: Report, header: Header, upstream: Upstream) -> None
     same = upstream.by_content.get(header.upstream)
     other = upstream.by_source.get(header.source_digest)
     unchanged: bool | None = None  # Where it cannot be told.
+    if not header.upstream:
+        report.add("made from", "flow computed on the way, which was not kept")
+        report.facts["upstream_unchanged"] = None
+        return
     if same is not None:
         unchanged, told = True, f"unchanged in {same}"
     elif other is not None:

@@ -41,10 +41,13 @@ def test_hues_say_the_direction() -> None:
     """Swapped channels or a v that points up would turn or mirror the wheel."""
     right, left = colour(1, 0), colour(-1, 0)
     down, up = colour(0, 1), colour(0, -1)
-    assert right[0] == max(right) and right[0] > right[2] + 60  # red
-    assert left[0] == min(left) and left[0] < left[1] - 60  # blue-green
-    assert down[2] == min(down) and down[1] > down[2] + 60  # yellow-green
-    assert up[2] == max(up) and up[1] == min(up)  # violet
+    assert right.argmax() == 0  # red
+    assert right[0] > right[2] + 60
+    assert left.argmin() == 0  # blue-green
+    assert left[0] < left[1] - 60
+    assert down.argmin() == 2  # yellow-green
+    assert down[1] > down[2] + 60
+    assert (up.argmax(), up.argmin()) == (2, 1)  # violet
 
 
 @pytest.mark.parametrize("name", DIRECTIONS)
