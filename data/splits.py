@@ -154,10 +154,13 @@ def _folds(
     """Deal groups of videos to `k` folds of nearly equal numbers of videos."""
     sizes = Counter(groups.values())
     if not 2 <= k <= len(sizes):
-        raise InputError(
-            f"cannot make {k} folds of {len(sizes)} {what}: give a number of folds "
-            f"from 2 to {len(sizes)}"
+        advice = (
+            f"give a number of folds from 2 to {len(sizes)}"
+            if len(sizes) > 2
+            else f"too few {what} for cross-validation"
         )
+        some = what if len(sizes) > 1 else what.removesuffix("s")
+        raise InputError(f"cannot make {k} folds of {len(sizes)} {some}: {advice}")
     rng = np.random.default_rng(seed)
     labels = sorted(sizes)
     shuffled = [labels[i] for i in rng.permutation(len(labels))]

@@ -26,6 +26,7 @@ from pipeline.evaluation_runs import CrossValidation, Run, finished
 from pipeline.feature_set import find_feature_set
 from pipeline.judged_part import within_spans
 from pipeline.ranker_judgements import JudgementOptions, report_faults, spans_by_key
+from pipeline.ranker_plan import warn_of_repeats
 
 VARIANTS: tuple[str, ...] = get_args(Variant)
 
@@ -83,6 +84,8 @@ def plan_evaluation(
     InputError
         Anything that cannot be used.
     """
+    if seed < 0:
+        raise InputError(f"--seed must not be negative, got {seed}")
     variants = _variants(options.variants)
     dataset = read_with_options(pairs, dataset_options)
     if scores is not None:
@@ -185,6 +188,8 @@ def _features_digest(
             folder, keys, ranker.segments, streams=streams, snippet_stride=stride
         )
         found = within_spans(found, spans, ranker.segments)
+        if not digests:
+            warn_of_repeats(found, ranker.segments)
         digests = found.digests
         log.info(
             "%d videos, %s of %s maps a worker",

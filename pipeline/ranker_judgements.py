@@ -158,6 +158,8 @@ def match_pairs(
 def report_faults(pairs: Sequence[Pair], strict: bool, what: str) -> None:
     """Report contradictory pairs and cycles with counts, examples and the attainable accuracy.
 
+    Repeated pairs, and groups of videos that no pair connects, are no faults, but are told too.
+
     Parameters
     ----------
     pairs : sequence of Pair
@@ -175,6 +177,8 @@ def report_faults(pairs: Sequence[Pair], strict: bool, what: str) -> None:
 
     report = check_pairs(pairs)
     if not report.cycles:  # Two videos judged both ways are the shortest cycle.
+        for line in report.lines()[1:-1]:
+            log.info("%s: %s", what, line)
         return
     told = f"{what}: {'; '.join(report.lines()[1:])}"
     if strict:

@@ -147,6 +147,8 @@ def plan_training(
     """
     if not pairs:
         raise InputError("no training pairs")
+    if seed < 0:
+        raise InputError(f"--seed must not be negative, got {seed}")
     if train.protocol == "authors" and not test_pairs:
         raise InputError("--protocol authors chooses the epoch on test pairs: give --test-pairs")
     report_faults(pairs, strict, "training pairs")
@@ -160,6 +162,7 @@ def plan_training(
         snippet_stride=snippet_stride,
     )
     found = within_spans(found, spans or {}, ranker.segments)
+    warn_of_repeats(found, ranker.segments)
     fitted, validation = list(pairs), []
     if train.protocol == "authors":
         validation = list(test_pairs)
@@ -197,6 +200,21 @@ def _fitting_batch(
         return train
     log.info("all pairs in one step would take too much memory: %d at a time", FALLBACK_BATCH)
     return replace(train, batch_pairs=FALLBACK_BATCH)
+
+
+def warn_of_repeats(found: FeatureSet, segments: int) -> None:
+    """Say where videos have fewer snippets than segments, so that some are seen repeatedly."""
+    counts = [len(rows) for rows in found.rows]
+    few = sum(count < segments for count in counts)
+    if few:
+        log.warning(
+            "%d of %d videos have fewer snippets (%d at least) than %d segments: empty segments "
+            "take the nearest one; see --segments",
+            few,
+            len(counts),
+            min(counts),
+            segments,
+        )
 
 
 def _warn_of_shared(pairs: Sequence[Pair], test_pairs: Sequence[Pair]) -> None:

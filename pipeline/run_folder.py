@@ -245,11 +245,17 @@ def claim(folder: Path, overwrite: bool, resume: bool) -> None:
     Raises
     ------
     InputError
-        It holds a run already, and neither `overwrite` nor `resume` is set.
+        It holds a run already, and neither `overwrite` nor `resume` is set; or a run to
+        `resume` from has lost its state.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: a file; --output must be a folder")
     there = [name for name in FILES if (folder / name).exists()]
+    if resume and there and STATE not in there:
+        raise InputError(
+            f"{folder}: holds a run without its {STATE}, so that there is nothing to go on from; "
+            "pass --overwrite to replace it, or another --output"
+        )
     if there and not (overwrite or resume):
         raise InputError(
             f"{folder}: holds a run already ({there[0]}); pass --resume to go on with it, "

@@ -175,6 +175,10 @@ def test_an_earlier_run_is_never_lost_or_mixed_unasked(place, tmp_path):
     assert "other features, pairs, seed or options" in result.output
     assert contents(tmp_path) == before
     assert train(place, tmp_path, "--overwrite", "--seed", "1").exit_code == 0
+    (tmp_path / "state.pt").unlink()
+    result = train(place, tmp_path, "--resume")
+    assert result.exit_code == 2
+    assert "holds a run without its state.pt" in result.stderr
     after = contents(tmp_path)
     assert after[CHECKPOINT] != before[CHECKPOINT]
     assert after["notes.txt"] == b"mine"
@@ -284,6 +288,20 @@ def test_only_the_judged_part_is_trained_on_and_the_run_says_so(place, tmp_path)
         train_ranker(
             place / "features", pairs, tmp_path / "part", ranker=RANKER, train=options, resume=True
         )
+
+
+def test_what_cannot_be_trained_is_one_line(place, tmp_path):
+    """Fails if a diverging run writes a checkpoint, or a bad number ends in a traceback."""
+    # Two hinges of 3e38 are infinite in float32.
+    result = train(place, tmp_path / "run", "--margin", "3e38")
+    assert result.exit_code == 2
+    assert "training diverged: the loss became" in result.stderr
+    assert not (tmp_path / "run" / CHECKPOINT).exists()
+    result = train(place, tmp_path / "other", "--seed", "-1")
+    assert result.exit_code == 2
+    assert "--seed must not be negative" in result.stderr
+    result = train(place, tmp_path / "other", "--segments", "9", "--dry-run")
+    assert "8 of 8 videos have fewer snippets (8 at least) than 9 segments" in result.stderr
 
 
 def test_a_variant_without_its_streams_is_refused(place, tmp_path):

@@ -47,4 +47,4 @@ class DatasetOptions:
             "source": "default 0; MIT-Dive 5, authors' code",
         },
     )
-    fold_seed: int = field(default=0, metadata={"help": "Seed of drawn folds."})
+    fold_seed: int = field(default=0, metadata={"help": "Seed of drawn folds.", "min": 0})

@@ -89,9 +89,8 @@ def read(
     scores = read_scores(path) if is_score_table(path) else None
     pairs = read_pairs(path) if scores is None else pairs_from_scores(scores, score_gap)
     if not pairs:
-        raise InputError(
-            f"{path}: no two scores differ by more than {score_gap:g}; give a smaller --score-gap"
-        )
+        told = f"differ by more than {score_gap:g}; give a smaller --score-gap"
+        raise InputError(f"{path}: no two scores {told if score_gap else 'differ'}")
     undivided = Dataset(path.stem, pairs, [], scores)
     if not divided:
         return with_groups(undivided, group_by)

@@ -125,7 +125,8 @@ def fit(
     Raises
     ------
     ValueError
-        If there are no training pairs, or they name a video that is not there.
+        If there are no training pairs, they name a video that is not there, or the loss becomes
+        infinite or NaN.
     """
     _check_pairs(train_pairs, len(videos.keys), "training")
     if validation_pairs is not None:
@@ -211,6 +212,11 @@ def _epoch(
         distinct, position = torch.unique(batch, return_inverse=True)
         out = model(videos.gather(rows[distinct], device), generator)
         loss = pair_loss(model, out, position.to(device), train.margin)
+        if not torch.isfinite(loss):
+            raise ValueError(
+                f"training diverged: the loss became {loss.item():g} at a learning rate of "
+                f"{train.learning_rate:g}; lower it, or clip gradients"
+            )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if train.clip_norm:
