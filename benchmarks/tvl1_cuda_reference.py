@@ -29,8 +29,10 @@ HEIGHT, WIDTH = 256, 340
 # Fields are kept at every fourth pixel, in 1/256 px: an error of .002 px beside a gate of .03.
 STRIDE = 4
 UNITS = 256
-# Grey levels of noise whose effect on OpenCV's own result is the yardstick.
+# Grey levels of noise whose effect on OpenCV's own result is the yardstick, and how often it is
+# drawn for each pair: single draws differ by a factor of three.
 NOISE = 0.01
+DRAWS = 16
 # Motion is drawn on a canvas this many times finer, so that it has fractions of a pixel.
 _FINE = 4
 # Background and object motion of each synthetic pair, right and down, in quarters of a pixel.
@@ -107,7 +109,11 @@ def sample(flow: Flow) -> Flow:
 
 
 def read_reference(path: Path) -> dict[str, Any]:
-    """Read a reference: frames ``first``, ``second`` (P, H, W), ``flow`` (P, 2, h, w) in px."""
+    """Read a reference: frames ``first``, ``second`` (P, H, W), ``flow`` (P, 2, h, w) in px.
+
+    ``noise`` (P, draws, 2) is how far each draw of the noise moves OpenCV's own field: mean px,
+    and the share of 8-bit values within one level.
+    """
     with np.load(path) as file:
         stored = {name: file[name] for name in file.files}
     if "frames" in stored:
@@ -125,8 +131,8 @@ def read_reference(path: Path) -> dict[str, Any]:
     }
 
 
-def _clip_pairs(clips: list[Path], each: int) -> npt.NDArray[np.uint8]:
-    """Read `each` pairs of neighbouring frames, evenly spread over every clip."""
+def _clip_pairs(clips: list[Path], each: int, chosen: list[int]) -> npt.NDArray[np.uint8]:
+    """Read pairs of neighbouring frames: the chosen ones, or `each` spread over every clip."""
     import cv2
 
     from data.video import read_frames, scan
@@ -134,7 +140,7 @@ def _clip_pairs(clips: list[Path], each: int) -> npt.NDArray[np.uint8]:
     frames = []
     for clip in clips:
         count = scan(clip).frames
-        starts = np.linspace(2, count - 3, each).astype(int)
+        starts = chosen or np.linspace(2, count - 3, each).astype(int).tolist()
         found = dict(read_frames(clip, sorted({int(i) for s in starts for i in (s, s + 1)})))
         for start in starts:
             pair = [
@@ -149,23 +155,32 @@ def _with_noise(frame: Frames, rng: np.random.Generator) -> Flow:
     return ((frame + rng.normal(0, NOISE, frame.shape)) / 255).astype(np.float32)
 
 
-def make(frames: npt.NDArray[np.uint8], keep_frames: bool, path: Path) -> None:
-    """Compute OpenCV's fields of frames (P, 2, H, W), and how far noise moves them; write."""
+def _moved(flow: Flow, first: Frames, second: Frames, rng: np.random.Generator) -> list[float]:
+    """Compute how far one draw of the noise moves OpenCV's field: mean px, share within 1."""
     import cv2
 
     from data.flow_cache import quantise
+
+    solver = cv2.optflow.DualTVL1OpticalFlow_create()
+    moved = solver.calc(_with_noise(first, rng), _with_noise(second, rng), None)
+    level = np.abs(quantise(flow, 20.0).astype(int) - quantise(moved, 20.0))
+    return [float(np.linalg.norm(flow - moved, axis=-1).mean()), float((level <= 1).mean())]
+
+
+def make(frames: npt.NDArray[np.uint8], keep_frames: bool, path: Path, draws: int) -> None:
+    """Compute OpenCV's fields of frames (P, 2, H, W), and how far noise moves them; write."""
+    import cv2
+
     from model.tvl1 import opencv
 
     rng = np.random.default_rng(0)
-    solver = cv2.optflow.DualTVL1OpticalFlow_create()
     fields, noise = [], []
     for number, (first, second) in enumerate(frames, 1):
         flow = opencv.calc(first, second)
-        moved = solver.calc(_with_noise(first, rng), _with_noise(second, rng), None)
-        level = np.abs(quantise(flow, 20.0).astype(int) - quantise(moved, 20.0))
-        noise.append((np.linalg.norm(flow - moved, axis=-1).mean(), (level <= 1).mean()))
+        noise.append([_moved(flow, first, second, rng) for _ in range(draws)])
         fields.append(np.rint(sample(flow.transpose(2, 0, 1)) * UNITS).astype(np.int16))
-        print(f"{number}/{len(frames)}: noise moves it by {noise[-1][0]:.4f} px")
+        by = [px for px, _ in noise[-1]]
+        print(f"{number}/{len(frames)}: noise moves it by {min(by):.4f} to {max(by):.4f} px")
     content = {
         # Differences along the rows compress to half of the values.
         "flow": np.diff(np.stack(fields), axis=-1, prepend=np.int16(0)),
@@ -186,13 +201,15 @@ def main() -> None:
     )
     parser.add_argument("--clips", nargs="*", type=Path, default=[])
     parser.add_argument("--pairs", type=int, default=8, help="pairs a clip (default 8)")
+    parser.add_argument("--frames", nargs="*", type=int, default=[], help="or these of each clip")
+    parser.add_argument("--draws", type=int, default=DRAWS, help="of the noise, for each pair")
     parser.add_argument("--output", type=Path, default=DEFAULT)
     arguments = parser.parse_args()
     if arguments.clips:
-        frames = _clip_pairs(arguments.clips, arguments.pairs)
+        frames = _clip_pairs(arguments.clips, arguments.pairs, arguments.frames)
     else:
         frames = np.stack([np.stack(synthetic_pair(seed)) for seed in range(SYNTHETIC)])
-    make(frames, bool(arguments.clips), arguments.output)
+    make(frames, bool(arguments.clips), arguments.output, arguments.draws)
 
 
 if __name__ == "__main__":

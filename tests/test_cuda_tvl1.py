@@ -44,44 +44,6 @@ def test_kernels_under_the_interpreter():
     assert "passed" in result.stdout
 
 
-@pytest.mark.skipif(cuda_runtime.interpreted(), reason="the interpreter compiles nothing")
-@pytest.mark.parametrize("capability", [80, 90])
-def test_the_solver_compiles_without_moving_values_about(capability):
-    """The interpreter accepts what the compiler may not; this needs no GPU.
-
-    Values that change their layout go through shared memory and a barrier in every row.
-    """
-    pytest.importorskip("triton")
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource, compile
-
-    from model.tvl1.cuda_solve import solve_kernel
-
-    shape = cuda.Shape()
-    constants = {
-        "PLANE": 90112,
-        "S": shape.warps,
-        "K": shape.stages,
-        "SIDE": 5,
-        "BLOCK": 32 * shape.warps,
-    }
-    floats = ("pyramid", "workspace", "flow", "thresholds", "weights")
-    kinds = (
-        dict.fromkeys(solve_kernel.arg_names, "i32")
-        | dict.fromkeys(floats, "*fp32")
-        | dict.fromkeys(("pairs", "counts", "levels", "places"), "*i32")
-        | dict.fromkeys(("finer", "step", "theta", "ascent"), "fp32")
-        | dict.fromkeys(constants, "constexpr")
-    )
-    compiled = compile(
-        ASTSource(fn=solve_kernel, signature=kinds, constexprs=constants),
-        target=GPUTarget("cuda", capability, 32),
-        options={"num_warps": shape.warps, "num_stages": 1, "enable_fp_fusion": True},
-    )
-    assert len(compiled.asm["cubin"]) > 0
-    assert "convert_layout" not in compiled.asm["ttgir"]
-
-
 @given(
     height=st.integers(2, 700),
     width=st.integers(2, 700),

@@ -287,6 +287,19 @@ def test_flows_and_levels_of_a_videos_pairs(pairs, solved):
     np.testing.assert_array_equal(levels.cpu(), expected)
 
 
+def test_a_smaller_batch_gives_the_same_fields(pairs, solved):
+    """After a lack of memory the engine goes on with smaller buffers: no field may change."""
+    frames = np.concatenate([pairs[0][:1], pairs[1]])
+    engine = cuda.CudaTVL1(20, 34, SMALL, DEVICE, batch=3)
+    next(engine.flows(frames, np.array([[0, 2]] * 3)))
+    engine.shrink(1)
+    parts = list(engine.flows(frames, np.array([[0, 2], [0, 3]])))
+    assert [(p.start, p.stop) for p, _ in parts] == [(0, 1), (1, 2)]
+    assert torch.equal(torch.cat([f for _, f in parts]), solved[0][[1, 2]])
+    with pytest.raises(ValueError, match="expected 1 to 1 pairs, got 2"):
+        engine.shrink(2)
+
+
 def test_pairs_from_a_reader_come_back_in_order(pairs, solved):
     """Batches are queued one ahead: a field under another pair's name would not be noticed."""
     first, still, little = pairs[0][0], pairs[1][1], pairs[1][2]
