@@ -15,7 +15,13 @@ from data.flow_cache import FlowCache, open_flow
 from pipeline.console import format_bytes
 from pipeline.inspect_report import Report, counted, failure, options_text, short
 from pipeline.inspect_statistics import flow_statistics, map_statistics
-from pipeline.inspect_verify import DAMAGE, Upstream, compare_upstream, verify_cache
+from pipeline.inspect_verify import (
+    DAMAGE,
+    Upstream,
+    compare_upstream,
+    locate_source,
+    verify_cache,
+)
 
 #: Share of clipped flow values from which a warning is worth it; extract-flow warns at it too.
 _CLIPPED_NOTICE = 0.01
@@ -28,6 +34,7 @@ def inspect_cache(
     values: bool = True,
     verify: bool = False,
     upstream: Upstream | None = None,
+    videos: Path | None = None,
 ) -> Report:
     """Say what is in one cache.
 
@@ -43,6 +50,8 @@ def inspect_cache(
         Read everything again and compare digests, those of the source video too.
     upstream : Upstream, optional
         The flow caches that there are, to find those that features were made from.
+    videos : Path, optional
+        Where source videos are that are no longer at their place.
     """
     try:
         header = cache.read_header(path)
@@ -52,11 +61,12 @@ def inspect_cache(
         else:
             with open_features(path) as features:
                 report = _feature_report(features, shown, values, verify)
-        _add_origin(report, path, header)
+        source = locate_source(header, videos)
+        _add_origin(report, path, header, source)
         if header.kind == "features":
             compare_upstream(report, header, upstream or Upstream())
         if verify:
-            verify_cache(report, path, header)
+            verify_cache(report, path, header, source)
         return report
     except CacheError as error:
         report = failure(path, "unusable cache", error)
@@ -161,7 +171,7 @@ def _feature_report(features: FeatureCache, shown: str, values: bool, verify: bo
     return report
 
 
-def _add_origin(report: Report, path: Path, header: Header) -> None:
+def _add_origin(report: Report, path: Path, header: Header, source: Path) -> None:
     """Add what both kinds record: source, options, weights, versions and digests."""
     size = path.stat().st_size
     content = cache.content_digest(path)
@@ -183,7 +193,7 @@ def _add_origin(report: Report, path: Path, header: Header) -> None:
     }
     report.warnings += header.warnings
     report.brief += f", {format_bytes(size)}"
-    state = source_state(header)
+    state = source_state(header, source)
     if state.startswith("CHANGED"):
         report.warnings.append(f"stale: the source video has {state.replace('CHANGED', 'changed')}")
     claims = header.claimed_frames if header.claimed_frames >= 0 else "no number"
@@ -203,18 +213,18 @@ def _add_origin(report: Report, path: Path, header: Header) -> None:
     )
 
 
-def source_state(header: Header) -> str:
-    """Say where a cache's source video is now, as far as can be seen without reading it."""
-    place = Path(header.source)
+def source_state(header: Header, place: Path) -> str:
+    """Say how a cache's source video is now, as far as can be seen without reading it."""
+    still = "still there" if place == Path(header.source) else f"now {place}"
     try:
         if place.is_dir():
-            return "still there"
+            return still
         size = place.stat().st_size
     except OSError:
         return "no longer there"
     if size != header.source_size:
         return f"CHANGED since: now {format_bytes(size)}"
-    return "still there, of the same size"
+    return f"{still}, of the same size"
 
 
 def _bound(header: Header) -> str:

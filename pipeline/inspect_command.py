@@ -44,6 +44,7 @@ def inspect(
     dataset: DatasetOptions | None = None,
     features: str | Path | None = None,
     flow: str | Path | None = None,
+    videos: str | Path | None = None,
 ) -> list[Report]:
     """Find out what is in videos, caches, folders, runs and judgements.
 
@@ -66,6 +67,9 @@ def inspect(
     flow : path, optional
         Flow caches that feature caches were made from; those among `paths` are known anyway.
 
+    videos : path, optional
+        Where the source videos of caches are, if they are no longer at their place.
+
     Returns
     -------
     list of Report
@@ -80,9 +84,13 @@ def inspect(
     from pipeline.inspect_verify import Upstream
 
     given = [str(path) for path in paths]
-    for folder in (features, flow):
+    for folder, what in (
+        (features, "folder of caches"),
+        (flow, "folder of caches"),
+        (videos, "videos"),
+    ):
         if folder is not None and not Path(folder).exists():
-            raise InputError(f"{folder}: no such folder of caches")
+            raise InputError(f"{folder}: no such {what}")
     look = Look(
         verify=verify,
         each=each,
@@ -90,6 +98,7 @@ def inspect(
         jobs=jobs,
         dataset=dataset or DatasetOptions(),
         features=None if features is None else Path(features),
+        videos=None if videos is None else Path(videos),
         upstream=Upstream.of(flow_caches([*given, *([] if flow is None else [flow])])),
     )
     return inspect_paths(given, look)
@@ -117,6 +126,11 @@ def inspect(
     "--flow",
     type=click.Path(path_type=Path),
     help="Flow caches: say whether features were made from them as they are now.",
+)
+@click.option(
+    "--videos",
+    type=click.Path(path_type=Path),
+    help="Where the caches' source videos are now, if they were moved: a folder, or the video.",
 )
 @click.option(
     "-j",
@@ -160,11 +174,14 @@ def command(ctx: click.Context, /, paths: tuple[str, ...], **params: Any) -> Non
         dataset=build(DatasetOptions, params),
         features=params["features"],
         flow=params["flow"],
+        videos=params["videos"],
     )
     if image is not None and not reports[0].problems:
         from pipeline.inspect_picture import draw_flow
 
-        drawn = draw_flow(Path(paths[0]), image, build(FlowPictureOptions, params))
+        drawn = draw_flow(
+            Path(paths[0]), image, build(FlowPictureOptions, params), params["videos"]
+        )
         reports[0].facts["image"] = drawn.facts
         reports[0].add("image", drawn.words)
     _show(reports, params["as_json"])

@@ -49,6 +49,8 @@ class Look:
         Feature caches whose names judgements are compared with.
     upstream : Upstream
         Flow caches that feature caches may have been made from.
+    videos : Path or None
+        Where source videos are that are no longer at their place.
     """
 
     verify: bool = False
@@ -58,6 +60,7 @@ class Look:
     dataset: DatasetOptions = field(default_factory=DatasetOptions)
     features: Path | None = None
     upstream: Upstream = field(default_factory=Upstream)
+    videos: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -208,6 +211,7 @@ def inspect_item(item: Item, look: Look, closely: bool) -> list[Report]:
                 values=closely or look.verify,
                 verify=look.verify,
                 upstream=look.upstream,
+                videos=look.videos,
             )
         ]
     if item.kind == "video":

@@ -22,6 +22,7 @@ from pipeline.inspect_paths import file_kind
 from pipeline.inspect_picture_options import FlowPictureOptions
 from pipeline.inspect_report import counted
 from pipeline.inspect_statistics import sampled_rows
+from pipeline.inspect_verify import locate_source
 from pipeline.run_folder import write_file
 
 #: Speed that is left to stand out beyond the full colour, as a percentile of the field.
@@ -72,7 +73,9 @@ def check_request(paths: Sequence[str], image: Path) -> None:
         )
 
 
-def draw_flow(path: Path, image: Path, options: FlowPictureOptions) -> Drawn:
+def draw_flow(
+    path: Path, image: Path, options: FlowPictureOptions, videos: Path | None = None
+) -> Drawn:
     """Draw one pair of a flow cache.
 
     Parameters
@@ -82,6 +85,8 @@ def draw_flow(path: Path, image: Path, options: FlowPictureOptions) -> Drawn:
     image : Path
         PNG to write; replaced where it exists.
     options : FlowPictureOptions
+    videos : Path, optional
+        Where the video is, if it is no longer at its place.
 
     Raises
     ------
@@ -96,7 +101,7 @@ def draw_flow(path: Path, image: Path, options: FlowPictureOptions) -> Drawn:
         seconds = float(flow.time[row])
         header = flow.header
     full, beyond, scale = full_colour(field, options.full_colour)
-    picture, missing = source_frame(header, first)
+    picture, missing = source_frame(header, locate_source(header, videos), first)
     unit = "px/frame" if second - first == 1 else f"px in {second - first} frames"
     height, width = field.shape[1:]
     notes = [
@@ -189,7 +194,7 @@ def full_colour(field: np.ndarray, asked: float | None) -> tuple[float, float, s
     return full, float((speed > full).mean()) if speed.size else 0.0, words
 
 
-def source_frame(header: Header, index: int) -> tuple[np.ndarray | None, str]:
+def source_frame(header: Header, place: Path, index: int) -> tuple[np.ndarray | None, str]:
     """Read a frame of the video that a cache was made from.
 
     Returns
@@ -199,7 +204,6 @@ def source_frame(header: Header, index: int) -> tuple[np.ndarray | None, str]:
     str
         Why there is none; "" where there is one.
     """
-    place = Path(header.source)
     if not place.exists():
         return None, f"{place} is no longer there"
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,19 +47,39 @@ class Upstream:
         return found
 
 
-def verify_cache(report: Report, path: Path, header: Header) -> None:
+def locate_source(header: Header, videos: Path | None) -> Path:
+    """Return where a cache's source video is now, or where it was if it is found nowhere.
+
+    Parameters
+    ----------
+    header : Header
+    videos : Path, optional
+        The video, or a folder to look for it by name and size, where it is no longer at its place.
+    """
+    place = Path(header.source)
+    if videos is None or place.exists():
+        return place
+    if videos.is_file():
+        return videos
+    named = sorted(videos.rglob(glob.escape(place.name)))
+    sized = [path for path in named if path.is_dir() or path.stat().st_size == header.source_size]
+    if len(sized) > 1:  # only then is it worth reading them
+        sized = [path for path in sized if file_digest(path) == header.source_digest] or sized
+    return (sized or named or [place])[0]
+
+
+def verify_cache(report: Report, path: Path, header: Header, source: Path) -> None:
     """Read a cache again and compare digests, then its source; add what was found to its report."""
     broken = cache.verify(path)
     report.problems += broken
     content = "content DIFFERS from its digests" if broken else "content is what was written"
-    unchanged, told = _source_now(report, header)
+    unchanged, told = _source_now(report, header, source)
     report.facts["verified"] = {"content": not broken, "source": unchanged}
     report.add("verified", f"{content}\n{told}")
 
 
-def _source_now(report: Report, header: Header) -> tuple[bool | None, str]:
+def _source_now(report: Report, header: Header, place: Path) -> tuple[bool | None, str]:
     """Hash the source video again; None where it cannot be told."""
-    place = Path(header.source)
     if not place.exists():
         return None, "source video is no longer there: cannot be compared"
     try:

@@ -168,9 +168,9 @@ def test_without_its_video_flow_is_drawn_alone_and_why_is_told(tmp_path: Path) -
     assert "without the video's frame: gone.avi is no longer there" in result.stdout
     video = write_video(tmp_path / "a.avi")
     header = flow_header(video)
-    assert source_frame(header, 0)[1] == ""
+    assert source_frame(header, video, 0)[1] == ""
     write_video(video, step=(0, 3))
-    assert source_frame(header, 0) == (None, f"{video} has changed since")
+    assert source_frame(header, video, 0) == (None, f"{video} has changed since")
 
 
 def test_arrows_point_where_the_flow_goes(tmp_path: Path) -> None:

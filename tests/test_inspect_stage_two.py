@@ -27,7 +27,7 @@ def described(*arguments: object) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with features of six videos, pairs.csv, and a finished run."""
+    """Make a folder with features of six videos, pairs.csv, and a finished run."""
     folder = tmp_path_factory.mktemp("trained")
     for number, name in enumerate(NAMES):
         write_features(folder / f"features/{name}.avi.h5", "u" * 64, source_digest=f"{number}" * 64)

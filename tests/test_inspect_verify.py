@@ -99,6 +99,25 @@ def test_a_video_that_is_gone_is_no_fault(tmp_path: Path) -> None:
     assert "no longer there" in run(path).stdout
 
 
+def test_videos_that_were_moved_are_found_again(tmp_path: Path) -> None:
+    """Caches hold absolute paths, which another machine does not have."""
+    video = write_video(tmp_path / "here/[a] 1.avi")
+    path = write_flow(tmp_path / "flow/a.avi.h5", video)
+    (tmp_path / "there/deep").mkdir(parents=True)
+    # Another video of the same name and size lies before it.
+    decoy = tmp_path / "there/[a] 1.avi"
+    decoy.write_bytes(bytes(video.stat().st_size))
+    moved = video.rename(tmp_path / "there/deep/[a] 1.avi")
+    for place in (tmp_path / "there", moved):
+        result = run(path, "--verify", "--videos", place)
+        assert result.exit_code == 0, result.output
+        assert f"now {moved}, of the same size" in result.stdout
+        assert "source video is unchanged" in result.stdout
+    drawn = run(path, "--image", tmp_path / "a.png", "--videos", tmp_path / "there")
+    assert "without the video's frame" not in drawn.stdout
+    assert run(path, "--videos", tmp_path / "nowhere").exit_code == 2
+
+
 def test_features_are_compared_with_the_flow_they_were_made_from(tmp_path: Path) -> None:
     """Features of older flow mixed with newer ones would spoil a training set unseen."""
     flow = write_flow(tmp_path / "flow/a.avi.h5")
