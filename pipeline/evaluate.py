@@ -73,8 +73,9 @@ def evaluate(
     features, pairs : path
         Feature caches; a data set's folder, or a table of judgements.
     output : path
-        Gets ``table.txt``, ``.csv``, ``.md``, ``.tex``, ``results.json``, ``baselines.csv`` and
-        ``runs/*.json``, one for each finished run, which are not done again.
+        Gets ``table.txt``, ``.csv``, ``.md``, ``.tex``, ``results.json``, ``baselines.csv``, with
+        boxes ``attention.csv``, and ``runs/*.json``, one for each finished run, which are not done
+        again.
     flow, videos : path, optional
         Flow caches and videos, for the baselines mean flow and brightness.
     boxes : path, optional

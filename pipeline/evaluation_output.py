@@ -11,7 +11,7 @@ from pipeline import evaluation_report as report
 from pipeline.baselines import baseline_scores
 from pipeline.evaluation_plan import Evaluation
 from pipeline.evaluation_runs import read_result
-from pipeline.evaluation_table import Table, TableRow
+from pipeline.evaluation_table import Table, TableRow, finite
 from pipeline.jobs import JobOptions
 from pipeline.published import notes
 from pipeline.ranker_plan import PROTOCOLS
@@ -46,7 +46,7 @@ def tabulate(found: Evaluation, jobs: JobOptions, flow: Path | None, videos: Pat
         found.options.variants[0],
         tuple(rows),
         tuple(_notes(found, results)),
-        (*left_out, *report.attention_lines(results)),
+        (*left_out, *report.attention_lines(report.attention_rows(results))),
         PROTOCOLS[plan.train.protocol],
     )
     _write(table, found, results, measured)
@@ -120,13 +120,14 @@ def _write(
     results: Results,
     measured: Mapping[str, Mapping[str, float]],
 ) -> None:
-    output = found.plan.output
+    output, attention = found.plan.output, report.attention_rows(results)
     files = {
         "table.txt": table.as_text(),
         "table.md": table.as_markdown(),
         "table.tex": table.as_latex(),
         "table.csv": table.as_csv(),
     }
+    label = {"protocol": table.protocol}
     for name, text in files.items():
         write_file(output / name, (text.rstrip("\n") + "\n").encode())
     write_file(
@@ -135,6 +136,7 @@ def _write(
             {
                 **table.as_json(),
                 "protocol": table.protocol,
+                "attention": finite(attention),
                 "runs": [
                     {k: v for k, v in run.items() if k != "settings"}
                     for runs in results.values()
@@ -143,6 +145,8 @@ def _write(
             }
         ),
     )
+    if attention:
+        write_file(output / "attention.csv", csv_bytes([row | label for row in attention]))
     write_file(
         output / "baselines.csv",
         csv_bytes(

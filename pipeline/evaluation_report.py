@@ -168,20 +168,39 @@ def compare(
     return paired_interval(folds, draws)
 
 
-def attention_lines(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
-    """Return a line for each variant whose attention was measured against boxes."""
-    lines = []
+def attention_rows(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """Return how attention agrees with known boxes on held-out videos, by variant.
+
+    Three rows a variant: trained, untrained, and chance. Errors are over the folds' means, as in
+    the table of accuracies.
+    """
+    rows = []
     for variant, runs in results.items():
-        measured = [run["attention"] for run in runs if run.get("attention")]
-        if not measured:
-            continue
-        told = []
-        for name in ("trained", "untrained", "chance"):
-            mass = np.mean([each[name]["mass"] for each in measured])
-            pointing = np.mean([each[name]["pointing"] for each in measured])
-            told.append(f"{name} {mass:.3f} / {pointing:.3f}")
-        lines.append(
-            f"attention of {variant}, mass in the box / pointing game, on held-out "
-            f"videos: {', '.join(told)}"
+        folds: dict[str, list[Mapping[str, Any]]] = {}
+        for run in runs:
+            if run.get("attention"):
+                folds.setdefault(run["fold"], []).append(run["attention"])
+        for name in ("trained", "untrained", "chance") if folds else ():
+            row: dict[str, Any] = {"variant": variant, "attention": name}
+            for measure in ("mass", "pointing"):
+                means = [
+                    np.mean([each[name][measure] for each in seeds]) for seeds in folds.values()
+                ]
+                found = estimate(np.array(means)[:, None])
+                row |= {f"{measure}_mean": found.mean, f"{measure}_error": found.error}
+            rows.append(row)
+    return rows
+
+
+def attention_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a line for each variant of `attention_rows`."""
+    told: dict[str, list[str]] = {}
+    for row in rows:
+        told.setdefault(row["variant"], []).append(
+            f"{row['attention']} {row['mass_mean']:.3f} / {row['pointing_mean']:.3f}"
         )
-    return lines
+    return [
+        f"attention of {variant}, mass in the box / pointing game, on held-out videos: "
+        f"{', '.join(each)}"
+        for variant, each in told.items()
+    ]

@@ -156,7 +156,7 @@ class Table:
         return {
             "title": self.title,
             "reference": self.reference,
-            "rows": [_finite(asdict(row)) for row in self.rows],
+            "rows": [finite(asdict(row)) for row in self.rows],
             "notes": [*self.notes, *self.details],
         }
 
@@ -184,9 +184,12 @@ def _number(value: float | None) -> str:
     return "" if value is None or math.isnan(value) else repr(value)
 
 
-def _finite(content: Any) -> Any:
+def finite(content: Any) -> Any:
+    """Return the same content with null, which JSON has, for what is not a number."""
     if isinstance(content, dict):
-        return {name: _finite(value) for name, value in content.items()}
+        return {name: finite(value) for name, value in content.items()}
+    if isinstance(content, list):
+        return [finite(value) for value in content]
     if isinstance(content, float) and not math.isfinite(content):
         return None
     return content

@@ -105,6 +105,11 @@ def test_planted_signal_is_found_and_tabulated(finished: tuple[Path, Result]) ->
     assert "baseline 'mean flow' left out: give --flow" in result.output
     assert "less full [95 %]" in result.output
     assert "attention of full, mass in the box" in result.output
+    attention = list(csv.DictReader((output / "attention.csv").read_text().splitlines()))
+    assert [row["attention"] for row in attention] == ["trained", "untrained", "chance"]
+    # A quarter of the frame is box: even attention has a quarter of its mass there.
+    assert float(attention[2]["mass_mean"]) == pytest.approx(0.25)
+    assert attention[0]["variant"] == "full"  # no_att has no map to measure
 
 
 def test_every_form_holds_the_same_table(finished: tuple[Path, Result]) -> None:
