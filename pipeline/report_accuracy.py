@@ -104,8 +104,10 @@ def find_pairs(
         return None
     pairs = read_named_pairs(given, options, sources.run.keys)
     trained = set(sources.run.training_videos)
-    inside = [pair for pair in pairs if {pair.better, pair.worse} <= trained]
-    return RunPairs(inside, [], [pair for pair in pairs if pair not in set(inside)], exact=False)
+    parted: dict[bool, list[Pair]] = {True: [], False: []}
+    for pair in pairs:
+        parted[pair.better in trained and pair.worse in trained].append(pair)
+    return RunPairs(parted[True], [], parted[False], exact=False)
 
 
 def read_named_pairs(
