@@ -5,9 +5,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+import torch
 from skimage.registration import optical_flow_tvl1
 
-from model.tvl1 import engines, fused, opencv
+from model.tvl1 import agreement, cuda_runtime, engines, fused, opencv
 from model.tvl1.options import TVL1Options
 
 HEIGHT, WIDTH = 120, 160
@@ -179,3 +180,59 @@ def test_other_machines_promise_less(monkeypatch: pytest.MonkeyPatch) -> None:
     """Breaks if bit-identity is claimed where it was not shown."""
     monkeypatch.setattr(engines.platform, "machine", lambda: "aarch64")
     assert engines.identity("numba")["guarantee"] == "within the gate"
+
+
+def test_other_versions_of_opencv_promise_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks if bit-identity is claimed for an OpenCV that nobody compared with."""
+    monkeypatch.setattr(engines, "_opencv_version", lambda: "4.12.0.88")
+    assert engines.identity("numba")["guarantee"] == "within the gate"
+
+
+def test_a_changed_opencv_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks if a later OpenCV 5 that rounds otherwise is still said to be equal to the bit."""
+    monkeypatch.setattr(engines.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(engines, "_opencv_version", lambda: "5.9.0")
+    calc = opencv.calc
+    monkeypatch.setattr(agreement.opencv, "calc", lambda *frames: calc(*frames) * np.float32(1.001))
+    agreement.agrees.cache_clear()
+    try:
+        assert engines.identity("numba")["guarantee"] == "within the gate"
+    finally:
+        agreement.agrees.cache_clear()
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Make the CUDA engine unavailable, and return the reason."""
+    reason = "PyTorch sees no CUDA device"
+    monkeypatch.setattr(cuda_runtime, "available", lambda: (False, reason))
+    return reason
+
+
+def test_cuda_that_cannot_run_says_why(no_gpu: str) -> None:
+    """Breaks if a missing GPU shows as a traceback in the middle of a run."""
+    engines.load.cache_clear()
+    for ask in (engines.choose, engines.load):
+        with pytest.raises(ValueError, match=f"engine cuda: {no_gpu}; use auto, numba or opencv"):
+            ask("cuda")
+
+
+def test_auto_takes_the_cpu_where_the_gpu_cannot_run(no_gpu: str) -> None:
+    """Breaks if auto on a CUDA device chooses an engine that cannot run."""
+    assert engines.choose("auto", "cuda:0") == "numba"
+
+
+def test_auto_takes_the_gpu_where_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks if a usable GPU is left idle, or used when the CPU was asked for."""
+    monkeypatch.setattr(cuda_runtime, "available", lambda: (True, ""))
+    assert engines.choose("auto", "cuda:0") == engines.choose("cuda") == "cuda"
+    assert engines.choose("auto", "cpu") == "numba"
+
+
+def test_identity_of_the_cuda_engine() -> None:
+    """Breaks if a cache made on a GPU does not tell which libraries made it, or promises bits."""
+    found = engines.identity("cuda")
+    assert found["engine"] == "cuda"
+    assert found["guarantee"] == "within the gate"
+    assert found["torch"] == torch.__version__.split("+")[0] or found["torch"] == torch.__version__
+    assert found["triton"]
