@@ -109,6 +109,8 @@ def _tile(
     moved = np.full_like(plain, 225)
     if look.flow is not None:
         moved = cv2.resize(colours(look.flow[step], full), small, interpolation=cv2.INTER_AREA)
+    for edge in (moved[:1], moved[-1:], moved[:, :1], moved[:, -1:]):
+        edge[:] = 190  # Where nothing moves the field is as white as the sheet.
     pair = _joined([plain, moved], 0 if upright else 1, size[1] if upright else size[0])
     picture = _joined([seen, pair], 1 if upright else 0, None)
     place = max(_LEAST_TILE, picture.shape[1])

@@ -25,6 +25,7 @@ CODECS = {"mp4": "mp4v", "webm": "VP80"}
 # A gif is held in memory until it is written, and no browser plays one faster than 50 a second.
 _GIF_PICTURES, _GIF_FPS, _GIF_SIDE = 600, 12.5, 400
 _HIGHEST_FPS = 60.0
+_STAMP_ROUNDING = 1.5e-3
 _DARK, _LIGHT, _LINE = (24, 24, 24), (235, 235, 235), (86, 180, 233)
 
 
@@ -64,13 +65,21 @@ def plan_timeline(times: np.ndarray, highest_fps: float = _HIGHEST_FPS) -> Timel
         The rate is the frames' usual one, and at most this.
     """
     steps = np.diff(times)
-    usual = float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.04
+    usual = _usual(steps[steps > 0])
     fps = min(highest_fps, 1 / usual)
     starts = np.rint((times - times[0]) * fps).astype(np.int64)
     whole = round((float(times[-1] - times[0]) + usual) * fps)
     ends = np.append(starts[1:], max(1, int(starts[-1]), whole))
     shown = np.flatnonzero(ends > starts)
     return Timeline(fps, shown, (ends - starts)[shown], times[shown])
+
+
+def _usual(steps: np.ndarray) -> float:
+    """Return the usual distance of frames in seconds, of stamps in whole milliseconds too."""
+    if not len(steps):
+        return 0.04
+    middle = float(np.median(steps))
+    return float(steps[np.abs(steps - middle) <= _STAMP_ROUNDING].mean())
 
 
 def attention_at(look: Look, second: float, between: str) -> np.ndarray:

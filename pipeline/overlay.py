@@ -49,8 +49,16 @@ class OverlayOptions:
             "max": 1.0,
         },
     )
+    grey: bool = field(
+        default=True,
+        metadata={
+            "help": "Draw over the frame in grey, so that all colour is attention (skin and wood "
+            "are as warm as most colour maps).",
+            "source": "ours",
+        },
+    )
     colours: str = field(
-        default="inferno",
+        default="plasma",
         metadata={
             "help": "A matplotlib colour map; the default also reads in grey and with any of the "
             "common colour-vision deficiencies.",
@@ -182,9 +190,17 @@ def blend(
     top = float(density.max()) if limit is None else limit
     strength = np.clip((density - 1) / max(top - 1, 1e-6), 0, 1)
     colour, alpha = shades(strength, options)
+    if options.grey:
+        frame = _grey(frame)
     mixed = frame * (1 - alpha) + colour * alpha
     # Beyond the map nothing counts: darkened, so that it cannot be taken for weak attention.
     return np.where(seen[..., None], np.rint(mixed), frame * 0.35).astype(np.uint8)
+
+
+def _grey(frame: np.ndarray) -> np.ndarray:
+    import cv2
+
+    return np.repeat(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)[:, :, None], 3, axis=2)
 
 
 def shades(strength: np.ndarray, options: OverlayOptions) -> tuple[np.ndarray, np.ndarray]:
@@ -204,7 +220,7 @@ def colour_table(name: str) -> np.ndarray:
     from data.errors import InputError
 
     if name not in colormaps:
-        raise InputError(f"--colours {name}: no such matplotlib colour map; try inferno or cividis")
+        raise InputError(f"--colours {name}: no such matplotlib colour map; try plasma or cividis")
     return np.asarray(colormaps[name](np.arange(256)))[:, 2::-1].astype(np.float32) * 255
 
 

@@ -144,8 +144,8 @@ def flow_parameters(run: Run, folder: Path, making: Making) -> dict[str, Any]:
 
     Where the features do not record them they are read from the training caches: through the
     digests that lead from the run to its features and from these to their flow, in the folders
-    named by the user or in ``features`` and ``flow`` beside the run; or, without that chain, from
-    the flow caches that the user names.
+    named by the user or in ``features`` and ``flow`` beside the run or above; or, without that
+    chain, from the flow caches that the user names.
 
     Raises
     ------
@@ -155,10 +155,10 @@ def flow_parameters(run: Run, folder: Path, making: Making) -> dict[str, Any]:
     recorded = run.parameters.get("flow")
     if isinstance(recorded, dict):
         return recorded
-    beside = folder.resolve().parent
-    for features in (making.features, beside / "features"):
-        for flow in (making.flow, beside / "flow"):
-            if features is not None and flow is not None:
+    above = list(folder.resolve().parents)[:3]
+    for features in (making.features, *(place / "features" for place in above)):
+        for flow in (making.flow, *(place / "flow" for place in above)):
+            if features is not None and flow is not None and features.is_dir() and flow.is_dir():
                 found = _through_digests(folder, features, flow)
                 if found is not None:
                     return found

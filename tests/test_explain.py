@@ -189,6 +189,13 @@ def test_a_lower_rate_drops_frames_but_not_time() -> None:
     assert len(line.frames) == 20
 
 
+def test_stamps_in_whole_milliseconds_keep_the_rate() -> None:
+    """Matroska rounds 1/30 s to 33 or 34 ms: taken for 30.3 a second, frames would be doubled."""
+    line = plan_timeline(np.round(np.arange(300) / 30, 3))
+    assert line.fps == pytest.approx(30, rel=1e-3)
+    assert (line.repeats == 1).all()
+
+
 def test_one_frame_has_a_duration() -> None:
     """A video of one frame, or without time stamps, must not divide by zero."""
     assert plan_timeline(np.array([0.0])).repeats.tolist() == [1]

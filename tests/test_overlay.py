@@ -102,8 +102,17 @@ def test_blend_marks_the_peak_and_leaves_the_rest() -> None:
     drawn = blend(frame, peak(1, 5), EVEN, OverlayOptions(opacity=1.0))
     assert (drawn[448 // 2 :] == 100).all()
     # The centre of cell (1, 5) lies on the border of two pixels, a 128th of a cell from each.
-    strongest = colour_table("inferno")[255]
+    strongest = colour_table("plasma")[255]
     np.testing.assert_allclose(drawn[80, 673], strongest, atol=8)
+
+
+def test_colour_is_attention_alone() -> None:
+    """On a warm scene warm colours would not be seen; under --no-grey the scene keeps its own."""
+    frame = np.full((70, 140, 3), (40, 90, 160), np.uint8)
+    grey, own = (blend(frame, peak(1, 5), EVEN, OverlayOptions(grey=it)) for it in (True, False))
+    assert (np.ptp(grey[60:].astype(int), axis=2) == 0).all()
+    assert np.ptp(grey[12, 105].astype(int)) > 60
+    np.testing.assert_array_equal(own[60:], frame[60:])
 
 
 def test_one_scale_for_a_video_keeps_weak_frames_weak() -> None:

@@ -88,6 +88,19 @@ def test_features_made_again_give_the_training_score(world: World, tmp_path: Pat
 
 
 @pytest.mark.slow
+def test_flow_that_is_there_is_not_computed_again(world: World, tmp_path: Path) -> None:
+    """Flow takes the longest; a user who has it must be able to give it, and it must be right."""
+    copied = shutil.copy(world.videos / "b.mp4", tmp_path / "copied.mp4")
+    done(
+        *("score", world.run, copied, "--flow", world.flow, "--cache", tmp_path / "cache"),
+        *("--csv", tmp_path / "scores.csv", *ONE),
+    )
+    made = [path for path in (tmp_path / "cache").rglob("*.h5") if not path.is_symlink()]
+    assert [path.parent.name for path in made] == ["features"]
+    assert rows_of(tmp_path / "scores.csv")["copied.mp4"]["note"].endswith("others (b.mp4)")
+
+
+@pytest.mark.slow
 def test_one_bad_video_does_not_stop_the_others(world: World, tmp_path: Path) -> None:
     """The others must be scored and written, the bad one listed, and the exit code tell."""
     (tmp_path / "bad.mp4").write_bytes(b"no video")
