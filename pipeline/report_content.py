@@ -13,7 +13,7 @@ from pipeline.report_attention import attention_sheets
 from pipeline.report_charts import learning_curves
 from pipeline.report_evaluation import read_evaluation
 from pipeline.report_pictures import thumbnails
-from pipeline.report_ranking import most_wrong, rank_videos, with_pictures
+from pipeline.report_ranking import most_wrong, order_pairs, rank_videos, with_pictures
 from pipeline.report_sources import find
 from pipeline.report_summary import summarise
 
@@ -49,15 +49,15 @@ def gather(
     judged = find_pairs(sources, pairs, dataset)
     own = run_accuracies(sources, judged)
     crossed = read_evaluation(evaluation, sources, pairs, dataset) if evaluation else None
-    rows = rank_videos(sources.run, judged)
-    kind, shown = judged.shown() if judged else ("", [])
-    wrong = most_wrong(rows, shown, options.wrong_pairs)
+    ordered = order_pairs(sources.run, judged, crossed)
+    rows = rank_videos(sources.run, judged, ordered)
+    wrong = most_wrong(ordered, options.wrong_pairs)
     pictured = with_pictures(rows, options.thumbnails)
     pictures = thumbnails(
         sources.videos,
         {key: header.decoded_frames for key, header in sources.headers.items()},
         set(pictured),
-        {each.key for pair in wrong for each in (pair.better, pair.worse)},
+        {key for pair in wrong for key in (pair.better, pair.worse)},
         jobs,
     )
     random = facts.random_trunks(sources.folder)
@@ -74,10 +74,9 @@ def gather(
         "published_source": SOURCE,
         "rows": rows,
         "digits": 2 if max(abs(row.score) for row in rows) >= 1 else 3,
-        "pairs_kind": kind,
-        "pairs_exact": bool(judged and judged.exact),
-        "pairs_wrong": sum(row.judged - row.right for row in rows) // 2,
-        "pairs_shown": len(shown),
+        "row_of": {row.key: row for row in rows},
+        "pairs_told_apart": bool(judged and not judged.exact),
+        "ordered": ordered,
         "wrong": wrong,
         "pictured": frozenset(pictured),
         "pictures": pictures,

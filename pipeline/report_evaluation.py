@@ -83,6 +83,8 @@ class EvaluationFacts:
         The table's own.
     splits : tuple of Split
         Empty where the folds are not known.
+    scores : tuple of tuple of dict
+        Of each fold and seed, by the run's variant; empty where it or the folds are not known.
     attention : dict of str to dict
         For each variant that was measured: name -> {"mass", "pointing"}.
     apart : tuple of str
@@ -99,6 +101,7 @@ class EvaluationFacts:
     methods: tuple[Method, ...]
     notes: tuple[str, ...]
     splits: tuple[Split, ...]
+    scores: tuple[tuple[Mapping[str, float], ...], ...]
     attention: dict[str, dict[str, dict[str, float]]]
     apart: tuple[str, ...]
     trainings: int
@@ -149,6 +152,7 @@ def read_evaluation(
             methods,
             tuple(str(note) for note in content["notes"]),
             record.splits if record and trusted else (),
+            _scores_of(sources.run.ranker.variant, record, runs) if record and trusted else (),
             _attention(runs),
             tuple(_apart(folder, sources, runs)),
             len(runs),
@@ -216,6 +220,15 @@ def _number(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
+def _scores_of(
+    variant: str, record: FoldsRecord, runs: Sequence[Mapping[str, Any]]
+) -> tuple[tuple[Mapping[str, float], ...], ...]:
+    """Return a variant's scores of each fold and seed; empty where it was not evaluated."""
+    mine = [run for run in runs if run["variant"] == variant]
+    found = [tuple(run["scores"] for run in mine if run["fold"] == s.name) for s in record.splits]
+    return tuple(found) if all(found) else ()
+
+
 def _scored(
     method: Method,
     record: FoldsRecord,
@@ -224,8 +237,7 @@ def _scored(
 ) -> list[list[Mapping[str, float]]]:
     """Return scores of each fold and seed; nothing for chance and bounds."""
     if method.kind == "variant":
-        mine = [run for run in runs if run["variant"] == method.name]
-        return [[r["scores"] for r in mine if r["fold"] == s.name] for s in record.splits]
+        return [list(seeds) for seeds in _scores_of(method.name, record, runs)]
     values = measured.get(method.name.removesuffix(" (baseline)"))
     if values is None:
         return []

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from data.pairs import Pair, videos_of
+from data.pairs import videos_of
 from pipeline.report_charts import bars
 from pipeline.run_folder import ranking
 
 if TYPE_CHECKING:
     from pipeline.report_accuracy import RunPairs
+    from pipeline.report_evaluation import EvaluationFacts
     from pipeline.run_folder import Run
 
 TRAINED, CHOSE, UNSEEN = "trained on", "chose the epoch", "unseen"
@@ -49,21 +50,62 @@ class Ranked:
 
 @dataclass(frozen=True)
 class Ordered:
-    """A pair as the run orders it; `margin` is negative where that is wrong."""
+    """A judged pair with the scores that a ranker gave its videos, and the fold that held it out.
 
-    better: Ranked
-    worse: Ranked
-    margin: float
+    `fold` is empty where the ranker is the run's own.
+    """
+
+    better: str
+    worse: str
+    scores: tuple[float, float]
+    fold: str = ""
+
+    @property
+    def margin(self) -> float:
+        """Score of the better video less that of the other: 0 or less is wrong."""
+        return self.scores[0] - self.scores[1]
 
 
-def rank_videos(run: Run, pairs: RunPairs | None) -> list[Ranked]:
+@dataclass(frozen=True)
+class OrderedPairs:
+    """The pairs that say most about new videos, and what they are."""
+
+    kind: str
+    pairs: tuple[Ordered, ...]
+
+    @property
+    def wrong(self) -> int:
+        """How many are ordered wrongly; ties are."""
+        return sum(pair.margin <= 0 for pair in self.pairs)
+
+
+def order_pairs(run: Run, pairs: RunPairs | None, crossed: EvaluationFacts | None) -> OrderedPairs:
+    """Order the run's test pairs, else those of its evaluation, else what the run trained on."""
+    kind, shown = pairs.shown() if pairs else ("", [])
+    if kind != "test" and crossed and crossed.scores:
+        return OrderedPairs("cross-validated test", tuple(_held_out(crossed)))
+    scores = dict(zip(run.keys, run.scores, strict=True))
+    return OrderedPairs(
+        kind,
+        tuple(Ordered(p.better, p.worse, (scores[p.better], scores[p.worse])) for p in shown),
+    )
+
+
+def _held_out(crossed: EvaluationFacts) -> Iterator[Ordered]:
+    """Yield each fold's test pairs with the mean scores of its seeds."""
+    for split, seeds in zip(crossed.splits, crossed.scores, strict=True):
+        for pair in split.test:
+            both = [sum(s[name] for s in seeds) / len(seeds) for name in (pair.better, pair.worse)]
+            yield Ordered(pair.better, pair.worse, (both[0], both[1]), split.name)
+
+
+def rank_videos(run: Run, pairs: RunPairs | None, ordered: OrderedPairs) -> list[Ranked]:
     """Return the videos from best to worst."""
     scores = dict(zip(run.keys, run.scores, strict=True))
-    shown = pairs.shown()[1] if pairs else []
     judged: dict[str, list[bool]] = {}
-    for pair in shown:
+    for pair in ordered.pairs:
         for name in (pair.better, pair.worse):
-            judged.setdefault(name, []).append(scores[pair.better] > scores[pair.worse])
+            judged.setdefault(name, []).append(pair.margin > 0)
     rows = ranking(run.keys, np.array(run.scores))
     places = bars([scores[row["video"]] for row in rows])
     seen = _use(run, pairs)
@@ -90,14 +132,12 @@ def _use(run: Run, pairs: RunPairs | None) -> dict[str, str]:
     return used
 
 
-def most_wrong(rows: Sequence[Ranked], pairs: Sequence[Pair], count: int) -> list[Ordered]:
+def most_wrong(ordered: OrderedPairs, count: int) -> list[Ordered]:
     """Return the pairs with the smallest margins, the most wrong first; each pair once."""
-    of = {row.key: row for row in rows}
-    ordered = [
-        Ordered(of[pair.better], of[pair.worse], of[pair.better].score - of[pair.worse].score)
-        for pair in dict.fromkeys(pairs)
-    ]
-    return sorted(ordered, key=lambda each: (each.margin, each.better.key, each.worse.key))[:count]
+    found: dict[tuple[str, str], Ordered] = {}
+    for pair in sorted(ordered.pairs, key=lambda each: (each.margin, each.better, each.worse)):
+        found.setdefault((pair.better, pair.worse), pair)
+    return list(found.values())[:count]
 
 
 def with_pictures(rows: Sequence[Ranked], most: int) -> list[str]:

@@ -228,6 +228,25 @@ def test_training_accuracy_never_passes_for_more(place: Path, run: Path, full_te
     assert "cross-validated over 3 folds" in Page(full_text).text
 
 
+def test_a_run_without_test_pairs_shows_those_of_its_evaluation(
+    place: Path, evaluation: Path
+) -> None:
+    """Fails if pairs that a ranker was trained on pass for the most wrong ones."""
+    pairs = [Pair(a, b) for i, a in enumerate(NAMES) for b in NAMES[i + 1 :]]
+    own = place / "all_pairs"
+    train_ranker(place / "features", pairs, own, ranker=RANKER, train=TRAIN)
+    page = write_report(
+        own,
+        place / "out" / "crossed.html",
+        evaluation=evaluation,
+        pairs=place / "pairs.csv",
+        dataset=DatasetOptions(folds=3),
+    )
+    text = Page(page.read_text()).text
+    assert "of 63 cross-validated test pairs are ordered wrongly" in text
+    assert ", fold " in text
+
+
 def test_fold_values_are_those_of_the_table(place: Path, evaluation: Path, full_text: str) -> None:
     """Fails if the folds drawn for the page are not those that were evaluated."""
     rows = json.loads((evaluation / "results.json").read_text())["rows"]

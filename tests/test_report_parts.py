@@ -12,7 +12,7 @@ from pipeline.report_accuracy import accuracy_interval, wilson
 from pipeline.report_charts import bars, learning_curves, nice_step
 from pipeline.report_evaluation import Method
 from pipeline.report_pictures import jpeg
-from pipeline.report_ranking import Ranked, most_wrong, with_pictures
+from pipeline.report_ranking import Ordered, OrderedPairs, Ranked, most_wrong, with_pictures
 
 
 @pytest.mark.parametrize(("successes", "trials"), [(8, 10), (0, 10), (10, 10), (150, 200), (1, 1)])
@@ -69,13 +69,16 @@ def ranked(scores: dict[str, float]) -> list[Ranked]:
 
 def test_most_wrong_pairs_come_first_and_once() -> None:
     """Fails if the margin has the wrong sign, or a pair that was judged twice is shown twice."""
-    rows = ranked({"a": 3.0, "b": 1.0, "c": -1.0})
-    pairs = [Pair("a", "b"), Pair("c", "a"), Pair("b", "a"), Pair("c", "a")]
-    found = most_wrong(rows, pairs, 2)
-    assert [(each.better.key, each.worse.key, each.margin) for each in found] == [
+    scores = {"a": 3.0, "b": 1.0, "c": -1.0}
+    listed = (("a", "b"), ("c", "a"), ("b", "a"), ("c", "a"))
+    pairs = tuple(Ordered(x, y, (scores[x], scores[y])) for x, y in listed)
+    ordered = OrderedPairs("test", pairs)
+    found = most_wrong(ordered, 2)
+    assert [(each.better, each.worse, each.margin) for each in found] == [
         ("c", "a", -4.0),
         ("b", "a", -2.0),
     ]
+    assert ordered.wrong == 3
 
 
 def test_long_rankings_keep_pictures_at_both_ends() -> None:
