@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from data.flow_cache import open_flow
 from pipeline import inspect_layout as layout
@@ -101,21 +103,39 @@ def test_the_frame_beside_it_is_the_pairs_first_one_upright(tmp_path: Path) -> N
     assert (flow == 255).all()  # nothing moves
 
 
+def test_the_legend_has_each_colour_at_its_ticks(tmp_path: Path) -> None:
+    """A wheel that is mirrored against its own ticks gives every speed the wrong sign."""
+    figure = Figure(figsize=(4, 4), dpi=100)
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.2, 0.2, 0.7, 0.7))
+    layout._draw_legend(axes, layout.Panels(np.zeros((2, 1, 1)), 3.0, "px/frame", None, 0, []))
+    canvas.draw()
+    picture = np.asarray(canvas.buffer_rgba())[:, :, :3].astype(int)
+    for u, v in ((2.5, 0.3), (-2.5, 0.3), (0.3, 1.7), (0.3, -1.7)):
+        x, y = axes.transData.transform((u, v))
+        wanted = colours(np.array([u, v]).reshape(2, 1, 1), 3.0)[0, 0].astype(int)
+        # A pixel of this legend is 1/140 of full colour; resampling blurs by one more.
+        found = picture[round(picture.shape[0] - y), round(x)]
+        assert np.abs(found - wanted).max() <= 6, (u, v)
+    right, left = (axes.transData.transform((u, 0))[0] for u in (3, -3))
+    below, above = (axes.transData.transform((0, v))[1] for v in (3, -3))
+    assert right > left
+    assert below < above  # display coordinates grow upwards
+    labels = {tick.get_text(): tick.get_position()[0] for tick in axes.get_xticklabels()}
+    assert labels == {"−3": -3, "−2": -2, "−1": -1, "0": 0, "1": 1, "2": 2, "3": 3}
+
+
 def test_the_legend_is_in_the_picture(tmp_path: Path) -> None:
     """Colours without their key say nothing."""
     path = write_flow(tmp_path / "a.h5")
     assert run(path, "--image", tmp_path / "a.png", "--arrows", "0").exit_code == 0
     picture = read(tmp_path / "a.png")
-    _, width = 12, 16
     left = layout._LEFT + layout._LONG_SIDE + layout._GAP + layout._LEGEND_LEFT
     centre_x, centre_y = left + layout._LEGEND / 2, layout._TOP + layout._LEGEND / 2
-    for u, v in ((0.7, 0.1), (-0.7, 0.1), (0.1, 0.6), (0.1, -0.6)):
-        x = round((centre_x + u * layout._LEGEND / 2) * layout._DPI)
-        y = round((centre_y + v * layout._LEGEND / 2) * layout._DPI)
-        wanted = colours(np.array([u, v]).reshape(2, 1, 1), 1.0)[0, 0].astype(int)
-        # A pixel of the legend is 1/126 of full colour; resampling blurs by one more.
-        assert np.abs(picture[y, x] - wanted).max() <= 6
-    assert width
+    x = round((centre_x + 0.7 * layout._LEGEND / 2) * layout._DPI)
+    y = round((centre_y + 0.1 * layout._LEGEND / 2) * layout._DPI)
+    wanted = colours(np.array([0.7, 0.1]).reshape(2, 1, 1), 1.0)[0, 0].astype(int)
+    assert np.abs(picture[y, x] - wanted).max() <= 6  # as above
 
 
 def test_the_pair_is_the_one_asked_for(tmp_path: Path) -> None:
