@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -288,6 +289,27 @@ def test_only_the_judged_part_is_trained_on_and_the_run_says_so(place, tmp_path)
         train_ranker(
             place / "features", pairs, tmp_path / "part", ranker=RANKER, train=options, resume=True
         )
+
+
+def test_whole_videos_of_best_are_cut_to_their_judged_seconds(tmp_path):
+    """Fails if the command drops the judged parts that a data set gives."""
+    frames = np.arange(10) * 250  # of 100 s at 25 frames a second
+    for number in range(6):
+        key = f"origami/or-{number}_x.mp4"
+        header = Header("features", source_digest=key, decoded_frames=2500)
+        path = cache_path(tmp_path / "features", key)
+        with create_features(path, header, frames, frames / 25, (C, 2, 2)) as out:
+            for row in range(len(frames)):
+                out.put(row, np.full((C, 2, 2), number + row / 10))
+    best = Path(__file__).parent / "fixtures" / "annotations" / "RAAN" / "BEST"
+    result = run(
+        "train-ranker", "--features", tmp_path / "features", "--pairs", best, "--task", "origami",
+        "--fold", "1", "-o", tmp_path / "run", *FLAGS[:-1], "2",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "only the judged part of the file is used of 6 of 6 videos" in result.stderr
+    # BEST.csv: 0.5 to 60.25 s of or-0_x.
+    assert load_run(tmp_path / "run").parts["origami/or-0_x.mp4"] == (12, 1507)
 
 
 def test_what_cannot_be_trained_is_one_line(place, tmp_path):
