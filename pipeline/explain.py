@@ -15,7 +15,7 @@ from pipeline.explain_options import ExplainOptions
 from pipeline.jobs import Outcome, finish
 from pipeline.options import build, common_options, dataclass_options
 from pipeline.overlay import OverlayOptions
-from pipeline.score_options import Making, making_options
+from pipeline.score_options import Making, check_run, make_folder, making_options
 
 if TYPE_CHECKING:
     from data.sources import Source
@@ -77,6 +77,7 @@ def explain(
     """
     from pipeline.overlay import colour_table
     from pipeline.score_features import make_features
+    from pipeline.score_members import stage_one_of
     from pipeline.score_recipe import find_recipe
     from pipeline.score_run import Member
 
@@ -87,7 +88,8 @@ def explain(
     colour_table(overlay.colours)
     member = Member.load(Path(run))
     check_attention(member)
-    recipe = find_recipe(member.run, member.folder, making)
+    recipe = find_recipe(member.run, member.folder, making, stage_one_of(member))
+    make_folder(output, "--output")
     made = make_features(sources, recipe, making, with_flow=making.features is None)
     scored = member.score([each for _, each in made.results], making.device) if made.results else []
     outcome: Outcome[Source, Explained] = Outcome(failures=list(made.failures))
@@ -215,6 +217,7 @@ def command(ctx: click.Context, /, run: Path, videos: tuple[str, ...], **params:
     """
     from data.sources import find_sources
 
+    check_run(run, "explain")
     if params["shard"]:
         raise InputError("explain runs in one piece: --shard is for extract-flow and the like")
     outcome = explain(

@@ -13,7 +13,7 @@ from data.errors import InputError
 from pipeline.console import emit, log
 from pipeline.jobs import Outcome, finish
 from pipeline.options import common_options
-from pipeline.score_options import Making, making_options
+from pipeline.score_options import Making, check_run, make_folder, making_options
 
 if TYPE_CHECKING:
     from data.sources import Source
@@ -243,6 +243,7 @@ def command(ctx: click.Context, /, run: Path, videos: tuple[str, ...], **params:
 
     if params["shard"]:
         raise InputError("score runs in one piece: --shard is for extract-flow and the like")
+    check_run(run, "score")
     targets = _targets(params)
     found = score_videos(
         run,
@@ -270,4 +271,7 @@ def _targets(params: dict[str, Any]) -> tuple[Path | None, Path | None]:
     table, everything = params["csv_file"], params["json_file"]
     if folder is not None:
         table, everything = table or folder / "scores.csv", everything or folder / "scores.json"
+    for path, flag in ((table, "--output or --csv"), (everything, "--output or --json")):
+        if path is not None:
+            make_folder(path.parent, flag)
     return table, everything

@@ -20,12 +20,12 @@ from pipeline.extract_features import extract_features
 from pipeline.extract_flow import choose_engine, extract_flow, flow_parameters
 from pipeline.forward import parse_devices
 from pipeline.jobs import Outcome
+from pipeline.score_options import Making, make_folder
 from pipeline.score_recipe import Recipe, planned
 from pipeline.snippets import snippet_plan
 
 if TYPE_CHECKING:
     from data.cache_header import Header
-    from pipeline.score_options import Making
 
 # What may differ from training: it moves maps by rounding, not by meaning.
 _PLACE = ("precision", "flow_resize")
@@ -314,6 +314,8 @@ def _engine_record(recipe: Recipe, making: Making) -> dict[str, Any]:
 
 
 def _told(folder: Path, recipe: Recipe, making: Making) -> None:
+    """Make the folder, say where it is, and what differs from training here."""
+    make_folder(folder, "--cache")
     log.info("flow and features are kept in %s", folder)
     here = _engine_record(recipe, making)
     for name in ("engine", "preparation"):
@@ -339,12 +341,7 @@ def _stage_one(folder: Path, recipe: Recipe) -> None:
 
     if (folder / FILE_NAME).exists():
         return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"{folder}: cannot be made ({error.strerror}); name another folder with --cache"
-        ) from error
+    folder.mkdir(exist_ok=True)
     tensors, known = read_safetensors(recipe.stage_one)
     # Another process may have been faster, with the same content.
     with suppress(FileExistsError):

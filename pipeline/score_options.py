@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from data.errors import InputError
 from pipeline.extract_flow import ENGINES
 from pipeline.jobs import JobOptions
 
@@ -65,6 +66,38 @@ class Making:
             batch_size=params["batch_size"],
             **{name: params[name] for name in names},
         )
+
+
+def check_run(run: Path, command: str) -> None:
+    """Refuse what cannot be a run, before videos are looked at.
+
+    Raises
+    ------
+    InputError
+        It is not there, or is a video.
+    """
+    if not run.exists():
+        raise InputError(f"{run}: no such run; expected the output folder of train-ranker")
+    if run.is_file() and run.suffix != ".safetensors":
+        raise InputError(f"{run}: not a run; the run comes first: pipeline {command} RUN VIDEOS...")
+
+
+def make_folder(folder: Path, flag: str) -> None:
+    """Make a folder for results now, rather than find out after hours that it cannot be.
+
+    Raises
+    ------
+    InputError
+        It cannot be made, or not be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be made ({error.strerror}); name another place with {flag}"
+        ) from error
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"{folder}: cannot be written to; name another place with {flag}")
 
 
 def making_options(function: Callable[..., Any]) -> Callable[..., Any]:

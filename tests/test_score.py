@@ -153,7 +153,8 @@ def test_runs_that_cannot_be_used_end_in_one_line(world: World, tmp_path: Path) 
     trunk = {**known["trunk"], "rgb_weights": str(tmp_path / "gone.pth")}  # type: ignore[dict-item]
     write_safetensors(world.root / "weightless" / FILE_NAME, tensors, {**known, "trunk": trunk})
     for run, more, said in (
-        (tmp_path / "none", (), "no such checkpoint"),
+        (tmp_path / "none", (), "no such run"),
+        (video, (), "the run comes first"),
         (tmp_path / "evaluation", ("--ensemble",), "kept scores, not rankers"),
         (world.root / "weightless", (), "--rgb-weights"),
     ):
