@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -133,7 +134,7 @@ def _folder_kind(path: Path, look: Look) -> str:
         sources = find_sources([path])
     except InputError:
         return "folder"
-    alone = len(sources) == 1 and sources[0].path == path.absolute()
+    alone = len(sources) == 1 and sources[0].path == Path(os.path.abspath(path))
     return "video" if alone and not any(path.rglob("*.h5")) else "folder"
 
 
@@ -251,9 +252,10 @@ def _items(folder: Path, contents: Contents) -> list[Item]:
         "evaluation": contents.evaluations,
         "weights": contents.weights,
     }
-    root = folder.absolute()
+    # Without "..", as the paths of videos are.
+    root = Path(os.path.abspath(folder))
     return [
-        Item(kind, path, path.absolute().relative_to(root).as_posix())
+        Item(kind, path, Path(os.path.abspath(path)).relative_to(root).as_posix())
         for kind, paths in groups.items()
         for path in paths
     ]

@@ -267,6 +267,19 @@ def test_lists_of_videos_are_followed(tmp_path: Path) -> None:
     assert [(each["kind"], each["frames"]) for each in found] == [("video", 6)] * 2
 
 
+def test_folders_may_be_named_from_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Paths with dots, and the present folder, are what people type."""
+    write_video(tmp_path / "videos/a.avi")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for given in ("../videos", "../elsewhere/../videos"):
+        assert "1 video, " in run(given).stdout
+    monkeypatch.chdir(tmp_path / "videos")
+    assert "1 video, " in run(".").stdout
+
+
 def test_a_folder_of_frames_is_one_video(tmp_path: Path) -> None:
     """It would be reported as a folder without anything."""
     import cv2
