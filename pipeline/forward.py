@@ -223,7 +223,9 @@ class Graphed:
             self._stage(own_frames, own_stacks)
         torch.cuda.current_stream(frames.device).wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        # "thread_local": DataLoader's thread allocates page-locked memory meanwhile, which would
+        # spoil the capture, but concerns none of its tensors.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             maps = self._stage(own_frames, own_stacks)
         return graph, own_frames, own_stacks, maps
 

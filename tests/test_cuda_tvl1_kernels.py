@@ -312,6 +312,29 @@ def test_pairs_from_a_reader_come_back_in_order(pairs, solved):
         list(cuda.calc_stream([(first, little), (first[:18], little[:18])], SMALL, DEVICE, 2))
 
 
+def test_a_reader_survives_a_lack_of_memory(pairs, solved, monkeypatch):
+    """A long video must not be lost for a batch too large; the caller can name it."""
+    solve = cuda.CudaTVL1._solve
+    room = 1
+
+    def scarce(self, frames, index, *rest):
+        if len(index) > room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        solve(self, frames, index, *rest)
+
+    monkeypatch.setattr(cuda.CudaTVL1, "_solve", scarce)
+    first, still, little = pairs[0][0], pairs[1][1], pairs[1][2]
+    read = [(first, still), (first, little), (first, still)]
+    told = []
+    fields = cuda.calc_stream(read, SMALL, DEVICE, 3, lambda *sizes: told.append(sizes))
+    expected = solved[0][[1, 2, 1]].permute(0, 2, 3, 1).cpu().numpy()
+    np.testing.assert_array_equal(np.stack(list(fields)), expected)
+    assert told == [(3, 1)]
+    room = 0
+    with pytest.raises(ValueError, match="no memory for the flow of a single pair of 34x20"):
+        list(cuda.calc_stream(read, SMALL, DEVICE, 3))
+
+
 def test_a_stop_within_a_pass_is_kept(pairs):
     """Iterations beyond the stop, done before its error was known, must leave no trace."""
     options = TVL1Options(scales=1, warps=1, inner=6, outer=2, epsilon=0.05, median=1)

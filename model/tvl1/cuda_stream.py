@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ def calc_stream(
     options: TVL1Options | None = None,
     device: str | torch.device = "cuda",
     batch: int | None = None,
+    on_shrink: Callable[[int, int], object] | None = None,
 ) -> Iterator[npt.NDArray[np.float32]]:
     """Compute the flow of pairs in order, a batch at a time.
 
@@ -37,6 +38,8 @@ def calc_stream(
         A CUDA device.
     batch : int, optional
         Pairs at a time at most; by default what fits the device's memory.
+    on_shrink : callable, optional
+        Told the batch before and after, each time the device's memory runs out and it is halved.
 
     Yields
     ------
@@ -46,7 +49,8 @@ def calc_stream(
     Raises
     ------
     ValueError
-        If a frame is not grey uint8, sizes differ, or the engine cannot run here.
+        If a frame is not grey uint8, sizes differ, the engine cannot run here, or there is no
+        memory for a single pair.
     """
     source = iter(pairs)
     engine: CudaTVL1 | None = None
@@ -57,12 +61,37 @@ def calc_stream(
             height, width = first[0].shape
             engine = CudaTVL1(height, width, options, device, batch)
         chunk = [first, *itertools.islice(source, engine.batch - 1)]
-        flow = _launch(engine, chunk)
-        if queued is not None:
-            yield from _fields(queued)
-        queued = flow
+        for flow in _launched(engine, chunk, on_shrink):
+            if queued is not None:
+                yield from _fields(queued)
+            queued = flow
     if queued is not None:
         yield from _fields(queued)
+
+
+def _launched(
+    engine: CudaTVL1,
+    chunk: list[tuple[Frame, Frame]],
+    on_shrink: Callable[[int, int], object] | None,
+) -> Iterator[Tensor]:
+    """Queue a chunk, in one batch or, when memory runs out, in smaller ones from then on."""
+    done = 0
+    while done < len(chunk):
+        before = min(engine.batch, len(chunk) - done)
+        try:
+            flow = _launch(engine, chunk[done : done + before])
+        except torch.OutOfMemoryError as error:
+            if before == 1:
+                raise ValueError(
+                    f"TV-L1 engine cuda: {engine.device} has no memory for the flow of a single"
+                    f" pair of {engine.size[1]}x{engine.size[0]}; use a smaller flow size"
+                ) from error
+            engine.shrink(before // 2)
+            if on_shrink is not None:
+                on_shrink(before, engine.batch)
+            continue
+        yield flow
+        done += before
 
 
 def _launch(engine: CudaTVL1, chunk: list[tuple[Frame, Frame]]) -> Tensor:
