@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 # FFmpeg's own messages would drown the one line that the user gets; a value set outside is kept.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -40,8 +41,7 @@ def opened(path: Path, threads: int = 1) -> Iterator[cv2.VideoCapture]:
     VideoError
         When OpenCV finds no video in it; says why as far as the file tells.
     """
-    # An absolute path keeps FFmpeg from reading "12:30.mp4" as a protocol.
-    with _capture(os.path.abspath(path), threads=threads) as capture:
+    with _readable_name(path) as name, _capture(name, threads=threads) as capture:
         if not capture.isOpened():
             raise VideoError(f"{path}: {why_not_opened(path)}")
         yield capture
@@ -56,8 +56,27 @@ def opened_as_filter(path: Path) -> Iterator[cv2.VideoCapture]:
     frames are converted as they are, with both fields woven together, as OpenCV 4 does. The filter
     does not turn frames as the file asks.
     """
-    with _capture(_movie(path), lavfi=True) as capture:
+    with _readable_name(path) as name, _capture(_movie(name), lavfi=True) as capture:
         yield capture
+
+
+@contextmanager
+def _readable_name(path: Path) -> Iterator[str]:
+    """Name that OpenCV can open a file by: absolute, and UTF-8.
+
+    An absolute path keeps FFmpeg from reading "12:30.mp4" as a protocol. A name in another
+    encoding, as old archives leave, would crash OpenCV; it is lent another one by a link.
+    """
+    name = os.path.abspath(path)
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        with TemporaryDirectory() as folder:
+            link = os.path.join(folder, "video" + path.suffix.encode("ascii", "ignore").decode())
+            os.symlink(name, link)
+            yield link
+    else:
+        yield name
 
 
 @lru_cache(maxsize=1)
@@ -88,9 +107,9 @@ def _capture(name: str, lavfi: bool = False, threads: int = 1) -> Iterator[cv2.V
         capture.release()
 
 
-def _movie(path: Path) -> str:
+def _movie(name: str) -> str:
     """Filter graph that reads the first video stream, which OpenCV takes too (FFmpeg: the best)."""
-    return f"movie={_escaped(os.path.abspath(path))}:streams={_escaped('v:0')},setfield=prog"
+    return f"movie={_escaped(name)}:streams={_escaped('v:0')},setfield=prog"
 
 
 def _escaped(name: str) -> str:

@@ -108,9 +108,9 @@ class FlowOptions:
         default=256,
         metadata={
             "help": "Shrink frames so that the short side has this many pixels; never enlarges "
-            "(none: full size).",
+            "(0: full size).",
             "source": "two-stream lineage: 340×256",
-            "min": 16,
+            "min": 0,
         },
     )
     size: str | None = field(
@@ -131,15 +131,19 @@ class FlowOptions:
     )
 
     def __post_init__(self) -> None:
-        """Refuse values that no flow can be stored with."""
+        """Refuse values that no flow can be stored with; give equal options one spelling."""
         if not 0 < self.bound < float("inf"):
             raise ValueError(f"bound must be above 0 px, got {self.bound!r}")
+        if self.short_side == 0:
+            object.__setattr__(self, "short_side", None)
         if self.short_side is not None and self.short_side < 16:
-            raise ValueError(f"short_side must be at least 16 px, got {self.short_side!r}")
+            raise ValueError(
+                f"short_side must be at least 16 px, or 0 for full size, got {self.short_side!r}"
+            )
         if self.dtype not in ("uint8", "float16"):
             raise ValueError(f"dtype must be 'uint8' or 'float16', got {self.dtype!r}")
         if self.size is not None:
-            parse_size(self.size)
+            object.__setattr__(self, "size", "{}x{}".format(*parse_size(self.size)))
 
     def target_size(self, width: int, height: int) -> tuple[int, int]:
         """Size at which flow of a video of the given size is computed.

@@ -19,6 +19,8 @@ Indices = NDArray[np.int64]
 
 # Two frames at the asked rate, stamped in whole milliseconds (webm, mkv), may lie this much closer.
 _STAMP_ROUNDING = 1e-3
+# Rates as 30000/1001 are asked for as 29.97 or 30.
+_RATE_ROUNDING = 2e-3
 
 
 @dataclass(frozen=True)
@@ -65,10 +67,7 @@ def plan_snippets(times: NDArray[np.float64], options: PlanOptions) -> SnippetPl
     """
     line = timeline(times, options)
     if len(line) < 2:
-        raise ValueError(
-            f"flow needs at least two frames; {len(line)} of {len(times)} are left "
-            f"(fps {options.fps}, frame step {options.frame_step})"
-        )
+        raise ValueError(f"flow needs at least two frames, found {_left(len(line), len(times))}")
     if options.plan == "dense":
         at = _dense_positions(len(line), options)
     else:
@@ -80,6 +79,38 @@ def plan_snippets(times: NDArray[np.float64], options: PlanOptions) -> SnippetPl
         fields=rows.reshape(starts.shape).astype(np.int64),
         pairs=np.stack([line[used], line[used + 1]], axis=1),
     )
+
+
+def plan_notes(times: NDArray[np.float64], fps: float, options: PlanOptions) -> list[str]:
+    """Say in a line each where a video cannot give what the options ask for.
+
+    Parameters
+    ----------
+    times
+        (F,) float64 seconds of the decoded frames.
+    fps
+        Frames a second of the video.
+    options
+        The plan.
+    """
+    line = timeline(times, options)
+    notes = []
+    if options.fps is not None and options.fps > fps * (1 + _RATE_ROUNDING):
+        notes.append(
+            f"--fps {options.fps:g} asked, the video has {fps:.4g}: all its frames are taken"
+        )
+    if len(line) <= options.stack_length:
+        notes.append(
+            f"{len(line)} frames are fewer than a stack of {options.stack_length} fields needs: "
+            "the first and last fields are repeated"
+        )
+    return notes
+
+
+def _left(left: int, frames: int) -> str:
+    """Say how many frames there are, and how many of them the options leave."""
+    thinned = f"; --fps and --frame-step leave {left} of them" if left < frames else ""
+    return f"{frames}{thinned}"
 
 
 def timeline(times: NDArray[np.float64], options: PlanOptions) -> Indices:

@@ -76,7 +76,7 @@ def extract_flow(
     InputError
         The engine is not available, or caches made with other input or options are in the way.
     """
-    from pipeline import flow_estimate, flow_run
+    from pipeline import flow_disk, flow_estimate, flow_run
 
     jobs = jobs or JobOptions()
     output = Path(output)
@@ -91,6 +91,7 @@ def extract_flow(
         device,
         strict,
     )
+    jobs.workers(1)  # a wrong number is told before anything is done
     wanted = take_shard(sources, jobs.shard)
     outcome, todo = flow_run.preflight(wanted, task, overwrite)
     if dry_run:
@@ -98,6 +99,7 @@ def extract_flow(
         return Outcome()
     with flow_run.swept(output):
         if todo:
+            flow_disk.check_writable(output)
             log.info("%d of %d videos to do, engine %s", len(todo), len(wanted), task.engine)
             flow_run.compute(todo, task, jobs, outcome)
     return flow_run.in_order(outcome, wanted)
@@ -122,6 +124,25 @@ def _summarise(outcome: Outcome[Source, FlowResult], output: Path, task_bound: f
     videos = "1 video" if len(results) == 1 else f"{len(results)} videos"
     pairs = sum(result.pairs for result in results)
     emit(f"{output}: {videos}{there}; {pairs:,} flow fields, {format_bytes(size)}")
+
+
+#: Flags that one plan looks at and the other does not.
+_PLAN_FLAGS = {"segments": ("segments", "candidates"), "dense": ("stride",)}
+
+
+def _check_combination(ctx: click.Context) -> None:
+    """Refuse flags that contradict each other, and tell of those that have no effect."""
+    given = {
+        name
+        for name in ctx.params
+        if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+    }
+    if {"size", "short_side"} <= given:
+        raise InputError("--size and --short-side exclude each other: give one of them")
+    plan = ctx.params["plan"]
+    other = "dense" if plan == "segments" else "segments"
+    for name in sorted(given.intersection(_PLAN_FLAGS[other])):
+        log.warning("--%s has no effect on --plan %s; add --plan %s to use it", name, plan, other)
 
 
 EPILOG = """\b
@@ -159,6 +180,7 @@ def command(ctx: click.Context, /, videos: tuple[str, ...], **params: Any) -> No
     from data.sources import find_sources
 
     flow = build(FlowOptions, params)
+    _check_combination(ctx)
     outcome = extract_flow(
         find_sources(videos),
         params["output"],

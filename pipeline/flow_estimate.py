@@ -57,10 +57,13 @@ def show(
     sources: Sequence[Source], todo: Sequence[Source], task: FlowTask, jobs: JobOptions, seed: int
 ) -> None:
     """Print what a run would do."""
-    found = estimate(todo, task, jobs, seed)
     emit(
         f"videos    {len(sources)}, of which {len(sources) - len(todo)} done and {len(todo)} to do"
     )
+    if not todo:
+        emit("nothing to do")
+        return
+    found = estimate(todo, task, jobs, seed)
     if found.unknown:
         emit(f"unknown   {found.unknown} of these say nothing usable in their headers")
     emit(f"pairs     about {found.pairs:,} (by the videos' headers)")

@@ -6,10 +6,14 @@ under way is bounded, so that memory does not grow with the video.
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from typing import Any
 
 import cv2
@@ -58,16 +62,12 @@ def _compute_ahead(
 ) -> Iterator[np.ndarray]:
     """Keep every worker supplied with pairs, `most` at a time, and yield their fields in order."""
     under_way: deque[Future[np.ndarray]] = deque()
-    try:
-        for first, second in pairs:
-            under_way.append(executor.submit(compute_field, first, second, task.engine, task.tvl1))
-            if len(under_way) >= most:
-                yield under_way.popleft().result()
-        while under_way:
+    for first, second in pairs:
+        under_way.append(executor.submit(compute_field, first, second, task.engine, task.tvl1))
+        if len(under_way) >= most:
             yield under_way.popleft().result()
-    finally:
-        for future in under_way:
-            future.cancel()
+    while under_way:
+        yield under_way.popleft().result()
 
 
 def compute_field(
@@ -98,11 +98,36 @@ def worker_pool(backend: str, workers: int, engine: str) -> Iterator[Executor | 
             workers, initializer=cv2.setNumThreads, initargs=(1,), env={"OMP_NUM_THREADS": "1"}
         )
         try:
-            for _ in range(workers):
-                executor.submit(warm_up, engine)
+            with _interrupts_held():
+                for _ in range(workers):
+                    executor.submit(warm_up, engine)
             yield executor
+        except BaseException:
+            # Loky's own way of killing workers now and then hangs where pairs are waiting.
+            for process in list(executor._processes.values()):
+                process.terminate()
+            raise
         finally:
-            executor.shutdown(kill_workers=True)
+            executor.shutdown()
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Start processes that Ctrl-C does not reach: the command ends them, and they stay silent.
+
+    Here it takes effect after the block. Only the main thread may set signals.
+    """
+    if os.name == "nt" or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    resource_tracker.ensure_running()  # when it starts, it lets signals through
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def warm_up(engine: str) -> None:

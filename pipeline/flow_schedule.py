@@ -6,8 +6,12 @@ import heapq
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 
+from data.capture import opened
+from data.errors import InputError, VideoError
+from data.frame_names import frame_files
 from data.options import FlowOptions, PlanOptions
 from data.sampling import plan_snippets
 
@@ -26,14 +30,12 @@ def claimed_shape(path: Path) -> tuple[int, int, int, float] | None:
     """
     if path.is_dir():
         return _folder_shape(path)
-    import cv2
-
-    capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG)
+    names = ("FRAME_COUNT", "FRAME_WIDTH", "FRAME_HEIGHT", "FPS")
     try:
-        names = ("FRAME_COUNT", "FRAME_WIDTH", "FRAME_HEIGHT", "FPS")
-        count, width, height, fps = (capture.get(getattr(cv2, f"CAP_PROP_{n}")) for n in names)
-    finally:
-        capture.release()
+        with opened(path) as capture:
+            count, width, height, fps = (capture.get(getattr(cv2, f"CAP_PROP_{n}")) for n in names)
+    except (VideoError, OSError):
+        return None
     if not (2 <= count < 1e9 and width > 0 and height > 0):
         return None
     return int(count), int(width), int(height), fps if 0 < fps < 1e4 else 25.0
@@ -41,19 +43,20 @@ def claimed_shape(path: Path) -> tuple[int, int, int, float] | None:
 
 def _folder_shape(path: Path) -> tuple[int, int, int, float] | None:
     """Shape of a folder of frames, from the number of files and the first one."""
-    import cv2
-
-    from data.errors import InputError
-    from data.frame_names import frame_files
-
     try:
         files = frame_files(path)
     except InputError:
         return None
-    first = cv2.imread(str(files[0][1])) if files else None
+    first = _image(files[0][1]) if files else None
     if first is None or len(files) < 2:
         return None
     return len(files), first.shape[1], first.shape[0], 25.0
+
+
+def _image(path: Path) -> np.ndarray | None:
+    """Picture of a file of any name; None when it is none."""
+    content = np.frombuffer(path.read_bytes(), np.uint8)
+    return cv2.imdecode(content, cv2.IMREAD_COLOR) if len(content) else None
 
 
 def planned_pairs(frames: int, fps: float, plan: PlanOptions) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from data.errors import InputError
 from data.options import FlowOptions, PlanOptions
 from model.tvl1.options import TVL1Options
 
+_DEVICES = re.compile(r"auto|(cpu|cuda)(:\d+)?( *, *(cpu|cuda)(:\d+)?)*")
 #: Present where a GPU may be: only then is PyTorch, which takes seconds to import, asked for one.
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 #: How `pipeline.flow_frames.prepare` works, as recorded in the caches.
@@ -84,6 +86,8 @@ def choose_engine(engine: str, device: str) -> str:
     """
     from model.tvl1 import engines
 
+    if not _DEVICES.fullmatch(device):
+        raise InputError(f"--device {device}: expected auto, cpu, cuda or cuda:N")
     looks = device.startswith("cuda") or (device == "auto" and NVIDIA_DRIVER.exists())
     if engine == "cuda" or (engine == "auto" and looks):
         from model.tvl1.cuda_runtime import available
@@ -121,7 +125,7 @@ def make_task(
         flow=flow,
         tvl1=tvl1,
         engine=engine,
-        device=device if device.startswith("cuda") else "cuda",
+        device=device.partition(",")[0] if device.startswith("cuda") else "cuda",
         parameters=flow_parameters(plan, flow, tvl1, identity),
         versions=versions,
         strict=strict,

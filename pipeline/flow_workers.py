@@ -6,6 +6,7 @@ and fields are written in order as they come.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -19,11 +20,12 @@ from data.cache_header import Header
 from data.errors import VideoError
 from data.flow_cache import create_flow
 from data.options import FlowOptions, PlanOptions
-from data.sampling import plan_snippets
+from data.sampling import plan_notes, plan_snippets
 from data.sources import Source
 from data.video import scan
 from data.video_info import VideoInfo
 from pipeline.console import progress
+from pipeline.flow_disk import check_room
 from pipeline.flow_fields import MIN_SIDE, compute_field, compute_fields, warm_up, worker_pool
 from pipeline.flow_frames import prepare, read_pairs
 from pipeline.flow_task import FlowResult, FlowTask
@@ -65,14 +67,16 @@ def extract_one(
         The cache cannot be written.
     """
     cv2.setNumThreads(1)
+    path = cache.cache_path(task.output, source.key)
+    check_room(path)
     start = time.perf_counter()
     with worker_pool(backend, workers, task.engine) as executor:
         info = scan(source.path, strict=task.strict, threads=workers)
         pairs = pairs_of(info, task.plan)
+        notes = plan_notes(info.times, info.fps, task.plan)
         size = target_size(info, task.flow)
         scanned = time.perf_counter()
         fields = compute_fields(read_pairs(source.path, pairs, size), task, executor, workers)
-        path = cache.cache_path(task.output, source.key)
         with _progress(source, len(pairs), workers) as advance:
             clipped = _write(path, info, task, pairs, size, fields, advance)
     return FlowResult(
@@ -81,7 +85,7 @@ def extract_one(
         pairs=len(pairs),
         computed=True,
         clipped=clipped,
-        warnings=info.warnings,
+        warnings=(*info.warnings, *notes),
         scan_s=scanned - start,
         flow_s=time.perf_counter() - scanned,
     )
@@ -108,6 +112,7 @@ def _write(
         dtype=task.flow.dtype,
     ) as writer:
         for row, field in enumerate(fields):
+            check_room(path)
             writer.put(row, field)
             advance()
     return writer.clipped
@@ -139,7 +144,8 @@ def flow_header(info: VideoInfo, task: FlowTask) -> Header:
     """Header of a video's flow cache."""
     return Header(
         kind="flow",
-        source=str(Path(info.path).absolute()),
+        # A name in no encoding that HDF5 can store is written with escapes.
+        source=os.fsencode(info.path.absolute()).decode("utf-8", "backslashreplace"),
         source_size=info.size,
         source_digest=info.digest,
         decoded_frames=info.frames,
@@ -159,8 +165,3 @@ def _progress(source: Source, pairs: int, workers: int) -> Iterator[Callable[[],
         return
     with progress(total=pairs, desc=source.key, unit="pair") as bar:
         yield bar.update
-
-
-# Names that modules beside this one still use.
-_header = flow_header
-_target_size = target_size

@@ -1,0 +1,50 @@
+"""Whether flow caches can be written where they should go: a folder of ours, and room in it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from data.cache_files import temporary_name
+from data.errors import CacheError, InputError
+from pipeline.console import format_bytes
+
+#: Free bytes without which nothing is written. HDF5 may crash the process when a write fails, so
+#: none may: what it holds back until a file is closed, 8 MB and the index, must find room for each
+#: of a few workers.
+RESERVE = 32_000_000
+
+
+def check_writable(output: Path) -> None:
+    """Make the folder of caches, and see that a file can be made in it and has room.
+
+    Raises
+    ------
+    InputError
+        It cannot be written to, or its disk is nearly full.
+    """
+    trial = output / temporary_name()
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        trial.touch()
+        trial.unlink()
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(
+            f"{output}: cannot be written to ({reason}); choose another --output"
+        ) from error
+    check_room(output)
+
+
+def check_room(path: Path) -> None:
+    """Raise a CacheError where the disk that a path lies on, or will lie on, is nearly full."""
+    place = path
+    while not os.path.lexists(place) and place != place.parent:
+        place = place.parent
+    disk = shutil.disk_usage(place)
+    if disk.total and disk.free < RESERVE:  # a total of 0 is no disk
+        raise CacheError(
+            f"{path}: cannot be written: the disk is full ({format_bytes(disk.free)} free,"
+            f" {format_bytes(RESERVE)} are kept free); make room and run the same command again"
+        )
