@@ -76,7 +76,7 @@ def run(
         snippets = sum(job.snippets for job in videos)
         with (
             torch_threads(jobs.workers(1 << 30) if device == "cpu" else None),
-            progress(total=snippets, desc="features", unit="snippet") as bar,
+            progress(total=snippets or None, desc="features", unit="snippet") as bar,
         ):
             forward = make_forward(setup, task, device)
             results = [run_share((device, videos), task, forward, bar.update)]

@@ -21,6 +21,9 @@ from pipeline.flow_schedule import claimed_shape
 from pipeline.flow_workers import FlowTask
 from pipeline.snippets import VideoInput
 
+# A header that claims more, four days at 30 Hz, is not believed.
+_MOST_FRAMES = 10_000_000
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -165,7 +168,7 @@ def plan_direct(settings: Settings, source: Source) -> PlannedVideo:
 def _claimed_snippets(source: Source, settings: Settings) -> int:
     """Return how many snippets a video has by its own header; 0 where that says nothing."""
     shape = claimed_shape(source.path)
-    if shape is None:
+    if shape is None or shape[0] > _MOST_FRAMES:
         return 0
     frames, _, _, fps = shape
     try:

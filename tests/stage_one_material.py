@@ -19,12 +19,14 @@ from data.cache import cache_path
 from data.cache_header import Header
 from data.feature_cache import open_features
 from data.flow_cache import create_flow
-from data.options import PlanOptions
+from data.options import FlowOptions, PlanOptions
 from data.sampling import plan_snippets
 from data.sources import Source, find_sources
 from data.video import scan
 from model.features.options import FusionOptions, TrunkOptions
+from model.tvl1.options import TVL1Options
 from pipeline.extract_features import FeatureResult, extract_features
+from pipeline.extract_flow import extract_flow
 from pipeline.feature_plan import FeaturePlan, Settings
 from pipeline.feature_workers import FeatureTask
 from pipeline.jobs import JobOptions, Outcome
@@ -39,6 +41,9 @@ ONE = JobOptions(jobs=1)
 FRAMES = {"one.avi": 9, "deep/two.avi": 12}
 SIZE = (80, 60)
 BOUND = 20.0
+# Flow that is really computed: few iterations, for what matters is that both ways do the same.
+QUICK = TVL1Options(scales=2, warps=1, inner=3, outer=1)
+FLOW = FlowOptions(short_side=32, bound=4.0)
 
 # Half precision has 11 significant bits: a stored map is off by 2⁻¹¹ of its value at most.
 HALF = 2.0**-11
@@ -152,6 +157,28 @@ class Material:
     @functools.cached_property
     def setup(self) -> StageOneSetup:
         return load_stage_one(self.made)
+
+    @functools.cached_property
+    def quick_flow(self) -> Path:
+        """Flow caches as extract-flow writes them, of few iterations."""
+        outcome = extract_flow(
+            self.sources, self.root / "quick", PLAN, FLOW, QUICK, "opencv", ONE, "cpu"
+        )
+        assert not outcome.failures
+        return self.root / "quick"
+
+    @functools.cached_property
+    def both(self) -> tuple[Path, Path]:
+        """Features by two commands, and by one that keeps its flow; each its own stage one."""
+        two, one = self.root / "two", self.root / "one"
+        common = (PLAN, TRUNK, FUSION, ONE, "cpu")
+        assert not extract_features(self.sources, self.quick_flow, two, *common).failures
+        outcome = extract_features(
+            self.sources, None, one, *common, flow=FLOW, tvl1=QUICK, engine="opencv",
+            save_flow=self.root / "kept",
+        )  # fmt: skip
+        assert not outcome.failures
+        return two, one
 
     @property
     def extract(self) -> Extract:
