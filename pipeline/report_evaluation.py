@@ -86,7 +86,7 @@ class EvaluationFacts:
     scores : tuple of tuple of dict
         Of each fold and seed, by the run's variant; empty where it or the folds are not known.
     attention : dict of str to dict
-        For each variant that was measured: name -> {"mass", "pointing"}.
+        For each variant that was measured: network -> means and errors of "mass", "pointing".
     apart : tuple of str
         In what the evaluation differs from the run, in words.
     trainings : int
@@ -102,7 +102,7 @@ class EvaluationFacts:
     notes: tuple[str, ...]
     splits: tuple[Split, ...]
     scores: tuple[tuple[Mapping[str, float], ...], ...]
-    attention: dict[str, dict[str, dict[str, float]]]
+    attention: dict[str, dict[str, dict[str, float | None]]]
     apart: tuple[str, ...]
     trainings: int
     seconds: float | None
@@ -153,7 +153,7 @@ def read_evaluation(
             tuple(str(note) for note in content["notes"]),
             record.splits if record and trusted else (),
             _scores_of(sources.run.ranker.variant, record, runs) if record and trusted else (),
-            _attention(runs),
+            _attention(content),
             tuple(_apart(folder, sources, runs)),
             len(runs),
             _seconds(runs),
@@ -289,19 +289,13 @@ def _baselines(folder: Path) -> dict[str, dict[str, float]]:
     return {name: {row["video"]: float(row[name]) for row in rows} for name in names}
 
 
-def _attention(runs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[str, float]]]:
-    """Average the measures of all runs of a variant."""
-    found: dict[str, dict[str, dict[str, float]]] = {}
-    for variant in dict.fromkeys(str(run["variant"]) for run in runs):
-        each = [r["attention"] for r in runs if r["variant"] == variant and r.get("attention")]
-        if each:
-            found[variant] = {
-                str(name): {
-                    what: float(np.mean([measured[name][what] for measured in each]))
-                    for what in ("mass", "pointing")
-                }
-                for name in each[0]
-            }
+def _attention(content: Mapping[str, Any]) -> dict[str, dict[str, dict[str, float | None]]]:
+    """Return mean and standard error of the measures, by variant and by network."""
+    found: dict[str, dict[str, dict[str, float | None]]] = {}
+    names = ("mass_mean", "mass_error", "pointing_mean", "pointing_error")
+    for row in content.get("attention", ()):
+        measured = {name: _number(row[name]) for name in names}
+        found.setdefault(str(row["variant"]), {})[str(row["attention"])] = measured
     return found
 
 

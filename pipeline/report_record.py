@@ -6,6 +6,7 @@ its tables. Both name videos by cache key. Reports are written without them too,
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from data.errors import InputError
 from data.pairs import Pair
 from data.splits import Split
+from pipeline.run_folder import CHECKPOINT
 
 if TYPE_CHECKING:
     from pipeline.evaluation_plan import Evaluation
@@ -77,12 +79,13 @@ def record_run(folder: Path, plan: TrainingPlan, seconds: float, *, resumed: boo
     """
     from pipeline.run_folder import json_bytes, write_file
 
-    earlier = read_run_record(folder) if resumed else None
+    earlier = _earlier_seconds(folder) if resumed else 0.0
     authors = plan.train.protocol == "authors"  # There the validation pairs are the test pairs.
     content = {
         "format": _FORMAT,
+        "checkpoint": _digest(folder / CHECKPOINT),
         "features": str(plan.folder.resolve()),
-        "seconds": round(seconds + (earlier.seconds if earlier else 0.0), 3),
+        "seconds": round(seconds + earlier, 3),
         "versions": _versions(),
         "pairs": {
             "train": _listed(plan.train_pairs),
@@ -118,7 +121,7 @@ def record_folds(found: Evaluation) -> None:
 
 
 def read_run_record(folder: Path) -> RunRecord | None:
-    """Read a run's record; None where there is none.
+    """Read a run's record; None where there is none, or it is of an earlier checkpoint.
 
     Raises
     ------
@@ -126,7 +129,7 @@ def read_run_record(folder: Path) -> RunRecord | None:
         It is damaged.
     """
     content = _read(folder / RECORD)
-    if content is None:
+    if content is None or content.get("checkpoint") != _digest(folder / CHECKPOINT):
         return None
     try:
         pairs = content["pairs"]
@@ -195,8 +198,20 @@ def _read(path: Path) -> dict[str, Any] | None:
     return content
 
 
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
 def _damaged(path: Path) -> InputError:
     return InputError(f"{path}: damaged; delete it, and the page is written without it")
+
+
+def _earlier_seconds(folder: Path) -> float:
+    """Return the time of the calls that a resumed run goes on from, as far as recorded."""
+    try:
+        return float((_read(folder / RECORD) or {}).get("seconds", 0.0))
+    except (InputError, TypeError, ValueError):
+        return 0.0
 
 
 def _listed(pairs: Sequence[Pair]) -> list[list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -355,7 +356,14 @@ def test_recorded_pairs_need_no_file_of_judgements(place: Path, run: Path) -> No
         "validation": [[NAMES[3], NAMES[4]]],
         "test": [[NAMES[2], NAMES[6]], [NAMES[5], NAMES[2]]],
     }
-    record = {"format": 1, "features": str(place / "features"), "seconds": 75.0, "versions": {}}
+    checkpoint = hashlib.sha256((own / "checkpoint.safetensors").read_bytes()).hexdigest()
+    record = {
+        "format": 1,
+        "checkpoint": checkpoint,
+        "features": str(place / "features"),
+        "seconds": 75.0,
+        "versions": {},
+    }
     (own / "record.json").write_text(json.dumps(record | {"pairs": pairs}))
     text = Page(write_report(own, place / "out" / "r.html").read_text()).text
     assert "validation pairs 1" in text
@@ -363,6 +371,9 @@ def test_recorded_pairs_need_no_file_of_judgements(place: Path, run: Path) -> No
     assert "of 2 test pairs are ordered wrongly" in text
     assert "chose the epoch" in text
     assert "1 min 15 s" in text
+    (own / "record.json").write_text(json.dumps(record | {"pairs": pairs, "checkpoint": "older"}))
+    text = Page(write_report(own, place / "out" / "older.html").read_text()).text
+    assert "did not record its pairs" in text
     (own / "record.json").write_text(json.dumps(record | {"pairs": pairs | {"test": [["x", "y"]]}}))
     with pytest.raises(InputError, match=r"has not scored, e\.g\. x"):
         write_report(own, place / "out" / "never.html")
