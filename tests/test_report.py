@@ -248,6 +248,36 @@ def test_a_run_without_test_pairs_shows_those_of_its_evaluation(
     assert ", fold " in text
 
 
+def test_published_numbers_are_marked_as_such(place: Path, run: Path, evaluation: Path) -> None:
+    """Fails if a number from the paper is missing, or could be taken for one measured here."""
+    own = place / "published"
+    shutil.copytree(evaluation, own)
+    content = json.loads((own / "results.json").read_text())
+    content["rows"][0]["published"] = 85.5
+    (own / "results.json").write_text(json.dumps(content))
+    text = Page(write_report(run, place / "out" / "p.html", evaluation=own).read_text()).text
+    assert "85.5 % published, Li, Huang, Cai, Sato" in text
+    assert "others' numbers, not measured here" in text
+    assert "the epoch was chosen on the test pairs" in text
+
+
+def test_the_authors_protocol_is_called_what_it_is(place: Path) -> None:
+    """Fails if accuracy on pairs that chose the epoch passes for a test."""
+    own = place / "authors"
+    train_ranker(
+        place / "features",
+        [Pair(NAMES[0], NAMES[5]), Pair(NAMES[5], NAMES[6])],
+        own,
+        test_pairs=[Pair(NAMES[0], NAMES[6]), Pair(NAMES[1], NAMES[6])],
+        ranker=RANKER,
+        train=TrainOptions(epochs=4, protocol="authors"),
+    )
+    text = Page(write_report(own, place / "out" / "a.html").read_text()).text
+    assert "Authors' protocol: the epoch was chosen on the test pairs" in text
+    assert "AUTHORS' PROTOCOL" in text
+    assert "never used in training" not in text
+
+
 def test_fold_values_are_those_of_the_table(place: Path, evaluation: Path, full_text: str) -> None:
     """Fails if the folds drawn for the page are not those that were evaluated."""
     rows = json.loads((evaluation / "results.json").read_text())["rows"]
