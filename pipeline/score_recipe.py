@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.cache_header import canonical_json
-from data.errors import CacheError, InputError, StaleCacheError
+from data.errors import InputError, StaleCacheError
 from data.options import FlowOptions, PlanOptions
 from model.features.options import FusionOptions, TrunkOptions
 from model.tvl1.options import TVL1Options
-from pipeline.console import log
 
 if TYPE_CHECKING:
     from pipeline.run_folder import Run
@@ -67,7 +66,7 @@ def find_recipe(run: Run, folder: Path, making: Making, stage_one: Path | None =
     folder : Path
         Its folder, or its checkpoint.
     making : Making
-        May name folders of the training caches, and moved weights.
+        May name moved weights.
     stage_one : Path, optional
         The file of stage one's weights; by default that in the folder.
 
@@ -93,7 +92,12 @@ def find_recipe(run: Run, folder: Path, making: Making, stage_one: Path | None =
     if known.get("weights") != run.weights:
         raise InputError(f"{path}: holds other weights than the training features were made with")
     trunk = _located(TrunkOptions(**trunk_now), path, run, making)
-    made = flow_parameters(run, folder, making)
+    made = run.parameters.get("flow")
+    if not isinstance(made, dict):
+        raise InputError(
+            f"{folder}: does not say with which options its flow was made, being older than this "
+            "version; extract its features and train it again"
+        )
     return Recipe(
         path,
         PlanOptions(**run.parameters["plan"]),
@@ -139,37 +143,6 @@ def _located(trunk: TrunkOptions, path: Path, run: Run, making: Making) -> Trunk
     return found
 
 
-def flow_parameters(run: Run, folder: Path, making: Making) -> dict[str, Any]:
-    """Find the options of the training flow.
-
-    Where the features do not record them they are read from the training caches: through the
-    digests that lead from the run to its features and from these to their flow, in the folders
-    named by the user or in ``features`` and ``flow`` beside the run or above; or, without that
-    chain, from the flow caches that the user names.
-
-    Raises
-    ------
-    InputError
-        They cannot be found.
-    """
-    recorded = run.parameters.get("flow")
-    if isinstance(recorded, dict):
-        return recorded
-    above = list(folder.resolve().parents)[:3]
-    for features in (making.features, *(place / "features" for place in above)):
-        for flow in (making.flow, *(place / "flow" for place in above)):
-            if features is not None and flow is not None and features.is_dir() and flow.is_dir():
-                found = _through_digests(folder, features, flow)
-                if found is not None:
-                    return found
-    if making.flow is not None:
-        return _any_in(making.flow)
-    raise InputError(
-        f"{folder}: does not say with which options its flow was made; give the caches that it was "
-        "trained on, --features FEATURES --flow FLOW, or --flow with flow made in the same way"
-    )
-
-
 def feature_digests(folder: Path) -> dict[str, str]:
     """Content digest of a run's training features -> key of the video."""
     from pipeline.run_folder import CHECKPOINT
@@ -180,46 +153,6 @@ def feature_digests(folder: Path) -> dict[str, str]:
     if not isinstance(about, dict):
         return {}
     return dict(zip(about.get("feature_digests", ()), about["keys"], strict=False))
-
-
-def _through_digests(folder: Path, features: Path, flow: Path) -> dict[str, Any] | None:
-    from data.cache import cache_path, content_digest, read_header
-
-    for digest, key in feature_digests(folder).items():
-        made, source = cache_path(features, key), cache_path(flow, key)
-        if not (made.is_file() and source.is_file()):
-            continue
-        try:
-            fits = content_digest(made) == digest
-            if fits and content_digest(source) == read_header(made).upstream:
-                return _without_plan(read_header(source).parameters)
-        except CacheError:
-            continue
-    return None
-
-
-def _any_in(flow: Path) -> dict[str, Any]:
-    """Return the options that all caches of a folder share."""
-    from data.cache import find_caches, read_header
-
-    kinds: list[dict[str, Any]] = []
-    for path in find_caches(flow, "flow").values():
-        options = _without_plan(read_header(path).parameters)
-        if options not in kinds:
-            kinds.append(options)
-    if len(kinds) != 1:
-        held = "no flow caches" if not kinds else f"flow of {len(kinds)} different options"
-        raise InputError(
-            f"{flow}: holds {held}; expected flow made with the options of the run's training"
-        )
-    log.warning(
-        "%s: its options are taken for those of the training, which the run does not record", flow
-    )
-    return kinds[0]
-
-
-def _without_plan(parameters: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in parameters.items() if name != "plan"}
 
 
 def planned(options: PlanOptions) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from data.errors import InputError
-from data.feature_cache import open_features
 from model.ranker.training import score
 from model.ranker.variants import NEED_STREAMS
+from pipeline.console import log
 from pipeline.feature_set import find_feature_set, read_maps
 from pipeline.forward import parse_devices, torch_threads
 from pipeline.run_folder import Run, load_run
@@ -83,6 +83,8 @@ class Member:
             It cannot be used, or no training video has a score.
         """
         run = load_run(folder)
+        if note := run.part_note():
+            log.warning("%s: %s", folder, note)
         trained = set(run.training_videos)
         scored = [pair for pair in zip(run.keys, run.scores, strict=True) if pair[0] in trained]
         if not scored:
@@ -145,9 +147,3 @@ class Member:
             if alike and Path(key).name == made.source.path.name:
                 return key
         return None
-
-
-def snippet_times(made: Made, rows: np.ndarray) -> np.ndarray:
-    """Return the seconds of snippets of a feature cache."""
-    with open_features(made.folder / (made.key + ".h5")) as cache:
-        return np.asarray(cache.time[rows])
