@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from tempfile import TemporaryFile
 
-from data.cache_files import temporary_name
 from data.errors import CacheError, InputError
 from pipeline.console import format_bytes
 
@@ -24,11 +24,10 @@ def check_writable(output: Path) -> None:
     InputError
         It cannot be written to, or its disk is nearly full.
     """
-    trial = output / temporary_name()
     try:
         output.mkdir(parents=True, exist_ok=True)
-        trial.touch()
-        trial.unlink()
+        with TemporaryFile(dir=output):
+            pass
     except OSError as error:
         reason = error.strerror or error
         raise InputError(

@@ -20,11 +20,12 @@ from pipeline.flow_schedule import claimed_shape, planned_pairs
 from pipeline.flow_task import FlowTask
 from pipeline.jobs import JobOptions
 
-#: Videos, and pairs of each, that are measured.
-MEASURED_VIDEOS = 3
-MEASURED_PAIRS = 2
+#: Videos that are measured at most, and pairs of all of them together: pairs of one video differ
+#: in cost by a factor of two and more, with how much moves.
+MEASURED_VIDEOS = 4
+MEASURED_PAIRS = 12
 #: Measured pairs lie among a video's first frames, because reaching others means decoding so far.
-MEASURED_FRAMES = 200
+MEASURED_FRAMES = 300
 
 
 @dataclass(frozen=True)
@@ -129,12 +130,16 @@ def _measure(
     """Compute a few random pairs of a few random videos."""
     warm_up(task.engine)
     order = [todo[int(index)] for index in rng.permutation(len(todo))]
-    usable = (sample for source in order if (sample := _sample(source, task, rng)) is not None)
+    each = -(-MEASURED_PAIRS // max(1, min(len(todo), MEASURED_VIDEOS)))
+    found = (_sample(source, task, rng, each) for source in order)
+    usable = (sample for sample in found if sample is not None)
     yield from islice(usable, MEASURED_VIDEOS)
 
 
-def _sample(source: Source, task: FlowTask, rng: np.random.Generator) -> _Measured | None:
-    """Measure one video; None when it cannot be read."""
+def _sample(
+    source: Source, task: FlowTask, rng: np.random.Generator, most: int
+) -> _Measured | None:
+    """Measure `most` pairs of one video; None when it cannot be read."""
     shape = claimed_shape(source.path)
     if shape is None:
         return None
@@ -143,7 +148,7 @@ def _sample(source: Source, task: FlowTask, rng: np.random.Generator) -> _Measur
     last = min(frames, MEASURED_FRAMES) - step
     if last < 1:
         return None
-    first = np.sort(rng.choice(last, size=min(MEASURED_PAIRS, last), replace=False))
+    first = np.sort(rng.choice(last, size=min(most, last), replace=False))
     size = task.flow.target_size(width, height)
     pixels, seconds, stored, decode_s = 0, 0.0, 0, 0.0
     start = time.perf_counter()

@@ -94,6 +94,25 @@ def test_interrupt_leaves_whole_caches_only(tmp_path: Path, videos: Path) -> Non
     assert all(name.endswith(".h5") for name in tree(tmp_path))
 
 
+@pytest.mark.parametrize("whom", ["all", "command"])
+def test_interrupt_of_a_video_with_all_workers(tmp_path: Path, whom: str) -> None:
+    """Workers of a split video go on, hang, or print tracebacks of their own."""
+    # Long enough that it is split, and still under way when the signal comes.
+    video = write_video(tmp_path / "long.avi", 1500)
+    output = tmp_path / "flow"
+    process = start(video, output, "-j", "2")
+    while not list(output.rglob(".dexterank-*.tmp")) and process.poll() is None:
+        time.sleep(0.005)
+    if whom == "all":
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        os.kill(process.pid, signal.SIGINT)
+    code, errors = finish(process)  # returns when the workers, which hold stderr, are gone too
+    assert code == 130
+    assert "Traceback" not in errors
+    assert tree(output) == {}
+
+
 def test_two_runs_into_one_folder(tmp_path: Path, videos: Path, undisturbed: Path) -> None:
     """Two runs at once sweep each other's files away, or mix their fields."""
     both = [start(videos, tmp_path, "-j", "1") for _ in range(2)]
