@@ -1,0 +1,301 @@
+"""Throughput of extract-flow with one and two workers, its peak memory, and what is not flow.
+
+Every run is the command itself, in processes of its own, on videos that this benchmark draws.
+Runs with one and with two workers alternate, so that a busy machine slows both; a ratio means
+something only where two cores were idle, and the shares of the machine that others took are
+printed beside it. About five minutes on two idle cores, videos drawn. Example::
+
+    python benchmarks/extract_flow.py --work /tmp/extract_flow_benchmark --json extract_flow.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from data.flow_cache import create_flow, dequantise, open_flow
+from data.options import PlanOptions
+from data.sampling import plan_snippets
+from data.video import file_digest, scan
+from model.tvl1 import engines
+from pipeline.flow_frames import read_pairs
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SIZE, RATE = (340, 256), 25
+#: Seconds between two looks at the processes; peaks are the kernel's own and are not missed.
+LOOK_S = 0.2
+WORKERS = (1, 2)
+#: Few iterations: memory does not depend on how many there are, and the runs stay short.
+FEW_ITERATIONS = ("--warps", "1", "--outer", "1", "--inner", "3")
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass
+class Run:
+    """One run of the command."""
+
+    workers: int
+    wall_s: float
+    cpu_s: float
+    #: Time on the cores that other programs took during the run, in cores.
+    others: float
+    pairs: int
+    main_peak: int = 0
+    worker_peaks: list[int] = field(default_factory=list)
+
+
+@dataclass
+class Process:
+    """What was last seen of a process: bytes of memory at most."""
+
+    parent: int
+    peak: int
+
+
+def draw_video(path: Path, seconds: float, seed: int) -> Path:
+    """Write a texture that drifts and turns before a still one; kept if it is there already."""
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    noise = rng.uniform(0, 255, (512, 512, 3)).astype(np.float32)
+    layers = [cv2.GaussianBlur(noise, (0, 0), sigma) * sigma for sigma in (1.5, 4.0, 12.0)]
+    texture = cv2.normalize(sum(layers), None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
+    still = texture[-SIZE[1] :, -SIZE[0] :]
+    disc = np.zeros((SIZE[1], SIZE[0]), np.uint8)
+    cv2.circle(disc, (SIZE[0] // 2, SIZE[1] // 2), 100, 255, -1)
+    unfinished = path.with_name("." + path.name)
+    writer = cv2.VideoWriter(str(unfinished), cv2.VideoWriter.fourcc(*"mp4v"), RATE, SIZE)
+    for number in range(round(seconds * RATE)):
+        t = number / RATE
+        turn = cv2.getRotationMatrix2D((256, 256), 20 * np.sin(t), 1)
+        turn[:, 2] += (-86 + 40 * np.sin(1.3 * t + seed), -128 + 40 * np.cos(0.9 * t))
+        moved = cv2.warpAffine(texture, turn, SIZE, borderMode=cv2.BORDER_WRAP)
+        writer.write(np.where(disc[..., None] > 0, moved, still))
+    writer.release()
+    unfinished.rename(path)
+    return path
+
+
+def run(videos: Sequence[Path], output: Path, workers: int, options: Sequence[str]) -> Run:
+    """Run the command once and watch it."""
+    shutil.rmtree(output, ignore_errors=True)
+    arguments = ["extract-flow", *map(str, videos), "-o", str(output), "-q", "-j", str(workers)]
+    cores, start = busy_cores(), time.perf_counter()
+    before = os.times()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline", *arguments, *options],
+        cwd=REPOSITORY,
+        stdout=subprocess.DEVNULL,
+    )
+    seen: dict[int, Process] = {}
+    while process.poll() is None:
+        watch(process.pid, seen)
+        time.sleep(LOOK_S)
+    wall, after = time.perf_counter() - start, os.times()
+    if process.returncode:
+        raise SystemExit(f"extract-flow ended with code {process.returncode}")
+    # Workers are waited for by the command, and so their time is in its own.
+    cpu = after.children_user + after.children_system
+    cpu -= before.children_user + before.children_system
+    here = after.user + after.system - before.user - before.system
+    main = seen.pop(process.pid, Process(0, 0))
+    return Run(
+        workers=workers,
+        wall_s=wall,
+        cpu_s=cpu,
+        others=max(0.0, (busy_cores() - cores - cpu - here) / wall),
+        pairs=stored_pairs(output),
+        main_peak=main.peak,
+        worker_peaks=sorted((each.peak for each in seen.values()), reverse=True)[:workers],
+    )
+
+
+def busy_cores() -> float:
+    """Seconds of work that all cores of the machine have done since it started."""
+    ticks = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    user, nice, system, _idle, _wait, irq, softirq = map(int, ticks[:7])
+    return (user + nice + system + irq + softirq) / TICK
+
+
+def watch(root: int, seen: dict[int, Process]) -> None:
+    """Note the peak memory (VmHWM) of a process and of those that it started."""
+    found: dict[int, Process] = {}
+    for status in Path("/proc").glob("[0-9]*/status"):
+        try:
+            lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        except (OSError, ValueError):
+            continue
+        peak = int(lines.get("VmHWM", "0 kB").split()[0]) * 1024
+        found[int(status.parent.name)] = Process(int(lines["PPid"]), peak)
+    for number, process in found.items():
+        if is_below(number, root, found):
+            earlier = seen.get(number, process).peak
+            seen[number] = Process(process.parent, max(earlier, process.peak))
+
+
+def is_below(number: int, root: int, found: dict[int, Process]) -> bool:
+    """Whether a process is `root` or one that it started, directly or not."""
+    while number != root and number in found:
+        number = found[number].parent
+    return number == root
+
+
+def stored_pairs(output: Path) -> int:
+    """Fields in all caches of a folder."""
+    total = 0
+    for path in output.rglob("*.h5"):
+        with open_flow(path) as cache:
+            total += len(cache)
+    return total
+
+
+def compare(
+    name: str, videos: Sequence[Path], work: Path, rounds: int, options: Sequence[str]
+) -> dict[str, object]:
+    """Alternate runs with one and two workers; the ratio of each round."""
+    runs: dict[int, list[Run]] = {workers: [] for workers in WORKERS}
+    for number in range(rounds):
+        for workers in WORKERS if number % 2 == 0 else WORKERS[::-1]:
+            done = run(videos, work / "flow", workers, options)
+            runs[workers].append(done)
+            print(
+                f"  {name}, {workers} worker{'s' * (workers > 1)}: {done.pairs} pairs in"
+                f" {done.wall_s:.1f} s, {done.cpu_s:.1f} s of CPU; others {done.others:.2f} cores",
+                flush=True,
+            )
+    ratios = [one.wall_s / two.wall_s for one, two in zip(runs[1], runs[2], strict=True)]
+    middle = {
+        workers: {
+            "pairs_per_s": statistics.median(each.pairs / each.wall_s for each in done),
+            "cpu_ms_per_pair": 1e3 * statistics.median(each.cpu_s / each.pairs for each in done),
+            "others_cores": statistics.median(each.others for each in done),
+        }
+        for workers, done in runs.items()
+    }
+    return {
+        "name": name,
+        "ratio": statistics.median(ratios),
+        "ratios": ratios,
+        "workers": middle,
+        "runs": [asdict(each) for done in runs.values() for each in done],
+    }
+
+
+def memory(name: str, video: Path, work: Path, stride: int) -> dict[str, object]:
+    """Run two workers on one video with a plan of many pairs, for the peaks of memory."""
+    plan = ("--plan", "dense", "--stride", str(stride), "--stack-length", "1")
+    done = run([video], work / "flow", 2, (*plan, *FEW_ITERATIONS))
+    print(f"  memory, {name}: {done.pairs} pairs in {done.wall_s:.1f} s", flush=True)
+    return {"name": name, **asdict(done)}
+
+
+def overheads(video: Path, work: Path, plan: PlanOptions, runs: Sequence[dict]) -> dict[str, float]:
+    """Share of one worker's CPU time that goes into what is not flow."""
+    found = {}
+    start = time.process_time()
+    file_digest(video)
+    found["hashing"] = time.process_time() - start
+    info = scan(video)
+    found["first pass (decoding)"] = time.process_time() - start - 2 * found["hashing"]
+    pairs = plan_snippets(info.times, plan).pairs
+    start = time.process_time()
+    for _ in read_pairs(video, pairs, SIZE):
+        pass
+    found["second pass (decoding, grey)"] = time.process_time() - start
+    found["writing"] = writing(next((work / "flow").rglob("*.h5")), work / "written.h5")
+    total = statistics.median(each["cpu_s"] for each in runs if each["workers"] == 1)
+    return {name: seconds / total for name, seconds in found.items()}
+
+
+def writing(stored: Path, path: Path) -> float:
+    """CPU time of writing a cache's fields again."""
+    with open_flow(stored) as cache:
+        fields = [
+            dequantise(cache.read(row).transpose(1, 2, 0), cache.scale, cache.offset)
+            for row in range(len(cache))
+        ]
+        pairs = np.stack([cache.frame_index, cache.next_index], axis=1)
+        header, times = cache.header, cache.frame_time
+    start = time.process_time()
+    with create_flow(
+        path, header, pairs=pairs, frame_time=times, height=SIZE[1], width=SIZE[0], bound=20.0
+    ) as writer:
+        for row, each in enumerate(fields):
+            writer.put(row, each)
+    return time.process_time() - start
+
+
+def report(
+    compared: Sequence[dict], peaks: Sequence[dict], shares: dict[str, float]
+) -> Iterator[str]:
+    """Lines of the tables."""
+    yield "| throughput | 1 worker, pairs/s | 2 workers | ratio (each round) | CPU ms a pair |"
+    yield "|---|---|---|---|---|"
+    for each in compared:
+        one, two = each["workers"][1], each["workers"][2]
+        rounds = ", ".join(f"{ratio:.2f}" for ratio in each["ratios"])
+        yield (
+            f"| {each['name']} | {one['pairs_per_s']:.1f} | {two['pairs_per_s']:.1f} |"
+            f" {each['ratio']:.2f} ({rounds}) |"
+            f" {one['cpu_ms_per_pair']:.1f}, {two['cpu_ms_per_pair']:.1f} |"
+        )
+    yield ""
+    yield "| peak memory, 2 workers | pairs | main process, MB | each worker, MB |"
+    yield "|---|---|---|---|"
+    for each in peaks:
+        workers = ", ".join(f"{peak / 1e6:.0f}" for peak in each["worker_peaks"])
+        yield f"| {each['name']} | {each['pairs']} | {each['main_peak'] / 1e6:.0f} | {workers} |"
+    yield ""
+    parts = "; ".join(f"{name} {100 * share:.1f} %" for name, share in shares.items())
+    yield f"Share of one worker's CPU time on the long video: {parts}."
+    others = [run["others"] for each in compared for run in each["runs"]]
+    yield f"Other programs took {min(others):.2f} to {max(others):.2f} cores meanwhile."
+
+
+def main() -> None:
+    """Parse the command line, draw what is missing, measure, print tables."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--work", type=Path, required=True, help="folder for videos and caches")
+    parser.add_argument("--rounds", type=int, default=2, help="runs with each number of workers")
+    parser.add_argument("--videos", type=int, default=8, help="short videos, of 2 s each")
+    parser.add_argument("--minutes", type=float, nargs=2, default=[2, 20], help="for memory")
+    parser.add_argument("--stride", type=int, default=5, help="frames from pair to pair, memory")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything")
+    given = parser.parse_args()
+    work: Path = given.work
+    short = [draw_video(work / f"videos/short_{n}.mp4", 2, n) for n in range(given.videos)]
+    long = [draw_video(work / f"videos/{m:g}_min.mp4", 60 * m, 99) for m in given.minutes]
+    plan = PlanOptions()
+    flags = ("--segments", str(plan.segments), "--candidates", str(plan.candidates))
+    run(short[:1], work / "flow", 1, flags)  # the engine is compiled, and files are cached
+    many = compare(f"{len(short)} videos", short, work, given.rounds, flags)
+    one = compare(f"one video of {given.minutes[0]:g} min", long[:1], work, given.rounds, flags)
+    shares = overheads(long[0], work, plan, one["runs"])
+    peaks = [
+        memory(f"{minutes:g} min", video, work, given.stride)
+        for minutes, video in zip(given.minutes, long, strict=True)
+    ]
+    identity = " · ".join(f"{k} {v}" for k, v in engines.identity(engines.choose("auto")).items())
+    print(identity, *report([many, one], peaks, shares), sep="\n")
+    if given.json:
+        content = {"identity": identity, "throughput": [many, one], "memory": peaks}
+        given.json.write_text(json.dumps({**content, "shares": shares}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
