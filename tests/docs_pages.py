@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import re
 import shlex
+import shutil
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 from click.testing import CliRunner, Result
 
 from pipeline.cli import cli
+from pipeline.stage_one import FILE_NAME as STAGE_ONE
 
 ROOT = Path(__file__).parent.parent
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -130,6 +132,22 @@ def small_options(command: str) -> dict[str, Any]:
     return {key.replace("-", "_"): value for key, value in table.items()}
 
 
+# Random networks that an earlier line drew: later lines without weights of their own take them
+# over, as every extraction does that finds them in its folder. Drawing them costs seconds.
+_drawn: list[Path] = []
+
+
+def _take_over_networks(words: list[str]) -> Path | None:
+    """Put earlier networks into the output folder of an extraction; return where they lie."""
+    if words[0] != "extract-features" or {"--weights", "--rgb-weights", "--fusion"} & {*words}:
+        return None
+    place = Path(words[words.index("-o") + 1]) / STAGE_ONE
+    if _drawn and _drawn[0].exists() and not place.exists():
+        place.parent.mkdir(parents=True)
+        shutil.copyfile(_drawn[0], place)
+    return place
+
+
 def run(line: Line, *more: str) -> Result:
     """Run a line in the working folder as a shell would, with the small sizes."""
     command, _, target = line.text.partition(" > ")
@@ -141,7 +159,10 @@ def run(line: Line, *more: str) -> Result:
     if "--config" not in words:
         Path("small.toml").write_text(SMALL, encoding="utf-8")
         more = ("--config", "small.toml", *more)
+    networks = _take_over_networks(words)
     result = CliRunner().invoke(cli, [*words, *more])
+    if networks is not None and networks.exists():
+        _drawn[:] = [networks.resolve()]
     if target:
         Path(target.strip()).write_text(result.stdout, encoding="utf-8")
     return result
