@@ -122,6 +122,7 @@ def carry_out_evaluation(
     """Train what remains, then write the tables where all runs are there."""
     from pipeline.evaluation_output import tabulate
     from pipeline.evaluation_runs import RUN_FOLDER, carry_out
+    from pipeline.report_record import record_folds
 
     if found.skipped:
         log.warning("%s", found.skipped)
@@ -144,7 +145,9 @@ def carry_out_evaluation(
             len(found.runs),
         )
         return None, outcome
-    return tabulate(found, jobs, flow, videos), outcome
+    table = tabulate(found, jobs, flow, videos)
+    record_folds(found)
+    return table, outcome
 
 
 EPILOG = """\b
@@ -167,6 +170,13 @@ def _path(flag: str, text: str, required: bool = False) -> Any:
 @_path("--videos", "The videos, for the baseline brightness.")
 @_path("--boxes", "CSV video,frame,x0,y0,x1,y1 in [0, 1]: measure attention against these boxes.")
 @_path("--scores", "CSV video,score: rank correlations with these scores.")
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path),
+    metavar="FILE.html",
+    help="Also write a page about --run with this evaluation; see pipeline report.",
+)
+@_path("--run", "Run of train-ranker that --report shows beside this evaluation.")
 @click.option(
     "--preset",
     type=click.Choice(list(PRESETS)),
@@ -196,6 +206,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:
     from pipeline.evaluation_plan import plan_evaluation
     from pipeline.train_ranker import explicit_flags
 
+    _check_report(params["run"], params["report"], params["overwrite"])
     sizes = dataclasses.asdict(build(RankerSizes, params))
     try:
         ranker = RankerOptions(**sizes)
@@ -228,7 +239,35 @@ def command(ctx: click.Context, /, **params: Any) -> None:
     table, outcome = carry_out_evaluation(found, jobs, params["flow"], params["videos"])
     if table is not None:
         emit(table.as_text())
+        if params["report"]:
+            _write_report(params, jobs)
     ctx.exit(finish(outcome))
+
+
+def _check_report(run: Path | None, page: Path | None, overwrite: bool) -> None:
+    """Refuse a page that could not be written, before any training."""
+    from pipeline.report import claim
+    from pipeline.run_folder import load_run
+
+    if (run is None) != (page is None):
+        raise InputError("--report shows a run beside the evaluation: give --run and --report")
+    if run is not None and page is not None:
+        claim(page, overwrite)
+        load_run(run)
+
+
+def _write_report(params: dict[str, Any], jobs: JobOptions) -> None:
+    from pipeline.report import write_report
+
+    page = write_report(
+        params["run"],
+        params["report"],
+        evaluation=params["output"],
+        videos=params["videos"],
+        jobs=dataclasses.replace(jobs, shard=None),
+        overwrite=params["overwrite"],
+    )
+    emit(f"{page}: run and evaluation as a page")
 
 
 def _emit_dataset(found: Evaluation) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from data.errors import InputError
 from data.pairs import Pair, videos_of
 from pipeline.evaluation_statistics import Interval, PairedFold, paired_interval, right
-from pipeline.report_record import RECORD
+from pipeline.run_folder import RECORD
 
 if TYPE_CHECKING:
     from data.annotations.options import DatasetOptions

@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Any
 from data.errors import InputError
 from data.pairs import Pair
 from data.splits import Split
-from pipeline.run_folder import CHECKPOINT
+from pipeline.run_folder import CHECKPOINT, RECORD
 
 if TYPE_CHECKING:
     from pipeline.evaluation_plan import Evaluation
     from pipeline.ranker_plan import TrainingPlan
 
-RECORD = "record.json"
 FOLDS = "folds.json"
 _FORMAT = 1
 

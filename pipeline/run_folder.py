@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 CHECKPOINT = "checkpoint.safetensors"
 STATE = "state.pt"
+RECORD = "record.json"
 FILES = (
     CHECKPOINT,
     STATE,
@@ -27,6 +28,7 @@ FILES = (
     "metrics.json",
     "learning_curves.png",
     "scores.csv",
+    RECORD,
 )
 FORMAT = 1
 # One entry: the order of several in a safetensors header differs from write to write.

@@ -65,7 +65,7 @@ def train_ranker(
         `protocol="authors"`, which chooses the epoch on them.
     output : path
         Run folder: checkpoint.safetensors, metrics.csv, metrics.json, learning_curves.png,
-        scores.csv, and state.pt for `resume`.
+        scores.csv, record.json (pairs, time, versions), and state.pt for `resume`.
     ranker, train : options
         What is trained, and how.
     group_by : str, optional
@@ -93,7 +93,6 @@ def train_ranker(
     from data.pairs import videos_of
     from data.splits import group_of
     from pipeline.ranker_plan import plan_training
-    from pipeline.ranker_run import run_training
 
     plan = plan_training(
         features,
@@ -107,7 +106,28 @@ def train_ranker(
         spans,
         strict,
     )
-    return run_training(plan, Path(output), device, threads, overwrite, resume)
+    return carry_out_training(plan, Path(output), device, threads, overwrite, resume)
+
+
+def carry_out_training(
+    plan: TrainingPlan, output: Path, device: str, threads: int, overwrite: bool, resume: bool
+) -> TrainedRun:
+    """Train, write the run folder, and record from which pairs and in what time.
+
+    Raises
+    ------
+    InputError
+        As `train_ranker`.
+    """
+    from pipeline.ranker_run import run_training
+    from pipeline.report_record import record_run
+
+    began = time.monotonic()
+    run = run_training(plan, output, device, threads, overwrite, resume)
+    taken = time.monotonic() - began
+    record_run(output, plan, taken, resumed=resume)
+    log.info("trained in %s", format_duration(taken))
+    return run
 
 
 def explicit_flags(ctx: click.Context) -> list[str]:
@@ -171,6 +191,12 @@ Examples:
     show_default=True,
     help="CPU threads; more do not make so small a network faster.",
 )
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path),
+    metavar="FILE.html",
+    help="Also write a page about the run; see pipeline report.",
+)
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run, to the same end.")
 @dataclass_options(RankerOptions)
 @dataclass_options(TrainOptions)
@@ -187,13 +213,17 @@ def command(ctx: click.Context, /, **params: Any) -> None:
     that part is used.
     """
     from pipeline.ranker_plan import plan_training
-    from pipeline.ranker_run import run_training
+    from pipeline.report import claim as claim_page
+    from pipeline.report import write_report
     from pipeline.run_folder import claim
 
     output: Path = params["output"]
     if params["overwrite"] and params["resume"]:
         raise InputError("--overwrite and --resume exclude each other: replace the run or go on")
     claim(output, params["overwrite"], params["resume"])
+    again = params["overwrite"] or params["resume"]
+    if params["report"]:
+        claim_page(params["report"], again)
     explicit = explicit_flags(ctx)
     if params["fold"] == 0 and {"folds", "fold_seed"} & {*explicit}:
         log.warning("--folds and --fold-seed do nothing without --fold: all pairs are trained on")
@@ -221,13 +251,14 @@ def command(ctx: click.Context, /, **params: Any) -> None:
     if params["dry_run"]:
         _emit_plan(plan, output)
         return
-    began = time.monotonic()
-    run = run_training(
+    run = carry_out_training(
         plan, output, params["device"], params["threads"], params["overwrite"], params["resume"]
     )
-    log.info("trained in %s", format_duration(time.monotonic() - began))
     for line in run.lines():
         emit(line)
+    if params["report"]:
+        page = write_report(output, params["report"], features=params["features"], overwrite=again)
+        emit(f"{page}: the run as a page")
 
 
 def _emit_plan(plan: TrainingPlan, output: Path) -> None:
