@@ -245,14 +245,17 @@ def command(ctx: click.Context, /, **params: Any) -> None:
 
 
 def _check_report(run: Path | None, page: Path | None, overwrite: bool) -> None:
-    """Refuse a page that could not be written, before any training."""
-    from pipeline.report import claim
+    """Refuse a page that could not be written, before any training.
+
+    An earlier page is replaced as the tables are, so that an evaluation can go on.
+    """
+    from pipeline.report import claim, is_page
     from pipeline.run_folder import load_run
 
     if (run is None) != (page is None):
         raise InputError("--report shows a run beside the evaluation: give --run and --report")
     if run is not None and page is not None:
-        claim(page, overwrite)
+        claim(page, overwrite or is_page(page))
         load_run(run)
 
 
@@ -265,7 +268,7 @@ def _write_report(params: dict[str, Any], jobs: JobOptions) -> None:
         evaluation=params["output"],
         videos=params["videos"],
         jobs=dataclasses.replace(jobs, shard=None),
-        overwrite=params["overwrite"],
+        overwrite=True,
     )
     emit(f"{page}: run and evaluation as a page")
 

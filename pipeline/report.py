@@ -102,9 +102,17 @@ def claim(page: Path, overwrite: bool) -> None:
         It is there already and `overwrite` is not set, or it is a folder.
     """
     if page.is_dir():
-        raise InputError(f"{page}: a folder; --output must be the page's file, e.g. report.html")
+        raise InputError(f"{page}: a folder; expected the page's file, e.g. report.html")
     if page.exists() and not overwrite:
-        raise InputError(f"{page}: is there already; pass --overwrite or another --output")
+        raise InputError(f"{page}: is there already; name another file, or pass --overwrite")
+
+
+def is_page(path: Path) -> bool:
+    """Whether a file is a page of this program, by what it says of itself near its start."""
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        return b'name="generator" content="dexterank"' in file.read(4096)
 
 
 def _path(given: str | Path | None) -> Path | None:

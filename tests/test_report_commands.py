@@ -118,6 +118,12 @@ def test_an_evaluation_records_its_folds_and_writes_the_page(place: Path, tmp_pa
     text = Page(page.read_text()).text
     assert "Each fold, per cent" in text
     assert "cross-validated over 2 folds" in text
+    again = ("--run", tmp_path / "run", "--report")
+    assert evaluate(place, tmp_path / "results", *again, page).exit_code == 0
+    (tmp_path / "mine.html").write_text("mine")
+    refused = evaluate(place, tmp_path / "results", *again, tmp_path / "mine.html")
+    assert refused.exit_code == 2
+    assert (tmp_path / "mine.html").read_text() == "mine"
 
 
 @pytest.mark.parametrize(
