@@ -143,7 +143,7 @@ def _take_over_networks(words: list[str]) -> Path | None:
         return None
     place = Path(words[words.index("-o") + 1]) / STAGE_ONE
     if _drawn and _drawn[0].exists() and not place.exists():
-        place.parent.mkdir(parents=True)
+        place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(_drawn[0], place)
     return place
 
@@ -159,7 +159,7 @@ def run(line: Line, *more: str) -> Result:
     if "--config" not in words:
         Path("small.toml").write_text(SMALL, encoding="utf-8")
         more = ("--config", "small.toml", *more)
-    networks = _take_over_networks(words)
+    networks = None if "--print-config" in more else _take_over_networks(words)
     result = CliRunner().invoke(cli, [*words, *more])
     if networks is not None and networks.exists():
         _drawn[:] = [networks.resolve()]
