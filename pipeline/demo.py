@@ -114,7 +114,7 @@ def demo(
     with found.stage("draw attention"):
         _draw(found)
     with found.stage("write report"):
-        _report(found, options, jobs, seed)
+        _report(found, jobs)
     return found
 
 
@@ -225,8 +225,7 @@ def _draw(found: DemoResult) -> None:
     )
 
 
-def _report(found: DemoResult, options: DemoOptions, jobs: JobOptions, seed: int) -> None:
-    from data.annotations.options import DatasetOptions
+def _report(found: DemoResult, jobs: JobOptions) -> None:
     from pipeline.report import write_report
 
     folder = found.folder
@@ -234,8 +233,6 @@ def _report(found: DemoResult, options: DemoOptions, jobs: JobOptions, seed: int
         folder / "run",
         folder / PAGE,
         evaluation=folder / "evaluation" if found.table is not None else None,
-        pairs=folder / "synthetic" / "pairs.csv",
-        dataset=DatasetOptions(folds=options.folds, fold_seed=seed),
         videos=folder / "synthetic" / "videos",
         features=folder / "features",
         flow=folder / "flow",

@@ -286,20 +286,36 @@ def test_fold_values_are_those_of_the_table(place: Path, evaluation: Path, full_
     assert "Each fold, per cent" in told
 
 
-def test_other_folds_than_those_evaluated_are_not_shown(
-    place: Path, run: Path, evaluation: Path
+@pytest.mark.parametrize(("folds", "shown"), [(3, True), (2, False)])
+def test_folds_that_were_not_recorded_are_drawn_again_and_checked(
+    place: Path, run: Path, evaluation: Path, folds: int, shown: bool
 ) -> None:
     """Fails if folds drawn with other options pass for the evaluation's own."""
+    own = place / f"unrecorded_{folds}"
+    shutil.copytree(evaluation, own)
+    (own / "folds.json").unlink()
     page = write_report(
         run,
-        place / "out" / "other.html",
-        evaluation=evaluation,
+        place / "out" / f"drawn_{folds}.html",
+        evaluation=own,
         pairs=place / "pairs.csv",
-        dataset=DatasetOptions(folds=2),
+        dataset=DatasetOptions(folds=folds),
     )
     text = Page(page.read_text()).text
-    assert "Each fold, per cent" not in text
-    assert "did not record its folds" in text
+    assert ("Each fold, per cent" in text) == shown
+    assert ("did not record its folds" in text) != shown
+
+
+def test_pairs_that_were_not_recorded_are_told_apart(place: Path, run: Path) -> None:
+    """Fails if pairs of unseen videos count as training pairs, or the guess is not called one."""
+    own = place / "unrecorded_run"
+    shutil.copytree(run, own)
+    (own / "record.json").unlink()
+    page = write_report(own, place / "out" / "told.html", pairs=place / "pairs.csv")
+    text = Page(page.read_text()).text
+    assert "of 21 test pairs" in text
+    assert "pairs of two training videos 15" in text
+    assert "told apart by the videos that it was trained on" in text
 
 
 def test_a_broken_video_leaves_a_gap_and_the_rest(full_text: str) -> None:
