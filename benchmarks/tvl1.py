@@ -9,6 +9,7 @@ that a busy machine slows both. Example::
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 import time
@@ -122,18 +123,32 @@ def generated_frames(count: int = 12) -> list[Frame]:
     return frames
 
 
+def grey(frame: Frame, size: tuple[int, int]) -> Frame:
+    """Return a frame in grey, resized."""
+    small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), np.uint8)
+
+
 def pairs(videos: list[list[Frame]], size: tuple[int, int], count: int) -> Iterator[tuple]:
     """Yield grey pairs of successive frames, spread evenly over the videos."""
     share = -(-count // len(videos))
     for frames in videos:
         candidates = range(len(frames) - 1)
         for i in np.unique(np.linspace(0, len(candidates) - 1, share).astype(int)):
-            yield tuple(
-                cv2.cvtColor(
-                    cv2.resize(frames[j], size, interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2GRAY
-                )
-                for j in (i, i + 1)
-            )
+            yield grey(frames[i], size), grey(frames[i + 1], size)
+
+
+def still_pairs(videos: list[list[Frame]], size: tuple[int, int], count: int) -> Iterator[tuple]:
+    """Yield the grey pairs of successive frames that differ least, of all videos."""
+    found = []
+    for frames in videos:
+        greys = [grey(frame, size) for frame in frames]
+        for first, second in itertools.pairwise(greys):
+            change = float(cv2.absdiff(first, second).mean())
+            if change > 0:
+                found.append((change, len(found), first, second))
+    for _, _, first, second in sorted(found, key=lambda item: item[:2])[:count]:
+        yield first, second
 
 
 def timed(compute: Callable) -> tuple:
@@ -160,13 +175,13 @@ def noise_floor(i0: Frame, i1: Frame, reference: Flow, rng: np.random.Generator)
     return difference(reference, solver.calc(*noisy, None))
 
 
-def measure(engine: str, videos: list, size: tuple[int, int], count: int, noise: bool) -> Result:
+def measure(engine: str, size: tuple[int, int], chosen: Iterator[tuple], noise: bool) -> Result:
     """Run both engines over all pairs of one size."""
     options = TVL1Options()
     calc = engines.load(engine)
     result = Result(f"{size[0]}x{size[1]}")
     rng = np.random.default_rng(0)
-    for n, (i0, i1) in enumerate(pairs(videos, size, count)):
+    for n, (i0, i1) in enumerate(chosen):
         if np.array_equal(i0, i1):
             continue
         if not result.samples:
@@ -223,6 +238,7 @@ def main() -> None:
     parser.add_argument("videos", nargs="*", type=Path, help="videos; without: generated frames")
     parser.add_argument("--sizes", nargs="+", default=["340x256", "640x480"], metavar="WxH")
     parser.add_argument("--pairs", type=int, default=20, help="pairs per size, over all videos")
+    parser.add_argument("--still", action="store_true", help="take the pairs that differ least")
     parser.add_argument("--engine", default="auto", choices=engines.NAMES)
     parser.add_argument("--noise", action="store_true", help="also measure OpenCV's noise floor")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all samples")
@@ -230,10 +246,12 @@ def main() -> None:
     cv2.setNumThreads(1)
     engine = engines.choose(arguments.engine)
     videos = [read_frames(path) for path in arguments.videos] or [generated_frames()]
+    choose = still_pairs if arguments.still else pairs
     results = []
     for text in arguments.sizes:
         width, height = (int(n) for n in text.lower().split("x"))
-        results.append(measure(engine, videos, (width, height), arguments.pairs, arguments.noise))
+        chosen = choose(videos, (width, height), arguments.pairs)
+        results.append(measure(engine, (width, height), chosen, arguments.noise))
     print(" · ".join(f"{k} {v}" for k, v in engines.identity(engine).items()))
     print(report(results, engine))
     if arguments.json:
