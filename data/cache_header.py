@@ -33,7 +33,8 @@ class Header:
     parameters : dict
         Every option that changes the arrays; JSON values, possibly nested.
     upstream : str
-        Content digest of the flow cache that features were made from; "" for flow.
+        Content digest of the flow cache that features were made from; "" for flow, and for
+        features whose flow was computed on the way.
     weights : dict of str to str
         Digest of each set of weights ("rgb", "flow", "fusion"); {} for flow.
     versions : dict of str to str

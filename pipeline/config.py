@@ -27,7 +27,9 @@ def load(ctx: click.Context, param: click.Parameter, path: Path | None) -> Path 
     own = table.pop(name, {})
     if not isinstance(own, dict):
         raise click.UsageError(f"{path}: [{name}] must be a table, found {own!r}")
-    values = {key: value for key, value in table.items() if key in known} | own
+    values = {
+        key: value for key, value in table.items() if key in known and not _is_table(key, value)
+    } | own
     unknown = [key for key in own if key not in known]
     unknown += [key for key, value in table.items() if not _belongs(key, value, known)]
     if unknown:
@@ -69,9 +71,14 @@ def _key(param: click.Parameter) -> str:
 
 def _belongs(key: str, value: Any, known: dict[str, click.Parameter]) -> bool:
     """Tell whether a top-level entry is this command's, or another command's whole table."""
+    return key in known or _is_table(key, value)
+
+
+def _is_table(key: str, value: Any) -> bool:
+    """Tell whether a top-level entry is a command's table (`report` is a flag as well)."""
     from pipeline.cli import COMMANDS
 
-    return key in known or (isinstance(value, dict) and key in COMMANDS)
+    return isinstance(value, dict) and key in COMMANDS
 
 
 def _toml_value(value: Any) -> str:

@@ -76,7 +76,7 @@ def extract_flow(
     InputError
         The engine is not available, or caches made with other input or options are in the way.
     """
-    from pipeline import flow_disk, flow_estimate, flow_run
+    from pipeline import disk_room, flow_estimate, flow_run
 
     jobs = jobs or JobOptions()
     output = Path(output)
@@ -99,7 +99,7 @@ def extract_flow(
         return Outcome()
     with flow_run.swept(output):
         if todo:
-            flow_disk.check_writable(output)
+            disk_room.check_writable(output)
             log.info("%d of %d videos to do, engine %s", len(todo), len(wanted), task.engine)
             flow_run.compute(todo, task, jobs, outcome)
     return flow_run.in_order(outcome, wanted)

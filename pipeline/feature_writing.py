@@ -9,6 +9,7 @@ import numpy as np
 
 from data.cache_header import Header
 from data.feature_cache import FeatureWriter, create_features
+from pipeline.disk_room import check_room
 
 
 class OpenCache:
@@ -23,6 +24,8 @@ class OpenCache:
         map_shape: tuple[int, int, int],
         stream_shape: tuple[int, int, int] | None,
     ) -> None:
+        check_room(path)
+        self._path = path
         self._left = len(frame_index)
         self._stack = ExitStack()
         self._writer: FeatureWriter = self._stack.enter_context(
@@ -38,6 +41,7 @@ class OpenCache:
         """Store the maps of one snippet."""
         fused, rgb, flow = maps
         if fused is not None:
+            check_room(self._path)
             self._writer.put(row, fused, rgb, flow)
         self._left -= 1
 

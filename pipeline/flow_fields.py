@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import resource_tracker
 from typing import Any
 
@@ -21,6 +22,7 @@ import numpy as np
 
 from model.tvl1 import engines
 from model.tvl1.options import TVL1Options
+from pipeline.console import log
 from pipeline.flow_task import FlowTask
 
 #: Pairs under way for each worker: one computed, the next waiting, one in reserve for slow pairs.
@@ -32,7 +34,11 @@ FramePairs = Iterator[tuple[np.ndarray, np.ndarray]]
 
 
 def compute_fields(
-    pairs: FramePairs, task: FlowTask, executor: Executor | None = None, workers: int = 1
+    pairs: FramePairs,
+    task: FlowTask,
+    executor: Executor | None = None,
+    workers: int = 1,
+    name: str = "flow",
 ) -> Iterator[np.ndarray]:
     """Yield the (H, W, 2) float32 field of each pair, in order.
 
@@ -45,16 +51,31 @@ def compute_fields(
         As `worker_pool` gives it; without one this thread computes.
     workers : int
         How many the executor has.
+    name : str
+        What to call the video in a warning.
+
+    Raises
+    ------
+    ValueError
+        A GPU cannot compute even a single pair.
     """
     if task.engine == "cuda":
         from model.tvl1.cuda import calc_stream
 
-        yield from calc_stream(pairs, task.tvl1, task.device)
+        yield from calc_stream(
+            pairs, task.tvl1, task.device, on_shrink=partial(_warn_of_shrinking, name)
+        )
     elif executor is None:
         for first, second in pairs:
             yield compute_field(first, second, task.engine, task.tvl1)
     else:
         yield from _compute_ahead(pairs, task, executor, AHEAD * workers)
+
+
+def _warn_of_shrinking(name: str, before: int, after: int) -> None:
+    log.warning(
+        "%s: the GPU has no memory for %d pairs at a time; going on with %d", name, before, after
+    )
 
 
 def _compute_ahead(

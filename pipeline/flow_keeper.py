@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from data.cache_header import Header
 from data.flow_cache import create_flow
 from data.options import FlowOptions
+from pipeline.disk_room import check_room
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,7 +40,7 @@ class FlowKeeper:
         options: FlowOptions,
     ) -> None:
         self._stack: ExitStack | None = None
-        self._open = {
+        self._open: dict[str, Any] = {
             "path": path,
             "header": header,
             "pairs": pairs,
@@ -51,11 +52,12 @@ class FlowKeeper:
     def put(self, rows: np.ndarray, flow: Tensor) -> None:
         """Store fields (B, 2, H, W) float32 px of the given rows of the pairs."""
         fields = flow.permute(0, 2, 3, 1).cpu().numpy()
+        check_room(self._open["path"])
         if self._stack is None:
             self._stack = ExitStack()
             height, width = fields.shape[1:3]
             self._writer = self._stack.enter_context(
-                create_flow(**self._open, height=height, width=width)  # type: ignore[arg-type]
+                create_flow(**self._open, height=height, width=width)
             )
         for row, field in zip(rows, fields, strict=True):
             self._writer.put(int(row), field)

@@ -10,6 +10,7 @@ from pathlib import Path
 from data.errors import InputError
 from data.options import FlowOptions, PlanOptions
 from model.tvl1.options import TVL1Options
+from pipeline.console import log
 
 _DEVICES = re.compile(r"auto|(cpu|cuda)(:\d+)?( *, *(cpu|cuda)(:\d+)?)*")
 #: Present where a GPU may be: only then is PyTorch, which takes seconds to import, asked for one.
@@ -82,7 +83,8 @@ class FlowResult:
 def choose_engine(engine: str, device: str) -> str:
     """Resolve ``auto``; InputError when the engine is not available here.
 
-    ``auto`` is the CUDA engine where `device` is a GPU, or is itself ``auto`` and there is one.
+    ``auto`` is the CUDA engine where `device` is a GPU, or is itself ``auto`` and there is one;
+    where it cannot run there, a warning says why and a CPU engine is taken.
     """
     from model.tvl1 import engines
 
@@ -95,8 +97,9 @@ def choose_engine(engine: str, device: str) -> str:
         usable, why = available()
         if usable:
             return "cuda"
-        if engine == "cuda" or device.startswith("cuda"):
+        if engine == "cuda":
             raise InputError(f"TV-L1 on a GPU: {why}; use --engine auto --device cpu")
+        log.warning("flow is computed on the CPU, for the CUDA engine cannot run: %s", why)
     try:
         return engines.choose(engine)
     except ValueError as error:

@@ -17,7 +17,7 @@ import numpy as np
 
 from data import cache
 from data.cache_header import Header
-from data.errors import VideoError
+from data.errors import InputError, VideoError
 from data.flow_cache import create_flow
 from data.options import FlowOptions, PlanOptions
 from data.sampling import plan_notes, plan_snippets
@@ -25,7 +25,7 @@ from data.sources import Source
 from data.video import scan
 from data.video_info import VideoInfo
 from pipeline.console import progress
-from pipeline.flow_disk import check_room
+from pipeline.disk_room import check_room
 from pipeline.flow_fields import MIN_SIDE, compute_field, compute_fields, warm_up, worker_pool
 from pipeline.flow_frames import prepare, read_pairs
 from pipeline.flow_task import FlowResult, FlowTask
@@ -76,9 +76,15 @@ def extract_one(
         notes = plan_notes(info.times, info.fps, task.plan)
         size = target_size(info, task.flow)
         scanned = time.perf_counter()
-        fields = compute_fields(read_pairs(source.path, pairs, size), task, executor, workers)
+        frames = read_pairs(source.path, pairs, size)
+        fields = compute_fields(frames, task, executor, workers, source.key)
         with _progress(source, len(pairs), workers) as advance:
-            clipped = _write(path, info, task, pairs, size, fields, advance)
+            try:
+                clipped = _write(path, info, task, pairs, size, fields, advance)
+            except InputError:
+                raise
+            except ValueError as error:  # the engine's
+                raise VideoError(f"{source.path}: {error}") from error
     return FlowResult(
         path=path,
         frames=info.frames,

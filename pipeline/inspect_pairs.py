@@ -59,12 +59,12 @@ def _tasks(path: Path, options: DatasetOptions) -> Sequence[str | None]:
     except InputError:
         return [None]  # Reading says what is wrong.
     if kind == "epic-skills":
-        found = list(epic_skills._task_folders(place))
+        found = list(epic_skills.task_folders(place))
         merged = [name for name, parts in epic_skills.MERGED.items() if set(parts) <= set(found)]
         return [*found, *merged] or [None]
     if kind == "jigsaws":
         return list(jigsaws.meta_files(place)) or [None]
-    listers = {"raan": raan._task_folders, "best": best._task_folders}
+    listers = {"raan": raan.task_folders, "best": best.task_folders}
     return list(listers[kind](place)) or [None] if kind in listers else [None]
 
 

@@ -61,7 +61,8 @@ def run_jobs(
     Parameters
     ----------
     task
-        Picklable; an `InputError` that it raises becomes a listed failure.
+        Picklable; an `InputError`, or an error of the system's such as a full disk, that it
+        raises becomes a listed failure.
     name
         What to call an item in log lines.
     """
@@ -180,8 +181,8 @@ def _dask_client(scheduler: str | None) -> Iterator[None]:
 def _guarded(index: int, task: Callable[[Item], Result], item: Item) -> tuple[int, Any]:
     try:
         return index, task(item)
-    except InputError as error:
-        return index, _Failure(str(error))
+    except (InputError, OSError, MemoryError) as error:
+        return index, _Failure(str(error) or "out of memory")
 
 
 def _explained(results: Iterator[Any]) -> Iterator[Any]:

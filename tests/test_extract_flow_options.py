@@ -14,7 +14,7 @@ import pytest
 
 from data.flow_cache import open_flow
 from data.options import FlowOptions
-from pipeline import flow_disk
+from pipeline import disk_room
 from tests.test_extract_flow import SMALL, run, tree, write_video
 
 
@@ -119,7 +119,7 @@ def test_a_disk_that_fills_up_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
     def usage(_: Path) -> SimpleNamespace:
         return SimpleNamespace(total=10**9, free=next(free))
 
-    monkeypatch.setattr(flow_disk.shutil, "disk_usage", usage)
+    monkeypatch.setattr(disk_room.shutil, "disk_usage", usage)
     write_video(tmp_path / "videos/a.avi")
     found = run(tmp_path / "videos", "-o", tmp_path / "flow", *SMALL, "-j", "1")
     assert found.exit_code == 1

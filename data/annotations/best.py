@@ -21,10 +21,11 @@ _HEADER = ("task", "vid_id", "start_seconds", "end_seconds")
 
 def is_folder(folder: Path) -> bool:
     """Whether `folder` holds ``splits/<task>/train_vid_list.txt``."""
-    return bool(_task_folders(folder))
+    return bool(task_folders(folder))
 
 
-def _task_folders(folder: Path) -> dict[str, Path]:
+def task_folders(folder: Path) -> dict[str, Path]:
+    """Find the folder of each task that `folder`, or its ``splits``, holds."""
     found: dict[str, Path] = {}
     for place in (folder / "splits", folder):
         for listing in sorted(place.glob("*/train_vid_list.txt")):
@@ -41,7 +42,7 @@ def read(folder: Path, task: str | None = None) -> Dataset:
         When the folder holds no such task, a file is missing or malformed, a pair names a
         video that its side's list does not, or a video is on both sides.
     """
-    folders = _task_folders(folder)
+    folders = task_folders(folder)
     if not folders:
         raise InputError(f"{folder}: expected {_TABLE} and splits/<task>/train_vid_list.txt")
     chosen = choose_task(task, folders, folder)

@@ -40,7 +40,7 @@ _SEGMENTS = "dough_rolling_segments.csv"
 
 def is_folder(folder: Path) -> bool:
     """Whether `folder` is the data set, its ``annotations`` folder, or one task's folder."""
-    return bool(_task_folders(folder))
+    return bool(task_folders(folder))
 
 
 def read(folder: Path, task: str | None = None) -> Dataset:
@@ -53,7 +53,7 @@ def read(folder: Path, task: str | None = None) -> Dataset:
     InputError
         When the folder holds no such task, or a file is missing or malformed.
     """
-    folders = _task_folders(folder)
+    folders = task_folders(folder)
     if not folders:
         raise InputError(
             f"{folder}: expected EPIC-Skills task folders with <task>_gt.csv and "
@@ -68,7 +68,7 @@ def read(folder: Path, task: str | None = None) -> Dataset:
     return join(title, parts, KNOWN[chosen])
 
 
-def _task_folders(folder: Path) -> dict[str, Path]:
+def task_folders(folder: Path) -> dict[str, Path]:
     """Return the folder of each task found in `folder`, in ``annotations``, or as `folder`."""
     places = [folder / "annotations", folder, folder.parent]
     found: dict[str, Path] = {}

@@ -28,10 +28,11 @@ _KNOWN = {
 
 def is_folder(folder: Path) -> bool:
     """Whether `folder` holds ``splits/<task>/train_split1.txt``, or is its ``splits``."""
-    return bool(_task_folders(folder))
+    return bool(task_folders(folder))
 
 
-def _task_folders(folder: Path) -> dict[str, Path]:
+def task_folders(folder: Path) -> dict[str, Path]:
+    """Find the folder of each task that `folder`, or its ``splits``, holds."""
     found: dict[str, Path] = {}
     for place in (folder / "splits", folder):
         for first in sorted(place.glob("*/train_split1.txt")):
@@ -49,7 +50,7 @@ def read(folder: Path, task: str | None = None) -> Dataset:
     InputError
         When the folder holds no such task, or a file is missing or malformed.
     """
-    folders = _task_folders(folder)
+    folders = task_folders(folder)
     if not folders:
         raise InputError(f"{folder}: expected splits/<task>/train_split1.txt, found none")
     chosen = choose_task(task, folders, folder)

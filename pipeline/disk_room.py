@@ -1,4 +1,4 @@
-"""Whether flow caches can be written where they should go: a folder of ours, and room in it."""
+"""Whether caches can be written where they should go: a folder of ours, and room in it."""
 
 from __future__ import annotations
 
