@@ -21,6 +21,10 @@ class EvaluateOptions:
     seeds: int = field(
         default=3, metadata={"help": "Trainings of each variant on each fold.", "min": 1}
     )
+    keep_rankers: bool = field(
+        default=False,
+        metadata={"help": "Keep every trained ranker too, for `score --ensemble`."},
+    )
     draws: int = field(
         default=2000, metadata={"help": "Bootstrap draws of the intervals.", "min": 100}
     )

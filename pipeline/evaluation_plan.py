@@ -120,6 +120,7 @@ def plan_evaluation(
         device,
         read_boxes(boxes, used) if boxes else None,
         spans,
+        options.keep_rankers,
     )
     runs = tuple(
         Run(variant, fold, seed + number)

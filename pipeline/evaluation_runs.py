@@ -69,6 +69,8 @@ class CrossValidation:
         For each key the boxes of its frames, (left, top, right, bottom) in [0, 1].
     spans : dict of str to Span
         Judged parts of videos of which not all was judged.
+    keep_rankers : bool
+        Whether each run's ranker is written beside its result.
     workers : int
         Processes that share the memory, each with maps of its own.
     parent : int
@@ -87,6 +89,7 @@ class CrossValidation:
     device: str
     boxes: Mapping[str, Mapping[int, tuple[float, ...]]] | None = None
     spans: Mapping[str, Span] = field(default_factory=dict)
+    keep_rankers: bool = False
     workers: int = 1
     parent: int = field(default_factory=os.getpid)
 
@@ -145,6 +148,8 @@ def finished(plan: CrossValidation, runs: Iterable[Run], overwrite: bool) -> set
     StaleCacheError
         Results in the folder were made with other options, pairs or features.
     """
+    from pipeline.evaluation_keep import is_kept
+
     done: set[Run] = set()
     stale: dict[str, int] = {}
     for run in runs:
@@ -154,7 +159,7 @@ def finished(plan: CrossValidation, runs: Iterable[Run], overwrite: bool) -> set
         changes = _changes(found.get("settings", {}), plan.settings(run))
         if changes:
             stale[changes] = stale.get(changes, 0) + 1
-        else:
+        elif not plan.keep_rankers or is_kept(plan.output / RUN_FOLDER, run):
             done.add(run)
     if stale:
         told = "; ".join(f"{count} used {what}" for what, count in list(stale.items())[:3])
@@ -205,6 +210,7 @@ def carry_out(plan: CrossValidation, run: Run) -> None:
     """
     from model.ranker import training
     from pipeline.evaluation_attention import measure_attention
+    from pipeline.evaluation_keep import keep_ranker
     from pipeline.evaluation_maps import maps_of, one_thread
     from pipeline.forward import parse_devices
     from pipeline.run_folder import json_bytes, write_file
@@ -222,13 +228,17 @@ def carry_out(plan: CrossValidation, run: Run) -> None:
         attention = None
         if plan.boxes and scores.attention is not None:
             attention = measure_attention(plan, run, ranker, found, videos, scores)
+    protocol = plan.train.protocol if validation else "last"
+    if plan.keep_rankers:
+        results = plan.output / RUN_FOLDER
+        keep_ranker(results, plan, run, ranker, found, result, scores, protocol)
     last = result.history[result.best_epoch - 1]
     content = {
         "settings": plan.settings(run),
         "variant": run.variant,
         "fold": plan.splits[run.fold].name,
         "seed": run.seed,
-        "protocol": plan.train.protocol if validation else "last",
+        "protocol": protocol,
         "best_epoch": result.best_epoch,
         "epochs": len(result.history),
         "train_accuracy": last["train_accuracy"],

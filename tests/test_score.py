@@ -143,6 +143,35 @@ def test_an_ensemble_is_the_mean_of_standardised_scores(world: World, tmp_path: 
 
 
 @pytest.mark.slow
+def test_an_evaluation_can_score_new_videos(world: World, tmp_path: Path) -> None:
+    """Its kept rankers must be those whose scores it reports, and be found by --ensemble."""
+    evaluate = (
+        *("evaluate", "--features", world.features, "--pairs", world.root / "pairs.csv"),
+        *("-o", tmp_path / "evaluation", "--folds", 2, "--seeds", 1, "--segments", 2),
+        *("--epochs", 3, "--protocol", "last", *ONE),
+    )
+    done(*evaluate)
+    results = {p: p.stat().st_mtime_ns for p in (tmp_path / "evaluation" / "runs").glob("*.json")}
+    done(*evaluate, "--keep-rankers")  # Rankers that were not kept are trained again.
+    assert all(path.stat().st_mtime_ns > before for path, before in results.items())
+    assert len(results) == 2
+    for path in results:
+        run = load_run(path.with_suffix(""))
+        told = json.loads(path.read_text())["scores"]
+        assert dict(zip(run.keys, run.scores, strict=True)) == told
+    done(
+        *("score", tmp_path / "evaluation", world.videos, "--ensemble", "-o", tmp_path, *ONE),
+        *("--features", world.features, "--flow", world.flow),
+    )
+    everything = json.loads((tmp_path / "scores.json").read_text())
+    assert len(everything["members"]) == 2
+    for row in everything["videos"]:
+        for name, score in row["members"].items():
+            result = tmp_path / "evaluation" / "runs" / f"{name}.json"
+            assert json.loads(result.read_text())["scores"][row["video"]] == score
+
+
+@pytest.mark.slow
 def test_runs_that_cannot_be_used_end_in_one_line(world: World, tmp_path: Path) -> None:
     """Each must say what is missing and what to give, before anything is computed."""
     video = world.videos / "a.mp4"
@@ -155,7 +184,7 @@ def test_runs_that_cannot_be_used_end_in_one_line(world: World, tmp_path: Path) 
     for run, more, said in (
         (tmp_path / "none", (), "no such run"),
         (video, (), "the run comes first"),
-        (tmp_path / "evaluation", ("--ensemble",), "kept scores, not rankers"),
+        (tmp_path / "evaluation", ("--ensemble",), "--keep-rankers"),
         (world.root / "weightless", (), "--rgb-weights"),
     ):
         result = pipeline("score", run, video, "--cache", tmp_path / "cache", *ONE, *more)
