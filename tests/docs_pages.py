@@ -139,7 +139,8 @@ _drawn: list[Path] = []
 
 def _take_over_networks(words: list[str]) -> Path | None:
     """Put earlier networks into the output folder of an extraction; return where they lie."""
-    if words[0] != "extract-features" or {"--weights", "--rgb-weights", "--fusion"} & {*words}:
+    own = {"--weights", "--rgb-weights", "--fusion", "--keep-streams"}  # Fusions know their trunks.
+    if words[0] != "extract-features" or own & {*words}:
         return None
     place = Path(words[words.index("-o") + 1]) / STAGE_ONE
     if _drawn and _drawn[0].exists() and not place.exists():
@@ -157,7 +158,9 @@ def run(line: Line, *more: str) -> Result:
         for found in (sorted(glob.glob(word)) if "*" in word and glob.glob(word) else [word])
     ]
     if "--config" not in words:
-        Path("small.toml").write_text(SMALL, encoding="utf-8")
+        tables = re.split(r"^(?=\[)", SMALL, flags=re.MULTILINE)
+        own = next((table for table in tables if table.startswith(f"[{words[0]}]")), "")
+        Path("small.toml").write_text(own, encoding="utf-8")
         more = ("--config", "small.toml", *more)
     networks = None if "--print-config" in more else _take_over_networks(words)
     result = CliRunner().invoke(cli, [*words, *more])

@@ -85,8 +85,8 @@ def weight_files(place: Path, small_videos: list[Path]) -> None:
 
 
 def data_sets(place: Path, small_videos: list[Path]) -> None:
-    """Lay out every data set as the page says: small annotations, and one tiny video as all."""
-    tiny = tiny_video(place / "tiny.avi", 6)
+    """Lay out every data set as the page says: small annotations, a few tiny videos as all."""
+    tiny = [tiny_video(place / f"tiny{seed}.avi", 6, seed) for seed in range(12)]
     epic, raan = place / "EPIC-Skills2018", place / "rank-aware-attention-network" / "data"
     shutil.copytree(FIXTURES / "EPIC-Skills2018", epic)
     shutil.copytree(FIXTURES / "RAAN", raan)
@@ -118,9 +118,9 @@ def data_sets(place: Path, small_videos: list[Path]) -> None:
     wanted += [suturing / f"{name}_capture{n}.avi" for name in trials for n in (1, 2)]
     shortest = tiny_video(place / "shortest.avi", 2)  # for the set of 159
     dives = [place / "mit_dive" / "videos" / f"{n:03}.avi" for n in range(1, 160)]
-    for path in (*wanted, *dives):
+    for number, path in enumerate((*wanted, *dives)):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.hardlink_to(shortest if path in dives else tiny)
+        path.hardlink_to(shortest if path in dives else tiny[number % len(tiny)])
     for path in dives:
         write_features(cache_path(place / "features" / "diving", path.name), path.name)
 
@@ -134,14 +134,14 @@ def write_features(path: Path, key: str) -> None:
             out.put(row, maps[row])
 
 
-def tiny_video(path: Path, frames: int) -> Path:
-    """Write a square that moves over noise: textureless frames calibrate no random trunk."""
-    noise = np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8)
+def tiny_video(path: Path, frames: int, seed: int = 0) -> Path:
+    """Write a texture of 32 pixels a side that moves: stills calibrate no random trunk."""
+    rng = np.random.default_rng(seed)
+    texture = cv2.resize(rng.integers(0, 255, (12, 12, 3), np.uint8), (32, 32))
+    step = rng.integers(1, 4, 2)
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (32, 32))
     for t in range(frames):
-        frame = noise.copy()
-        frame[8:20, 4 + t : 16 + t] = 200
-        writer.write(frame)
+        writer.write(np.roll(texture, tuple(t * step), axis=(0, 1)))
     writer.release()
     return path
 
