@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -69,7 +69,8 @@ def run_jobs(
     import joblib
 
     workers = options.workers(len(items))
-    calls = (joblib.delayed(_guarded)(index, task, item) for index, item in enumerate(items))
+    here = os.getcwd()
+    calls = (joblib.delayed(_guarded)(index, task, item, here) for index, item in enumerate(items))
     found: dict[int, Any] = {}
     with _backend(options, workers), progress(total=len(items), desc=desc, unit=unit) as bar:
         parallel = joblib.Parallel(
@@ -178,7 +179,11 @@ def _dask_client(scheduler: str | None) -> Iterator[None]:
         yield
 
 
-def _guarded(index: int, task: Callable[[Item], Result], item: Item) -> tuple[int, Any]:
+def _guarded(index: int, task: Callable[[Item], Result], item: Item, here: str) -> tuple[int, Any]:
+    # Workers are used again: they stand where the caller stood when they started. On another
+    # machine the folder may not be there.
+    with suppress(OSError):
+        os.chdir(here)
     try:
         return index, task(item)
     except (InputError, OSError, MemoryError) as error:

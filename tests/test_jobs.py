@@ -87,6 +87,27 @@ def write(path: Path) -> int:
     return os.getpid()
 
 
+def test_workers_stand_where_the_caller_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a notebook that changes its folder, reused workers would write to the folder before."""
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        run_jobs(write, [Path("a"), Path("b")], JobOptions(2), desc="test")
+        assert {path.name for path in (tmp_path / name).iterdir()} == {"a", "b"}
+
+
+def full_disk(value: int) -> int:
+    raise OSError(28, "No space left on device", "x.h5")
+
+
+def test_an_error_of_the_system_is_a_failure_of_one_item() -> None:
+    """A disk that is full for one video must not end the run with a traceback."""
+    outcome = run_jobs(full_disk, [1], JobOptions(1), desc="test")
+    assert outcome.failures == [(1, "[Errno 28] No space left on device: 'x.h5'")]
+
+
 def test_dask_runs_the_same_code(tmp_path: Path) -> None:
     """Scaling out through Dask must need no other code (skipped where it is not installed)."""
     distributed = pytest.importorskip("distributed")
