@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from pipeline.explain_options import ExplainOptions
 from pipeline.jobs import Outcome, finish
 from pipeline.options import build, common_options, dataclass_options
 from pipeline.overlay import OverlayOptions
-from pipeline.score_options import Making, check_run, make_folder, making_options
+from pipeline.score_options import CACHE, Making, check_run, make_folder, making_options
 
 if TYPE_CHECKING:
     from data.sources import Source
@@ -61,7 +61,8 @@ def explain(
     output : path
         Gets ``<key>.attention.png`` and, by format, ``<key>.attention.mp4``.
     making : Making, optional
-        How features are made, and where they may be there already.
+        How features are made, and where they may be there already; those made are kept in
+        ``<output>/cache`` where it names no other folder.
     options, overlay : options, optional
         What is drawn, and its colours.
 
@@ -81,7 +82,9 @@ def explain(
     from pipeline.score_recipe import find_recipe
     from pipeline.score_run import Member
 
-    making, output = making or Making(), Path(output)
+    output = Path(output)
+    making = making or Making()
+    making = making if making.cache is not None else replace(making, cache=output / CACHE)
     options, overlay = options or ExplainOptions(), overlay or OverlayOptions()
     if output.exists() and not output.is_dir():
         raise InputError(f"{output}: a file; --output must be a folder")
@@ -195,7 +198,7 @@ Examples:
   pipeline explain run/ new.mp4 -o explained/ --format gif --scale fixed
 
 \b
-What was computed is kept (--cache) and not computed again.
+What was computed is kept (in the output's cache/, or --cache) and not computed again.
 """
 
 

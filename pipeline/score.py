@@ -13,7 +13,7 @@ from data.errors import InputError
 from pipeline.console import emit, log
 from pipeline.jobs import Outcome, finish
 from pipeline.options import common_options
-from pipeline.score_options import Making, check_run, make_folder, making_options
+from pipeline.score_options import Making, check_run, make_folder, making_options, with_cache
 
 if TYPE_CHECKING:
     from data.sources import Source
@@ -96,7 +96,8 @@ def score_videos(
     sources : sequence of Source
         As `data.sources.find_sources` gives them.
     making : Making, optional
-        How features are made, and where they may be there already.
+        How features are made, and where they may be there already; without a cache folder, those
+        made are not kept.
     also : sequence of path
         More runs to average with.
     ensemble : bool
@@ -121,9 +122,10 @@ def score_videos(
         members = [Member.load(Path(run))]
     first = members[0]
     recipe = find_recipe(first.run, first.folder, making, stage_one_of(first))
-    made = make_features(sources, recipe, making)
-    features = [each for _, each in made.results]
-    scored = [member.score(features, making.device) if features else [] for member in members]
+    with with_cache(making) as making:
+        made = make_features(sources, recipe, making)
+        features = [each for _, each in made.results]
+        scored = [member.score(features, making.device) if features else [] for member in members]
     if ensemble or also:
         reference, rows = _averaged(members, scored)
     else:
@@ -203,7 +205,8 @@ Examples:
   pipeline score evaluation/ new.mp4 --ensemble
 
 \b
-What was computed is kept (--cache) and not computed again.
+What was computed is kept (in the output's cache/, or --cache) and not computed again; with
+neither, nothing but the scores is.
 """
 
 

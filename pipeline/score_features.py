@@ -182,6 +182,8 @@ def _make(
     if not todo:
         return {}
     recipe = _for_here(recipe, making)
+    if making.cache is None:
+        raise ValueError("making: expected a cache folder (see with_cache)")
     folder = making.cache / recipe.name(_engine_record(recipe, making), recipe.trunk.precision)
     _told(folder, recipe, making)
     todo = _without_kept(todo, made, folder, recipe)
@@ -316,7 +318,7 @@ def _engine_record(recipe: Recipe, making: Making) -> dict[str, Any]:
 def _told(folder: Path, recipe: Recipe, making: Making) -> None:
     """Make the folder, say where it is, and what differs from training here."""
     make_folder(folder, "--cache")
-    log.info("flow and features are kept in %s", folder)
+    log.info("flow and features go to %s", folder)
     here = _engine_record(recipe, making)
     for name in ("engine", "preparation"):
         trained = recipe.flow_parameters.get(name)

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
 
 from data.errors import InputError
+from pipeline.console import log
 from pipeline.extract_flow import ENGINES
 from pipeline.jobs import JobOptions
 
-
-def default_cache() -> Path:
-    """Folder for flow and features of scored videos: the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if base else Path.home() / ".cache") / "dexterank"
+#: Folder below the output in which flow and features are kept.
+CACHE = "cache"
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,9 @@ class Making:
 
     Attributes
     ----------
-    cache : Path
-        Where flow and features that are made are kept for the next time.
+    cache : Path, optional
+        Where flow and features that are made are kept for the next time; without one they are
+        not kept.
     features, flow : Path, optional
         Outputs of extract-features and extract-flow to take from first.
     rgb_weights, flow_weights : str, optional
@@ -44,7 +45,7 @@ class Making:
         Damaged videos fail.
     """
 
-    cache: Path = field(default_factory=default_cache)
+    cache: Path | None = None
     features: Path | None = None
     flow: Path | None = None
     rgb_weights: str | None = None
@@ -57,15 +58,27 @@ class Making:
 
     @classmethod
     def of(cls, params: dict[str, Any]) -> Making:
-        """Build from a command's parameters."""
+        """Build from a command's parameters; caches go below its output where no flag says else."""
+        output: Path | None = params["output"]
         jobs = JobOptions(*(params[name] for name in ("jobs", "backend", "scheduler")))
         names = ("features", "flow", "rgb_weights", "flow_weights", "engine", "device", "strict")
         return cls(
-            cache=params["cache"] or default_cache(),
+            cache=params["cache"] or (output / CACHE if output is not None else None),
             jobs=jobs,
             batch_size=params["batch_size"],
             **{name: params[name] for name in names},
         )
+
+
+@contextmanager
+def with_cache(making: Making) -> Iterator[Making]:
+    """Lend a temporary folder for flow and features where none was named to keep them in."""
+    if making.cache is not None:
+        yield making
+        return
+    with TemporaryDirectory(prefix="dexterank-") as folder:
+        log.info("flow and features are not kept; --cache DIR keeps them for the next time")
+        yield replace(making, cache=Path(folder))
 
 
 def check_run(run: Path, command: str) -> None:
@@ -118,7 +131,7 @@ def making_options(function: Callable[..., Any]) -> Callable[..., Any]:
             click.option(
                 "--cache",
                 type=folder,
-                show_default="~/.cache/dexterank",
+                show_default=f"{CACHE}/ in --output",
                 help="Keep the flow and features that are made here for the next time.",
             ),
             click.option(

@@ -101,12 +101,28 @@ def test_flow_that_is_there_is_not_computed_again(world: World, tmp_path: Path) 
 
 
 @pytest.mark.slow
+def test_nothing_is_kept_where_the_user_named_no_place(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Features of patients' videos must not gather in folders that nobody named."""
+    new = shutil.copy(world.videos / "b.mp4", tmp_path / "new.mp4")
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name in ("temporary", "home"):
+        (tmp_path / name).mkdir()
+    done("score", world.run, new, "--csv", tmp_path / "scores.csv", *ONE)
+    assert (tmp_path / "scores.csv").is_file()
+    assert [*(tmp_path / "temporary").iterdir(), *(tmp_path / "home").iterdir()] == []
+
+
+@pytest.mark.slow
 def test_one_bad_video_does_not_stop_the_others(world: World, tmp_path: Path) -> None:
     """The others must be scored and written, the bad one listed, and the exit code tell."""
     (tmp_path / "bad.mp4").write_bytes(b"no video")
     result = pipeline(
         *("score", world.run, tmp_path / "bad.mp4", world.videos / "a.mp4", "-o", tmp_path),
-        *("--features", world.features, "--flow", world.flow, "--cache", tmp_path / "cache", *ONE),
+        *("--features", world.features, "--flow", world.flow, *ONE),
     )
     assert result.exit_code == 1
     assert "1 of 2 failed" in result.stderr
