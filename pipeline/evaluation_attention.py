@@ -24,12 +24,17 @@ def measure_attention(
     videos: VideoMaps,
     scores: training.Scores,
 ) -> dict[str, dict[str, float]] | None:
-    """Compare attention on held-out videos with their boxes: trained, untrained, chance."""
+    """Compare attention on held-out videos with their boxes: trained, untrained, chance.
+
+    None where no held-out video has a box, or the variant has no attention map.
+    """
+    out = plan.splits[run.fold].held_out
+    shown = [number for number, key in enumerate(videos.keys) if key in out]
+    if not shown:
+        return None
     c, h, w = videos.maps.shape[1:]
     fresh = variants.build(ranker, c, h, w, run.seed)
     untrained = training.score(fresh, videos, ranker.segments, plan.train.sampling)
-    out = plan.splits[run.fold].held_out
-    shown = [number for number, key in enumerate(videos.keys) if key in out]
     frames = np.concatenate(found.frame_index)
     boxes = np.concatenate(
         [
@@ -41,12 +46,12 @@ def measure_attention(
     flat = {n: a[shown].reshape(-1, *a.shape[2:]) for n, a in pair.items() if a is not None}
     if np.isnan(boxes).any(axis=1).all() or len(flat) < len(pair):
         return None
-    measured = attention_measure.compare(flat, boxes, cell_of(found.header.parameters))
+    measured = attention_measure.compare(flat, boxes, grid_of(found.header.parameters))
     return {name: asdict(value) for name, value in measured.items()}
 
 
-def cell_of(parameters: Mapping[str, Any]) -> float | None:
-    """Return the side of a fused map's cell as a share of the frame; None: the map spans it all.
+def grid_of(parameters: Mapping[str, Any]) -> attention_measure.Grid | None:
+    """Return where a fused map's cells lie in the frame; None: they are equal parts of it all.
 
     Parameters
     ----------
@@ -56,7 +61,8 @@ def cell_of(parameters: Mapping[str, Any]) -> float | None:
     """
     if not {"input_size", "trunk_stage"} <= parameters.keys():
         return None
-    return MapGeometry.of(parameters["input_size"], parameters["trunk_stage"]).cell
+    lies = MapGeometry.of(parameters["input_size"], parameters["trunk_stage"])
+    return attention_measure.Grid(lies.first, lies.cell, lies.edge)
 
 
 def _boxes_of(

@@ -23,9 +23,10 @@ class Agreement:
     Attributes
     ----------
     mass : float
-        Attention inside the box, in [0, 1].
+        Attention inside the box, in [0, 1]: a cell's attention is spread evenly over the part of
+        the frame that is nearest to its centre.
     pointing : float
-        Share of maps whose most attended cell has its middle in the box; where several cells are
+        Share of maps whose most attended cell has its centre in the box; where several cells are
         equally high, the share of them that do.
     maps : int
         Number of maps with a box.
@@ -36,7 +37,39 @@ class Agreement:
     maps: int
 
 
-def box_coverage(boxes: Array, height: int, width: int, cell: float | None = None) -> Array:
+@dataclass(frozen=True)
+class Grid:
+    """Where the cells of a map lie along the frame's width, and alike along its height.
+
+    Attributes
+    ----------
+    first : float
+        Centre of the first cell, as a share of the side.
+    cell : float
+        From one cell's centre to the next.
+    edge : float
+        Where the last cell ends; what lies beyond was dropped before the map.
+    """
+
+    first: float
+    cell: float
+    edge: float = 1.0
+
+    def centres(self, count: int) -> Array:
+        """Return the centres of `count` cells, (count,)."""
+        return self.first + np.arange(count, dtype=np.float64) * self.cell
+
+    def bounds(self, count: int) -> Array:
+        """Return where `count` cells begin, and where the last one ends, (count + 1,)."""
+        return np.array([0.0, *(self.centres(count)[1:] - self.cell / 2), self.edge])
+
+
+def whole(count: int) -> Grid:
+    """Return the grid of a map whose cells are equal parts of the whole frame."""
+    return Grid(0.5 / count, 1 / count)
+
+
+def box_coverage(boxes: Array, height: int, width: int, grid: Grid | None = None) -> Array:
     """Return how much of each cell a box covers, (N, H, W) in [0, 1].
 
     Parameters
@@ -45,11 +78,8 @@ def box_coverage(boxes: Array, height: int, width: int, cell: float | None = Non
         left, top, right, bottom as shares of the frame's width and height, in [0, 1].
     height, width : int
         Cells of a map.
-    cell : float, optional
-        Side of a cell as a share of the frame's width, and of its height, counted from the left
-        upper corner; without it the map spans the whole frame. A map of an odd stream map ends
-        short of the frame's right and lower edge, because ConvFusion drops its last row and
-        column.
+    grid : Grid, optional
+        Where they lie; without it they are equal parts of the whole frame.
 
     Raises
     ------
@@ -66,23 +96,20 @@ def box_coverage(boxes: Array, height: int, width: int, cell: float | None = Non
     ).any():
         raise ValueError("boxes: expected 0 ≤ left < right ≤ 1 and 0 ≤ top < bottom ≤ 1")
     covered = np.zeros((len(boxes), height, width))
-    rows = _overlap(top, bottom, height, cell or 1 / height)
-    columns = _overlap(left, right, width, cell or 1 / width)
+    rows = _overlap(top, bottom, (grid or whole(height)).bounds(height))
+    columns = _overlap(left, right, (grid or whole(width)).bounds(width))
     covered[known] = rows[:, :, None] * columns[:, None, :]
     return covered
 
 
-def _overlap(start: Array, end: Array, cells: int, side: float) -> Array:
-    """Return the share of each of `cells` parts, `side` long, inside [start, end], (N, cells)."""
-    edges = np.arange(cells + 1) * side
-    low = np.maximum(edges[:-1], start[:, None])
-    high = np.minimum(edges[1:], end[:, None])
-    return np.clip(high - low, 0, None) / side
+def _overlap(start: Array, end: Array, bounds: Array) -> Array:
+    """Return the share of each part between `bounds` that lies inside [start, end], (N, parts)."""
+    low = np.maximum(bounds[:-1], start[:, None])
+    high = np.minimum(bounds[1:], end[:, None])
+    return np.clip(high - low, 0, None) / np.diff(bounds)
 
 
-def agreement(
-    attention: NDArray[np.floating], boxes: Array, cell: float | None = None
-) -> Agreement:
+def agreement(attention: NDArray[np.floating], boxes: Array, grid: Grid | None = None) -> Agreement:
     """Measure attention maps against boxes.
 
     Parameters
@@ -91,7 +118,7 @@ def agreement(
         Not negative; each map is scaled to a sum of 1.
     boxes : ndarray (N, 4)
         As for `box_coverage`; NaN where nothing is known.
-    cell : float, optional
+    grid : Grid, optional
         As for `box_coverage`.
 
     Raises
@@ -109,31 +136,31 @@ def agreement(
     if not known.any():
         raise ValueError("no map has a box")
     _, height, width = maps.shape
-    mass = (maps / total * box_coverage(boxes, height, width, cell)).sum(axis=(1, 2))
+    mass = (maps / total * box_coverage(boxes, height, width, grid)).sum(axis=(1, 2))
     peak = maps == maps.max(axis=(1, 2), keepdims=True)
-    inside = _middle_inside(boxes, height, width, cell)
+    inside = _centre_inside(boxes, height, width, grid)
     hit = (peak & inside).sum(axis=(1, 2)) / peak.sum(axis=(1, 2))
     return Agreement(float(mass[known].mean()), float(hit[known].mean()), int(known.sum()))
 
 
-def chance(boxes: Array, height: int, width: int, cell: float | None = None) -> Agreement:
-    """Return what attention spread evenly over H×W cells reaches: the boxes' mean shares."""
-    return agreement(np.ones((len(boxes), height, width)), boxes, cell)
+def chance(boxes: Array, height: int, width: int, grid: Grid | None = None) -> Agreement:
+    """Return what attention spread evenly over H×W cells reaches."""
+    return agreement(np.ones((len(boxes), height, width)), boxes, grid)
 
 
 def compare(
-    attentions: Mapping[str, NDArray[np.floating]], boxes: Array, cell: float | None = None
+    attentions: Mapping[str, NDArray[np.floating]], boxes: Array, grid: Grid | None = None
 ) -> dict[str, Agreement]:
     """Measure several networks, e.g. "trained" and "untrained", and "chance" beside them."""
-    measured = {name: agreement(maps, boxes, cell) for name, maps in attentions.items()}
+    measured = {name: agreement(maps, boxes, grid) for name, maps in attentions.items()}
     height, width = next(iter(attentions.values())).shape[1:]
-    return measured | {"chance": chance(boxes, height, width, cell)}
+    return measured | {"chance": chance(boxes, height, width, grid)}
 
 
-def _middle_inside(boxes: Array, height: int, width: int, cell: float | None) -> NDArray[np.bool_]:
-    """Tell which cells have their middle in the box, (N, H, W)."""
+def _centre_inside(boxes: Array, height: int, width: int, grid: Grid | None) -> NDArray[np.bool_]:
+    """Tell which cells have their centre in the box, (N, H, W)."""
     left, top, right, bottom = np.asarray(boxes, dtype=np.float64).T[:, :, None]
-    x = (np.arange(width) + 0.5) * (cell or 1 / width)
-    y = (np.arange(height) + 0.5) * (cell or 1 / height)
+    x = (grid or whole(width)).centres(width)
+    y = (grid or whole(height)).centres(height)
     rows, columns = (y >= top) & (y <= bottom), (x >= left) & (x <= right)
     return rows[:, :, None] & columns[:, None, :]
