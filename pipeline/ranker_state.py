@@ -52,7 +52,7 @@ def load_state(folder: Path, fingerprint: str) -> FitState | None:
     if not path.is_file():
         return None
     try:
-        values = torch.load(path, weights_only=True)
+        values = torch.load(path, map_location="cpu", weights_only=True)
         if values.pop("format") != FORMAT:
             raise InputError(f"{path}: of another version; start anew with --overwrite")
         found = values.pop("fingerprint")

@@ -154,6 +154,16 @@ def test_gradients_are_clipped():
     assert moved.item() == pytest.approx(rate * norm, rel=0.01)
 
 
+def test_weights_that_are_no_numbers_are_no_result():
+    """Fails if a last step that diverged is handed out: every score would be NaN, and rank 1."""
+    train = TrainOptions(epochs=1)
+    kept = []
+    training.fit(noise_videos(), PAIRS, None, RANKER, train, seed=0, on_state=kept.append)
+    kept[0].best_model["fc.bias"].fill_(float("nan"))
+    with pytest.raises(ValueError, match="diverged: weights became"):
+        training.fit(noise_videos(), PAIRS, None, RANKER, train, seed=0, state=kept[0])
+
+
 def test_bad_pairs_and_maps_are_refused():
     """Fails if a row out of range or an empty list reaches the tensors."""
     videos = noise_videos()

@@ -125,8 +125,8 @@ def fit(
     Raises
     ------
     ValueError
-        If there are no training pairs, they name a video that is not there, or the loss becomes
-        infinite or NaN.
+        If there are no training pairs, they name a video that is not there, or the loss or the
+        chosen weights become infinite or NaN.
     """
     _check_pairs(train_pairs, len(videos.keys), "training")
     if validation_pairs is not None:
@@ -151,8 +151,18 @@ def fit(
             on_epoch(record)
         if on_state is not None:
             on_state(state)
+    # The last step is followed by no loss that would tell.
+    if not all(bool(value.isfinite().all()) for value in state.best_model.values()):
+        raise _diverged("weights became infinite or NaN", train)
     model.load_state_dict(state.best_model)
     return FitResult(model.cpu().eval(), state.history, state.best_epoch)
+
+
+def _diverged(how: str, train: TrainOptions) -> ValueError:
+    return ValueError(
+        f"training diverged: {how} at a learning rate of {train.learning_rate:g}; lower it, or "
+        "clip gradients"
+    )
 
 
 def _check_pairs(pairs: Tensor, n_videos: int, what: str) -> None:
@@ -213,10 +223,7 @@ def _epoch(
         out = model(videos.gather(rows[distinct], device), generator)
         loss = pair_loss(model, out, position.to(device), train.margin)
         if not torch.isfinite(loss):
-            raise ValueError(
-                f"training diverged: the loss became {loss.item():g} at a learning rate of "
-                f"{train.learning_rate:g}; lower it, or clip gradients"
-            )
+            raise _diverged(f"the loss became {loss.item():g}", train)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if train.clip_norm:
