@@ -120,13 +120,17 @@ def carry_out_evaluation(
     found: Evaluation, jobs: JobOptions, flow: Path | None, videos: Path | None
 ) -> tuple[Table | None, Outcome[Run, None]]:
     """Train what remains, then write the tables where all runs are there."""
+    from pipeline.evaluation_keep import remove_run
     from pipeline.evaluation_output import tabulate
-    from pipeline.evaluation_runs import RUN_FOLDER, carry_out
+    from pipeline.evaluation_runs import RUN_FOLDER, carry_out, is_current
     from pipeline.report_record import record_folds
 
     if found.skipped:
         log.warning("%s", found.skipped)
-    (found.plan.output / RUN_FOLDER).mkdir(parents=True, exist_ok=True)
+    results = found.plan.output / RUN_FOLDER
+    results.mkdir(parents=True, exist_ok=True)
+    for run in found.replaced:
+        remove_run(results, run)
     remaining = [run for run in take_shard(found.runs, jobs.shard) if run not in found.done]
     log.info("%d runs, %d of them done already", len(found.runs), len(found.done))
     plan = dataclasses.replace(found.plan, workers=jobs.workers(len(remaining)))
@@ -137,7 +141,7 @@ def carry_out_evaluation(
         desc="evaluate",
         unit="run",
     )
-    present = [(found.plan.output / RUN_FOLDER / run.file_name).is_file() for run in found.runs]
+    present = [is_current(found.plan, run) for run in found.runs]
     if outcome.failures or not all(present):
         log.warning(
             "%d of %d runs are there: the tables are written when all are",
@@ -230,6 +234,8 @@ def command(ctx: click.Context, /, **params: Any) -> None:
     )
     _emit_dataset(found)
     if params["dry_run"]:
+        if found.skipped:
+            emit(found.skipped)
         emit(
             f"would train {len(found.runs) - len(found.done)} of {len(found.runs)} runs and "
             f"write to {found.plan.output}"

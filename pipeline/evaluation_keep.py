@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import filecmp
+import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
     from pipeline.evaluation_runs import CrossValidation, Run
     from pipeline.feature_set import FeatureSet
 
+# `Run.file_name`.
+_NAME = re.compile(r"(.+)-fold(\d+)-seed(\d+)\.json")
+
 
 def ranker_folder(results: Path, run: Run) -> Path:
     """Folder of a kept ranker, beside the file of its result."""
@@ -27,6 +33,28 @@ def ranker_folder(results: Path, run: Run) -> Path:
 def is_kept(results: Path, run: Run) -> bool:
     """Whether a run's ranker is there."""
     return (ranker_folder(results, run) / CHECKPOINT).is_file()
+
+
+def outdated(plan: CrossValidation, runs: Sequence[Run]) -> tuple[Run, ...]:
+    """Return finished runs beside `runs` that were made with other options, pairs or features.
+
+    Beside new results they would be taken for theirs, for example by `score --ensemble`.
+    """
+    from pipeline.evaluation_runs import RUN_FOLDER, Run, is_current
+
+    found = []
+    for path in sorted((plan.output / RUN_FOLDER).glob("*.json")):
+        if match := _NAME.fullmatch(path.name):
+            run = Run(match[1], int(match[2]) - 1, int(match[3]))
+            if run not in runs and not (run.fold < len(plan.splits) and is_current(plan, run)):
+                found.append(run)
+    return tuple(found)
+
+
+def remove_run(results: Path, run: Run) -> None:
+    """Remove a finished run, its result before its ranker."""
+    (results / run.file_name).unlink(missing_ok=True)
+    (ranker_folder(results, run) / CHECKPOINT).unlink(missing_ok=True)
 
 
 def keep_ranker(
@@ -41,13 +69,12 @@ def keep_ranker(
 ) -> None:
     """Write one run's ranker as train-ranker writes its own, whole or not at all.
 
-    Stage one's file, which all share, goes into the output folder once.
+    Stage one's file, which all share, goes into the output folder.
     """
     folder = ranker_folder(results, run)
     folder.mkdir(parents=True, exist_ok=True)
-    shared = plan.output / STAGE_ONE
-    if (plan.features / STAGE_ONE).is_file() and not shared.is_file():
-        _copy(plan.features / STAGE_ONE, shared)
+    if (plan.features / STAGE_ONE).is_file():
+        _copy_changed(plan.features / STAGE_ONE, plan.output / STAGE_ONE)
     about = {
         "ranker": asdict(ranker),
         "train": asdict(plan.train),
@@ -67,10 +94,15 @@ def keep_ranker(
     write_checkpoint(folder, result.model, about)
 
 
-def _copy(source: Path, to: Path) -> None:
-    """Copy a file whole; several workers may do so at once, with the same content."""
+def _copy_changed(source: Path, to: Path) -> None:
+    """Copy a file whole where the copy is not there or is of another set of features.
+
+    Several workers may do so at once, with the same content.
+    """
     from data.cache_files import temporary_name
 
+    if to.is_file() and filecmp.cmp(source, to, shallow=False):
+        return
     temporary = to.parent / temporary_name()
     try:
         shutil.copyfile(source, temporary)

@@ -32,21 +32,27 @@ def tabulate(found: Evaluation, jobs: JobOptions, flow: Path | None, videos: Pat
         plan.keys,
         flow=flow,
         videos=videos,
+        spans=plan.spans,
         jobs=dataclasses.replace(jobs, shard=None),
     )
-    rows = _variant_rows(found, results)
+    scored = {
+        variant: _folded([run["scores"] for run in runs], found.options.seeds)
+        for variant, runs in results.items()
+    }
+    rows = _variant_rows(found, scored)
     for name, values in measured.items():
         if len(set(values.values())) > 1:
             rows.append(report.baseline_row(name, values, plan.splits, found.scores))
         else:
             left_out.append(f"baseline '{name}' left out: it is the same for all videos")
-    rows += report.fixed_rows([pair for split in plan.splits for pair in split.test])
+    rows += report.fixed_rows(plan.splits)
+    fitted = report.training_lines(plan.splits, scored) if len(scored) > 1 else []
     table = Table(
         _title(found),
         found.options.variants[0],
         tuple(rows),
         tuple(_notes(found, results)),
-        (*left_out, *report.attention_lines(report.attention_rows(results))),
+        (*fitted, *left_out, *report.attention_lines(report.attention_rows(results))),
         PROTOCOLS[plan.train.protocol],
     )
     _write(table, found, results, measured)
@@ -58,13 +64,9 @@ def _clusters(found: Evaluation) -> Mapping[str, str] | None:
     return found.plan.groups if found.dataset.folds_keep_groups else None
 
 
-def _variant_rows(found: Evaluation, results: Results) -> list[TableRow]:
+def _variant_rows(found: Evaluation, scored: Mapping[str, report.Scored]) -> list[TableRow]:
     """Return a row for each variant; all but the first are compared with the first."""
     splits, draws = found.plan.splits, found.options.draws
-    scored = {
-        variant: _folded([run["scores"] for run in runs], found.options.seeds)
-        for variant, runs in results.items()
-    }
     reference = found.options.variants[0]
     rows = []
     for variant, ours in scored.items():

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from data.annotations.dataset import Dataset, Span
+from data.annotations.dataset import Dataset, Matching, Span
 from data.annotations.options import DatasetOptions
 from data.annotations.reading import read_with_options
 from data.annotations.table import read_scores
-from data.cache import find_caches
+from data.cache import cache_path, find_caches
 from data.errors import InputError
+from data.feature_cache import open_features
 from data.pairs import Pair, read_rows
-from data.sources import match_names
 from data.splits import Split
 from model.ranker.options import RankerOptions, TrainOptions, Variant
 from model.ranker.variants import NEED_STREAMS
 from pipeline.console import format_bytes, log
+from pipeline.evaluation_keep import outdated
 from pipeline.evaluation_options import EvaluateOptions
 from pipeline.evaluation_runs import CrossValidation, Run, finished
 from pipeline.feature_set import find_feature_set
@@ -49,7 +50,9 @@ class Evaluation:
     done : frozenset of Run
         Those that are there already.
     skipped : str
-        What was left out for want of features; empty where nothing was.
+        What was left out for want of features or stream maps; empty where nothing was.
+    replaced : tuple of Run
+        Other runs in the folder, of an earlier evaluation that is overwritten.
     """
 
     dataset: Dataset
@@ -59,6 +62,7 @@ class Evaluation:
     runs: tuple[Run, ...]
     done: frozenset[Run]
     skipped: str = ""
+    replaced: tuple[Run, ...] = ()
 
 
 def plan_evaluation(
@@ -86,15 +90,15 @@ def plan_evaluation(
     """
     if seed < 0:
         raise InputError(f"--seed must not be negative, got {seed}")
+    if train.protocol == "validation" and not train.validation_share:
+        train = dataclasses.replace(train, protocol="last")
     variants = _variants(options.variants)
     dataset = read_with_options(pairs, dataset_options)
-    if scores is not None:
-        dataset = dataclasses.replace(dataset, scores=read_scores(scores))
     keys = find_caches(features, "features")
     if not keys:
         raise InputError(f"{features}: no feature caches; run extract-features first")
     judged = {name for pair in dataset.pairs for name in (pair.better, pair.worse)}
-    names = dataset.match(keys)
+    names = _matched(pairs, dataset, keys)
     unknown = sorted(judged & set(names.unknown))
     if unknown and judgements.missing == "error":
         raise InputError(
@@ -105,6 +109,7 @@ def plan_evaluation(
     report_faults(dataset.pairs, judgements.strict, "pairs")
     splits = _by_key(dataset, names.keys)
     used = sorted({name for split in splits for name in split.train_videos | split.held_out})
+    variants, left_out = _without_streams(variants, options.variants, features, used[0])
     groups = {names.keys[n]: g for n, g in (dataset.groups or {}).items() if n in names.keys}
     spans = spans_by_key(dataset, names.keys)
     plan = CrossValidation(
@@ -128,25 +133,78 @@ def plan_evaluation(
         for fold in range(len(splits))
         for number in range(options.seeds)
     )
-    truth = {names.keys[n]: s for n, s in (dataset.scores or {}).items() if n in names.keys}
-    lost = sum({pair.better, pair.worse} & set(unknown) != set() for pair in dataset.pairs)
-    skipped = (
-        f"{len(unknown)} videos without features and their {lost} pairs were left out, e.g. "
-        f"{', '.join(unknown[:3])}"
-    )
     return Evaluation(
         dataset,
         plan,
-        truth if dataset.scores else None,
+        _scores_by_key(dataset, names.keys, keys, scores),
         dataclasses.replace(options, variants=variants),
         runs,
         frozenset(finished(plan, runs, overwrite)),
-        skipped if unknown else "",
+        "; ".join([*_lost_pairs(dataset, unknown), *left_out]),
+        outdated(plan, runs) if overwrite else (),
     )
 
 
+def _scores_by_key(
+    dataset: Dataset, known: Mapping[str, str], keys: Collection[str], path: Path | None
+) -> dict[str, float] | None:
+    """Return scores by cache key: those of a file, else the annotation's, else none.
+
+    The file's names need not be spelt as the annotation's are.
+    """
+    scores = dataset.scores
+    if path is not None:
+        scores = read_scores(path)
+        known = _matched(path, Dataset(path.stem, [], [], scores), keys).keys
+        if not known:
+            raise InputError(f"{path}: none of its {len(scores)} videos has a feature cache")
+    if scores is None:
+        return None
+    return {known[name]: score for name, score in scores.items() if name in known}
+
+
+def _matched(path: Path, dataset: Dataset, keys: Collection[str]) -> Matching:
+    """Match a file's names with keys; an error names the file."""
+    try:
+        return dataset.match(keys)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _lost_pairs(dataset: Dataset, unknown: Sequence[str]) -> list[str]:
+    """Say how many pairs are left out for want of features."""
+    if not unknown:
+        return []
+    lost = sum({pair.better, pair.worse} & set(unknown) != set() for pair in dataset.pairs)
+    return [
+        f"{len(unknown)} videos without features and their {lost} pairs were left out, e.g. "
+        f"{', '.join(unknown[:3])}"
+    ]
+
+
+def _without_streams(
+    variants: tuple[str, ...], asked: Sequence[str], features: Path, key: str
+) -> tuple[tuple[str, ...], list[str]]:
+    """Leave out of `all` what needs stream maps where the caches have none, and say so.
+
+    A variant that is asked for by its name stays, and is refused later.
+    """
+    wanting = [name for name in variants if name in NEED_STREAMS and name not in asked]
+    if not wanting:
+        return variants, []
+    with open_features(cache_path(features, key)) as cache:
+        if cache.has_streams:
+            return variants, []
+    kept = tuple(name for name in variants if name not in wanting)
+    return kept, [
+        f"{', '.join(wanting)} left out: the features hold no stream maps (extract-features "
+        "--keep-streams)"
+    ]
+
+
 def _variants(asked: Sequence[str]) -> tuple[str, ...]:
-    names = VARIANTS if "all" in asked else tuple(dict.fromkeys(asked))
+    each = (name for one in asked for name in (VARIANTS if one == "all" else (one,)))
+    names = tuple(dict.fromkeys(each))
     if not names:
         return ("full",)
     if unknown := [name for name in names if name not in VARIANTS]:
@@ -234,15 +292,8 @@ def read_boxes(path: Path, keys: Sequence[str]) -> dict[str, dict[int, tuple[flo
             ) from error
         if left < right and top < bottom:
             boxes.setdefault(video, {})[number] = (left, top, right, bottom)
-    try:
-        found = match_names([*boxes], [*keys])
-    except InputError:  # some of the boxes' videos are not judged: match those that are
-        stems = {Path(key).name: key for key in keys} | {Path(key).stem: key for key in keys}
-        found = {
-            name: name if name in keys else stems[Path(name).name]
-            for name in boxes
-            if name in keys or Path(name).name in stems
-        }
+    # Names stand for keys as those of judgements do.
+    found = _matched(path, Dataset(path.stem, [], [], dict.fromkeys(boxes, 0.0)), keys).keys
     if not found:
         raise InputError(f"{path}: none of its {len(boxes)} videos is judged")
     return {found[name]: frames for name, frames in boxes.items() if name in found}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data.pairs import Pair, check_pairs, videos_of
+from data.pairs import check_pairs, videos_of
 from data.splits import Split
 from pipeline import published
 from pipeline.baselines import Values, training_sign
@@ -81,18 +81,19 @@ def baseline_row(
     return _row(f"{name} (baseline)", "baseline", splits, scored, truth)
 
 
-def fixed_rows(pairs: Sequence[Pair]) -> list[TableRow]:
-    """Return the rows of chance, and of the best that any score could reach."""
+def fixed_rows(splits: Sequence[Split]) -> list[TableRow]:
+    """Return the rows of chance, and of the best that any scores could reach, a score a fold."""
 
     def certain(value: float) -> Estimate:
         return Estimate(value, math.nan, math.nan, 1)
 
     none = certain(math.nan)
-    bound = check_pairs(pairs).attainable
-    name = "attainable" if bound.exact else "attainable, at most"
+    bounds = [check_pairs(split.test).attainable for split in splits]
+    name = "attainable" if all(each.exact for each in bounds) else "attainable, at most"
+    bound = float(np.mean([each.bound for each in bounds]))
     return [
         TableRow("chance (baseline)", "baseline", certain(0.5), certain(0.5), certain(0.5)),
-        TableRow(name, "bound", certain(bound.bound), none, none),
+        TableRow(name, "bound", certain(bound), none, none),
     ]
 
 
@@ -166,6 +167,24 @@ def compare(
         ]
         folds.append(PairedFold(pairs, np.array(change)))
     return paired_interval(folds, draws)
+
+
+def training_lines(splits: Sequence[Split], scored: Mapping[str, Scored]) -> list[str]:
+    """Return one line: how many training pairs each variant got right, mean over folds and seeds.
+
+    A variant far below the others has not been trained to an end, and its row is no verdict on it.
+    """
+    told = []
+    for variant, folds in scored.items():
+        shares = [
+            right(scores, split.train).mean()
+            for split, seeds in zip(splits, folds, strict=True)
+            for scores in seeds
+        ]
+        told.append(f"{variant} {100 * np.mean(shares):.1f}")
+    return [
+        f"training pairs right, % (far below the others: trained too little): {', '.join(told)}"
+    ]
 
 
 def attention_rows(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:

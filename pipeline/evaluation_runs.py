@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from model.ranker.training import FitResult
     from model.ranker.videos import VideoMaps
 
-SCHEMA = 2  # 2: attention is measured where the map truly lies in the frame
+SCHEMA = 3  # 3: attention is measured where a cell's receptive field has its centre
 RUN_FOLDER = "runs"
 
 
@@ -184,6 +184,12 @@ def _changes(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     return ", ".join(told)
 
 
+def is_current(plan: CrossValidation, run: Run) -> bool:
+    """Whether a run's result is there and was made as the plan says."""
+    found = _read(plan.output / RUN_FOLDER / run.file_name)
+    return found is not None and not _changes(found.get("settings", {}), plan.settings(run))
+
+
 def _read(path: Path) -> dict[str, Any] | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -210,7 +216,7 @@ def carry_out(plan: CrossValidation, run: Run) -> None:
     """
     from model.ranker import training
     from pipeline.evaluation_attention import measure_attention
-    from pipeline.evaluation_keep import keep_ranker
+    from pipeline.evaluation_keep import keep_ranker, remove_run
     from pipeline.evaluation_maps import maps_of, one_thread
     from pipeline.forward import parse_devices
     from pipeline.run_folder import json_bytes, write_file
@@ -229,8 +235,9 @@ def carry_out(plan: CrossValidation, run: Run) -> None:
         if plan.boxes and scores.attention is not None:
             attention = measure_attention(plan, run, ranker, found, videos, scores)
     protocol = plan.train.protocol if validation else "last"
+    results = plan.output / RUN_FOLDER
+    remove_run(results, run)  # So that no earlier ranker stands beside this result.
     if plan.keep_rankers:
-        results = plan.output / RUN_FOLDER
         keep_ranker(results, plan, run, ranker, found, result, scores, protocol)
     last = result.history[result.best_epoch - 1]
     content = {
@@ -246,7 +253,7 @@ def carry_out(plan: CrossValidation, run: Run) -> None:
         "attention": attention,
         "scores": {key: float(value) for key, value in zip(videos.keys, scores.score, strict=True)},
     }
-    write_file(plan.output / RUN_FOLDER / run.file_name, json_bytes(content))
+    write_file(results / run.file_name, json_bytes(content))
 
 
 def _fit(

@@ -66,7 +66,7 @@ def right(scores: Mapping[str, float], pairs: Sequence[Pair]) -> np.ndarray:
 
 
 def estimate(values: np.ndarray) -> Estimate:
-    """Summarise values of (folds, seeds); rows without a finite value are left out."""
+    """Summarise values of (folds, seeds); folds with a value that is not finite are left out."""
     values = values[np.isfinite(values).all(axis=1)]
     folds, seeds = values.shape
     if folds == 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -41,21 +42,20 @@ def within_spans(found: FeatureSet, spans: Mapping[str, Span], segments: int) ->
     for place, (key, path) in enumerate(zip(found.keys, found.paths, strict=True)):
         if key not in spans:
             continue
-        with open_features(path) as cache:
-            first, end = _frames_of(spans[key], cache)
-            decoded = cache.header.decoded_frames
-        if decoded < _SLACK * end:
+        part = part_of(path, spans[key])
+        if part is None:
             continue
+        first, end = part
         inside = (frames[place] >= first) & (frames[place] < end)
         if not inside.any():
             raise InputError(
-                f"{path}: no snippet lies in the judged part, frames {first} to {end}; run "
+                f"{path}: no snippet lies in the judged part, frames {first} to {end - 1}; run "
                 "extract-features with more snippets (--plan dense)"
             )
         rows[place] = rows[place][inside]
         frames[place] = frames[place][inside]
-        parts[key] = first, min(end, decoded)
-        numbers[place] = segment_of(frames[place] - first, parts[key][1] - first, segments)
+        parts[key] = part
+        numbers[place] = segment_of(frames[place] - first, end - first, segments)
     return replace(
         found,
         rows=tuple(rows),
@@ -65,13 +65,33 @@ def within_spans(found: FeatureSet, spans: Mapping[str, Span], segments: int) ->
     )
 
 
+def part_of(path: Path, span: Span) -> tuple[int, int] | None:
+    """Return a judged part's first frame and the one after its last; None where it is the file.
+
+    Parameters
+    ----------
+    path : Path
+        The video's feature cache.
+    span : Span
+
+    Raises
+    ------
+    InputError
+        The part is given in seconds, and the cache has no time stamps.
+    """
+    with open_features(path) as cache:
+        first, end = _frames_of(span, cache)
+        decoded = cache.header.decoded_frames
+    return None if decoded < _SLACK * end else (first, min(end, decoded))
+
+
 def _frames_of(span: Span, cache: FeatureCache) -> tuple[int, int]:
     """Return a part's first frame and the one after its last, at the file's mean frame rate."""
     rate = 1.0
     if span.unit == "seconds":
         passed = cache.time > 0
         if not passed.any():
-            raise InputError(f"{cache.path}: no times stamps to find the judged seconds by")
+            raise InputError(f"{cache.path}: no time stamps to find the judged seconds by")
         rate = float(np.median(cache.frame_index[passed] / cache.time[passed]))
     end = cache.header.decoded_frames if span.end is None else int(span.end * rate) + 1
     return int((span.start or 0) * rate), end

@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data.annotations.dataset import Span
 from data.cache import cache_path
 from data.cache_header import Header
 from data.errors import InputError
@@ -104,6 +105,7 @@ def test_planted_signal_is_found_and_tabulated(finished: tuple[Path, Result]) ->
     assert "baseline 'length' left out: it is the same for all videos" in result.output
     assert "baseline 'mean flow' left out: give --flow" in result.output
     assert "less full [95 %]" in result.output
+    assert "training pairs right, %" in result.output
     assert "attention of full, mass in the box" in result.output
     attention = list(csv.DictReader((output / "attention.csv").read_text().splitlines()))
     assert [row["attention"] for row in attention] == ["trained", "untrained", "chance"]
@@ -259,24 +261,24 @@ def test_missing_features_are_counted_and_skipped_only_when_asked(
 
 
 def test_mean_flow_is_measured_from_flow_caches(features: Path, tmp_path: Path) -> None:
-    """The baseline must be the flow's length in px, whatever its direction, over all keys."""
+    """The baseline must be the flow's length in px, over all keys and their judged parts alone."""
     from pipeline.baselines import baseline_scores, training_sign
 
     keys = ["s0/v00.avi", "s1/v01.avi"]
-    for key, speed in zip(keys, (3.0, 1.0), strict=True):
-        flow = np.zeros((4, 6, 2), np.float32)
-        flow[..., 1] = -speed
+    for key, speeds in zip(keys, ((0.0, 6.0), (1.0, 1.0)), strict=True):
         with create_flow(
             cache_path(tmp_path, key),
             Header("flow", source=key),
-            pairs=np.array([[0, 1], [1, 2]]),
-            frame_time=np.arange(3) / 25,
+            pairs=np.array([[0, 1], [30, 31]]),
+            frame_time=np.arange(40) / 25,
             height=4,
             width=6,
             bound=20,
         ) as writer:
-            writer.put(0, flow)
-            writer.put(1, flow)
+            for row, speed in enumerate(speeds):
+                flow = np.zeros((4, 6, 2), np.float32)
+                flow[..., 1] = -speed
+                writer.put(row, flow)
     measured, left_out = baseline_scores(features, keys, flow=tmp_path)
     # Half a level of the 8-bit cache.
     assert measured["mean flow"] == pytest.approx(dict(zip(keys, (3, 1), strict=True)), abs=0.08)
@@ -286,6 +288,10 @@ def test_mean_flow_is_measured_from_flow_caches(features: Path, tmp_path: Path) 
     partial, reasons = baseline_scores(features, [*keys, "s2/v02.avi"], flow=tmp_path)
     assert "mean flow" not in partial
     assert "1 of 3 flow caches are not in" in reasons[0]
+    judged = {keys[0]: Span(25, 39, "frames")}
+    part, _ = baseline_scores(features, keys, flow=tmp_path, spans=judged)
+    assert part["mean flow"] == pytest.approx(dict(zip(keys, (6, 1), strict=True)), abs=0.08)
+    assert part["length"] == pytest.approx({keys[0]: 15 / 25, keys[1]: 40 / 25})
 
 
 def test_bad_boxes_and_variants_are_refused(features: Path, pairs: Path, tmp_path: Path) -> None:
@@ -298,6 +304,60 @@ def test_bad_boxes_and_variants_are_refused(features: Path, pairs: Path, tmp_pat
     result = _run("--features", features, "--pairs", pairs, "--variant", "ful", "-o", tmp_path)
     assert result.exit_code == 2
     assert "no variant 'ful'" in result.stderr
+
+
+def test_all_leaves_out_what_the_features_cannot_feed(features: Path, pairs: Path) -> None:
+    """One variant without its maps would stop the comparison of ten, or be missed in silence."""
+    args = ("--features", features, "--pairs", pairs, "--seeds", 1, "-o", "out", "--dry-run", *FAST)
+    shown = _run(*args, "--variant", "raan", "--variant", "all")
+    assert shown.exit_code == 0, shown.output
+    assert "would train 40 of 40 runs" in shown.stdout  # ten variants, four folds
+    assert "video_lstm left out: the features hold no stream maps" in shown.stdout
+    named = _run(*args, "--variant", "video_lstm", "--variant", "all")
+    assert named.exit_code == 2
+    assert "--keep-streams" in named.stderr
+
+
+def test_scores_may_be_spelt_otherwise_than_pairs(
+    features: Path, pairs: Path, tmp_path: Path
+) -> None:
+    """Correlations would be refused because one table names files and the other videos."""
+    scores = tmp_path / "scores.csv"
+    rows = [f"s{n % 3}/v{n:02}.avi,{n}" for n in range(VIDEOS)]
+    scores.write_text("\n".join(["video,score", *rows]) + "\n")
+    args = ("--features", features, "--pairs", pairs, "-o", tmp_path / "out", "--dry-run", *FAST)
+    shown = _run(*args, "--scores", scores)
+    assert shown.exit_code == 0, shown.output
+    scores.write_text("video,score\nsomebody,1\nelse,2\n")
+    none = _run(*args, "--scores", scores)
+    assert none.exit_code == 2
+    assert "none of its 2 videos has a feature cache" in none.stderr
+
+
+def test_a_kept_ranker_never_stands_beside_another_result(
+    features: Path, pairs: Path, tmp_path: Path
+) -> None:
+    """An ensemble would score with rankers of options that the table is not about."""
+    args = (
+        "--features", features, "--pairs", pairs, "--folds", 2, "--seeds", 1,
+        "-o", tmp_path, *FAST[:4], "--epochs", 2, "-j", 1,
+    )  # fmt: skip
+    assert _run(*args, "--keep-rankers").exit_code == 0
+    kept = sorted(tmp_path.rglob("checkpoint.safetensors"))
+    assert len(kept) == 2
+    assert _run(*args, "--overwrite", "--margin", 0.7).exit_code == 0
+    assert not [*tmp_path.rglob("checkpoint.safetensors")]
+    again = _run(*args, "--margin", 0.7, "--keep-rankers")
+    assert again.exit_code == 0, again.output
+    assert sorted(tmp_path.rglob("checkpoint.safetensors")) == kept
+    fewer = (*args, "--keep-rankers", "--margin", 0.6, "--folds", 3)  # the last --folds counts
+    assert _run(*fewer, "--overwrite").exit_code == 0
+    assert len([*tmp_path.rglob("checkpoint.safetensors")]) == 3
+    assert _run(*args, "--keep-rankers", "--overwrite").exit_code == 0
+    assert sorted(tmp_path.rglob("checkpoint.safetensors")) == kept  # not the third fold of others
+    more = (*args, "--keep-rankers", "--variant", "no_att", "--overwrite")
+    assert _run(*more).exit_code == 0
+    assert len([*tmp_path.rglob("checkpoint.safetensors")]) == 4  # `full` of the same options stays
 
 
 def test_contradictory_pairs_are_reported_and_used_unless_strict(
@@ -319,18 +379,24 @@ def test_contradictory_pairs_are_reported_and_used_unless_strict(
     assert not (tmp_path / "out").exists()
 
 
-def test_attention_is_measured_where_the_map_lies_in_the_frame(tmp_path: Path) -> None:
-    """Maps of 224 px end at 6/7 of the frame: a hit in the last cell would count as a miss."""
-    from pipeline.evaluation_attention import cell_of
+def test_attention_is_measured_where_the_map_lies_in_the_frame() -> None:
+    """Cells in the middle of their tiles would be 16 px of 224 beside what they saw."""
+    from pipeline.evaluation_attention import grid_of
 
-    assert cell_of({"input_size": 224, "trunk_stage": "conv5"}) == pytest.approx(2 / 7)
-    assert cell_of({"input_size": 192, "trunk_stage": "conv5"}) == pytest.approx(1 / 3)
-    assert cell_of({}) is None
+    # Stream cells of 224 px have their centres on 0.5, 32.5 … 192.5; a fused one between two of
+    # them, and the seventh is dropped.
+    found = grid_of({"input_size": 224, "trunk_stage": "conv5"})
+    assert found is not None
+    np.testing.assert_allclose(found.centres(3) * 224, [16.5, 80.5, 144.5])
+    np.testing.assert_allclose(found.bounds(3) * 224, [0, 48.5, 112.5, 176.5])
+    even = grid_of({"input_size": 192, "trunk_stage": "conv5"})
+    assert even is not None
+    np.testing.assert_allclose(even.bounds(3) * 192, [0, 48.5, 112.5, 192])
+    assert grid_of({}) is None
 
 
 def test_only_the_judged_part_of_a_video_is_used(features: Path, tmp_path: Path) -> None:
     """A whole kitchen video would be judged where only the rolling was; a cut one must stay."""
-    from data.annotations.dataset import Span
     from pipeline.feature_set import find_feature_set
     from pipeline.judged_part import within_spans
 
@@ -385,7 +451,7 @@ def test_brightness_is_measured_from_the_videos(tmp_path: Path) -> None:
         for number in range(3):
             frame = np.full((16, 16, 3), level, np.uint8)
             cv2.imwrite(str(tmp_path / key / f"img_{number:05}.png"), frame)
-    measured = _measure("brightness", tmp_path, list(levels), JobOptions(jobs=1))
+    measured = _measure("brightness", tmp_path, dict.fromkeys(levels), JobOptions(jobs=1))
     assert measured == pytest.approx(levels, abs=0.5)  # half a grey level of rounding
 
 

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from data.pairs import Pair
+from data.splits import Split
+from pipeline.evaluation_report import fixed_rows
 from pipeline.evaluation_statistics import (
     PairedFold,
     estimate,
@@ -89,3 +91,12 @@ def test_interval_is_wider_where_pairs_share_videos() -> None:
     alone = np.arange(2 * len(first)).reshape(-1, 2)  # every pair of two videos of its own
     independent = paired_interval([PairedFold(alone, difference)], 1000)
     assert shared.high - shared.low > 1.5 * (independent.high - independent.low)
+
+
+def test_attainable_is_of_each_fold_by_itself() -> None:
+    """Folds have rankers of their own: a contradiction between two folds binds neither."""
+    one, other = Pair("a", "b"), Pair("b", "a")
+    apart = fixed_rows([Split([], [one], "1"), Split([], [other], "2")])[1]
+    assert (apart.method, apart.accuracy.mean) == ("attainable", 1)
+    within = fixed_rows([Split([], [one, other], "1"), Split([], [one], "2")])[1]
+    assert within.accuracy.mean == pytest.approx(0.75)
