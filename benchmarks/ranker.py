@@ -69,7 +69,7 @@ class Published(nn.Module):
         return self.ranker.fc(h_task).squeeze(1)
 
 
-def published(pairs: int) -> Published:
+def published() -> Published:
     """Return the published model with seeded weights."""
     torch.manual_seed(0)
     return Published(variants.build(RankerOptions(), CHANNELS, SIDE // 2, SIDE // 2))
@@ -77,7 +77,7 @@ def published(pairs: int) -> Published:
 
 def published_step(pairs: int) -> dict[str, float]:
     """Time one step over `pairs` pairs: two forward passes, backward, SGD."""
-    model = published(pairs)
+    model = published()
     optimizer = torch.optim.SGD(model.parameters(), lr=5e-4, momentum=0.9, weight_decay=1e-2)
     base = _peak()
     shape = (pairs, SEGMENTS, STREAMS, SIDE, SIDE)
@@ -130,7 +130,7 @@ def cached_epochs(n_videos: int, n_pairs: int, epochs: int) -> dict[str, float]:
 
 def differences() -> dict[str, float]:
     """Compare scores and gradients of both sides, equal weights, on full-size maps."""
-    model = published(1)
+    model = published()
     generator = torch.Generator().manual_seed(2)
     shape = (CHECK_VIDEOS, CHECK_SEGMENTS, STREAMS, SIDE, SIDE)
     streams = torch.rand(shape, generator=generator)

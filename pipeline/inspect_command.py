@@ -66,7 +66,6 @@ def inspect(
         Feature caches whose names judgements are compared with.
     flow : path, optional
         Flow caches that feature caches were made from; those among `paths` are known anyway.
-
     videos : path, optional
         Where the source videos of caches are, if they are no longer at their place.
 
