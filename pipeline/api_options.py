@@ -36,6 +36,12 @@ def load_command(name: str) -> click.Command:
     return command
 
 
+def as_paths(given: Paths) -> list[str]:
+    """Return one path, or several, as a command's arguments."""
+    several = [given] if isinstance(given, str | Path) else given
+    return [str(each) for each in several]
+
+
 def context(name: str, options: Mapping[str, Any], arguments: Sequence[Any] = ()) -> click.Context:
     """Parse options as the command line does, and return the context with all parameters.
 
@@ -97,7 +103,7 @@ def run_command(
     body = ctx.command.callback.__wrapped__  # type: ignore[union-attr]
     params = {key: value for key, value in ctx.params.items() if key not in _OF_THE_CONSOLE}
     printed, errors, code = io.StringIO(), _Errors(), 0
-    log.addHandler(errors)
+    log.addFilter(errors)
     try:
         with ctx, contextlib.redirect_stdout(printed):
             body(**params)
@@ -106,19 +112,24 @@ def run_command(
     except click.UsageError as error:
         raise InputError(error.format_message()) from error
     finally:
-        log.removeHandler(errors)
+        log.removeFilter(errors)
     return printed.getvalue(), tuple(errors.lines) if code else ()
 
 
-class _Errors(logging.Handler):
-    """Collects the lines that a command logs about what failed."""
+class _Errors(logging.Filter):
+    """Collects the lines that a command logs about what failed, and lets every line pass.
+
+    No handler: beside one, Python no longer prints warnings where nobody has set up logging.
+    """
 
     def __init__(self) -> None:
-        super().__init__(logging.ERROR)
+        super().__init__()
         self.lines: list[str] = []
 
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(record.getMessage().strip())
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno >= logging.ERROR:
+            self.lines.append(record.getMessage().strip())
+        return True
 
 
 def keyword(option: click.Parameter) -> str:

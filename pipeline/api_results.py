@@ -112,7 +112,8 @@ class Scored:
     ----------
     rows : list of dict
         Best first: ``video``, ``score``, ``standardised``, ``rank``, ``of``, ``percentile``,
-        ``better`` and ``worse`` (the training videos next to it), and of several runs ``spread``.
+        ``better`` and ``worse`` (the training videos next to it, or None), and of several runs
+        ``spread``.
     failures : dict of str to str
         Why other videos have no score.
     text : str

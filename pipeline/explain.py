@@ -15,7 +15,15 @@ from pipeline.explain_options import ExplainOptions
 from pipeline.jobs import Outcome, finish
 from pipeline.options import build, common_options, dataclass_options
 from pipeline.overlay import OverlayOptions
-from pipeline.score_options import CACHE, Making, check_run, make_folder, making_options
+from pipeline.score_options import (
+    ATTENTION,
+    CACHE,
+    Making,
+    check_run,
+    make_folder,
+    making_options,
+    without_overlays,
+)
 
 if TYPE_CHECKING:
     from data.sources import Source
@@ -59,7 +67,8 @@ def explain(
     sources : sequence of Source
         As `data.sources.find_sources` gives them.
     output : path
-        Gets ``<key>.attention.png`` and, by format, ``<key>.attention.mp4``.
+        Gets ``<key>.attention.png`` and, by format, ``<key>.attention.mp4``, in place of earlier
+        ones.
     making : Making, optional
         How features are made, and where they may be there already; those made are kept in
         ``<output>/cache`` where it names no other folder.
@@ -139,11 +148,11 @@ def _draw(
     from pipeline.explain_video import write_overlay
 
     look = look_at(member, scored)
-    sheet = output / f"{look.video}.attention.png"
+    sheet = output / f"{look.video}{ATTENTION}.png"
     write_png(draw_sheet(look, options, overlay), sheet)
     if options.format == "none":
         return Explained(sheet, None, look)
-    moving = output / f"{look.video}.attention.{options.format}"
+    moving = output / f"{look.video}{ATTENTION}.{options.format}"
     write_overlay(look, moving, options, overlay)
     return Explained(sheet, moving, look)
 
@@ -174,8 +183,8 @@ def explain_cached(
     from data.cache import cache_path, content_digest, read_header
     from data.sources import Source
     from pipeline.explain_look import look_at
-    from pipeline.score_features import Made
     from pipeline.score_run import Member
+    from pipeline.score_search import Made
 
     member = Member.load(Path(run))
     path = cache_path(features, key)
@@ -210,27 +219,15 @@ What was computed is kept (in the output's cache/, or --cache) and not computed 
 @making_options
 @common_options("output", "jobs", "device", "strict")
 @click.pass_context
-def command(ctx: click.Context, /, run: Path, videos: tuple[str, ...], **params: Any) -> None:
+def command(ctx: click.Context, /, **params: Any) -> None:
     """Show where in the frame a trained RUN looked at VIDEOS, and what it made of it.
 
     Writes for each video a contact sheet (PNG: each segment with attention, frame and flow,
-    attention entropy, running score) and a moving overlay at the video's own speed. Attention is
-    drawn where the trunks' receptive fields lie, against an even spread: what gets no more than
-    its share stays clear.
+    attention entropy, running score) and a moving overlay at the video's own speed, in place of
+    earlier ones. Attention is drawn where the trunks' receptive fields lie, against an even
+    spread: what gets no more than its share stays clear.
     """
-    from data.sources import find_sources
-
-    check_run(run, "explain")
-    if params["shard"]:
-        raise InputError("explain runs in one piece: --shard is for extract-flow and the like")
-    outcome = explain(
-        run,
-        find_sources(videos),
-        params["output"],
-        Making.of(params),
-        build(ExplainOptions, params),
-        build(OverlayOptions, params),
-    )
+    outcome = carry_out(params)
     for source, drawn in outcome.results:
         files = [path.name for path in (drawn.sheet, drawn.overlay) if path is not None]
         spread = 100 * drawn.look.entropy.mean()
@@ -239,3 +236,26 @@ def command(ctx: click.Context, /, run: Path, videos: tuple[str, ...], **params:
             f"{' and '.join(files)} in {drawn.sheet.parent}"
         )
     ctx.exit(finish(outcome, lambda source: source.key))
+
+
+def carry_out(params: dict[str, Any]) -> Outcome[Source, Explained]:
+    """Do what the command's parameters say; the function for notebooks does the same.
+
+    Raises
+    ------
+    InputError
+        As `explain`; or videos or options that cannot be used.
+    """
+    from data.sources import find_sources
+
+    check_run(params["run"], "explain")
+    if params["shard"]:
+        raise InputError("explain runs in one piece: --shard is for extract-flow and the like")
+    return explain(
+        params["run"],
+        without_overlays(find_sources(params["videos"])),
+        params["output"],
+        Making.of(params),
+        build(ExplainOptions, params),
+        build(OverlayOptions, params),
+    )

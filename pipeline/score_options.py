@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,8 +18,14 @@ from pipeline.console import log
 from pipeline.extract_flow import ENGINES
 from pipeline.jobs import JobOptions
 
+if TYPE_CHECKING:
+    from data.sources import Source
+
 #: Folder below the output in which flow and features are kept.
 CACHE = "cache"
+#: Between a video's name and the ending of the pictures that `explain` writes of it.
+ATTENTION = ".attention"
+_OVERLAY = re.compile(re.escape(ATTENTION) + r"\.(mp4|webm|gif)$")
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,22 @@ def with_cache(making: Making) -> Iterator[Making]:
     with TemporaryDirectory(prefix="dexterank-") as folder:
         log.info("flow and features are not kept; --cache DIR keeps them for the next time")
         yield replace(making, cache=Path(folder))
+
+
+def without_overlays(sources: Sequence[Source]) -> list[Source]:
+    """Leave out the moving overlays that `explain` wrote, where they lie among the videos.
+
+    Raises
+    ------
+    InputError
+        There is nothing else.
+    """
+    kept = [source for source in sources if not _OVERLAY.search(source.key)]
+    if not kept:
+        raise InputError(f"{sources[0].path}: an overlay that explain wrote; name the videos")
+    if left_out := len(sources) - len(kept):
+        log.warning("%d overlays that explain wrote are not taken for videos", left_out)
+    return kept
 
 
 def check_run(run: Path, command: str) -> None:

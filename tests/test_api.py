@@ -22,6 +22,7 @@ from pipeline import (
     InputError,
     api,
     api_options,
+    api_training,
     cross_validate,
     describe,
     explain_videos,
@@ -189,6 +190,9 @@ def test_score_explain_and_report_are_the_commands(
         (row,) = csv.DictReader(file)
     assert scored.rows[0]["score"] == float(row["score"])
     assert list(scored.failures) == ["broken.mp4"]
+    kept = score_videos(run, videos, jobs=1, device="cpu", output=tmp_path / "kept", **where)
+    assert {path.name for path in (tmp_path / "kept").iterdir()} == {"scores.csv", "scores.json"}
+    assert kept.rows == scored.rows
     drawn = explain_videos(
         run, videos[0], tmp_path / "looks", format="gif", jobs=1, device="cpu", **where
     )
@@ -244,7 +248,7 @@ def test_no_flag_is_accepted_and_ignored(place: Path, monkeypatch: pytest.Monkey
         ctx.params = read[name] = Recording(ctx.params)
         return ctx
 
-    monkeypatch.setattr(api, "context", recorded)
+    monkeypatch.setattr(api_training, "context", recorded)
     extract(place / "videos" / "video_000.mp4", place / "recorded", jobs=1, **TINY)
     assert set(read) == {"extract-flow", "extract-features"}
     of_flow, of_features = read["extract-flow"], read["extract-features"]

@@ -18,7 +18,7 @@ from data.cache_header import Header
 from data.feature_cache import create_features
 from data.synthetic.options import SyntheticOptions
 from data.synthetic.writer import generate
-from pipeline import api, api_options, published
+from pipeline import api_answers, api_options, api_training, published
 from pipeline.cli import COMMANDS
 from tests import docs_pages
 from tests.docs_pages import PAGES, ROOT, Line, blocks, commands, is_pipeline, steps
@@ -192,7 +192,7 @@ def with_small_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
         return context(name, {**docs_pages.small_options(name), **options}, arguments)
 
     context = api_options.context
-    for module in (api, api_options):
+    for module in (api_answers, api_options, api_training):
         monkeypatch.setattr(module, "context", small)
 
 
