@@ -13,7 +13,14 @@ from data.errors import InputError
 from pipeline.console import emit, log
 from pipeline.jobs import Outcome, finish
 from pipeline.options import common_options
-from pipeline.score_options import Making, check_run, make_folder, making_options, with_cache
+from pipeline.score_options import (
+    Making,
+    check_run,
+    make_folder,
+    making_options,
+    with_cache,
+    without_overlays,
+)
 
 if TYPE_CHECKING:
     from data.sources import Source
@@ -116,17 +123,20 @@ def score_videos(
     from pipeline.score_run import Member
 
     making = making or Making()
-    if ensemble or also:
+    several = ensemble or bool(also)
+    if several:
         members = load_members([Path(run), *map(Path, also)], variant)
     else:
         members = [Member.load(Path(run))]
     first = members[0]
+    if several and len(members) == 1:
+        log.warning("%s: the only run there; its own scores, without a spread", first.folder)
     recipe = find_recipe(first.run, first.folder, making, stage_one_of(first))
     with with_cache(making) as making:
         made = make_features(sources, recipe, making)
         features = [each for _, each in made.results]
         scored = [member.score(features, making.device) if features else [] for member in members]
-    if ensemble or also:
+    if len(members) > 1:
         reference, rows = _averaged(members, scored)
     else:
         reference, rows = first.reference, [_alone(first, each) for each in scored[0]]
@@ -136,6 +146,8 @@ def score_videos(
 
 
 def _alone(member: Member, scored: Scored) -> VideoScore:
+    from pipeline.score_members import short_names
+
     source, reference = scored.made.source, member.reference
     trained = scored.known_as in member.run.training_videos
     note = ""
@@ -149,7 +161,7 @@ def _alone(member: Member, scored: Scored) -> VideoScore:
         reference.standardised(scored.score),
         reference.place(scored.score, scored.known_as if trained else None),
         note,
-        {member.folder.name: scored.score},
+        {short_names([member])[0]: scored.score},
         warnings=scored.made.header.warnings,
     )
 
@@ -188,7 +200,7 @@ def _averaged(
                 reference.place(mean, itself),
                 f"a training video of {trained} of {len(members)} runs" if trained else "",
                 {name: s.score for name, s in zip(names, seen, strict=True)},
-                float(values.std(ddof=1)) if len(values) > 1 else 0.0,
+                float(values.std(ddof=1)),
                 (min(ranks), max(ranks)),
                 made.header.warnings,
             )
@@ -239,18 +251,19 @@ def command(ctx: click.Context, /, run: Path, videos: tuple[str, ...], **params:
     the training videos next to it. Scores have no unit: they mean something beside those of the
     training videos. A training video is compared with the others. Several runs are averaged after
     each has been standardised on its own training videos, since their scales differ; the spread is
-    the standard deviation over the runs.
+    the standard deviation over the runs. Earlier scores in the same files are replaced.
     """
     from data.sources import find_sources
-    from pipeline.score_output import lines, write_results
+    from pipeline.score_output import claim, lines, write_results
 
     if params["shard"]:
         raise InputError("score runs in one piece: --shard is for extract-flow and the like")
     check_run(run, "score")
     targets = _targets(params)
+    claim(*targets)
     found = score_videos(
         run,
-        find_sources(videos),
+        without_overlays(find_sources(videos)),
         Making.of(params),
         also=params["also"],
         ensemble=params["ensemble"] or params["variant"] is not None,

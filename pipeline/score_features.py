@@ -5,14 +5,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from data import cache
 from data.cache_files import temporary_name
-from data.errors import CacheError, InputError, VideoError
-from data.flow_cache import open_flow
+from data.errors import InputError, VideoError
 from data.sources import Source
 from data.video import file_digest
 from pipeline.console import log
@@ -22,39 +21,7 @@ from pipeline.forward import parse_devices
 from pipeline.jobs import Outcome
 from pipeline.score_options import Making, make_folder
 from pipeline.score_recipe import Recipe, planned
-from pipeline.snippets import snippet_plan
-
-if TYPE_CHECKING:
-    from data.cache_header import Header
-
-# What may differ from training: it moves maps by rounding, not by meaning.
-_PLACE = ("precision", "flow_resize")
-
-
-@dataclass(frozen=True)
-class Made:
-    """The features of one video.
-
-    Attributes
-    ----------
-    source : Source
-        The video as the user named it.
-    folder, key : Path, str
-        Where its feature cache lies.
-    flow : Path or None
-        Its flow cache; None where the features were there and no flow beside them.
-    header : Header
-        Of the features.
-    digest : str
-        Of the features' content.
-    """
-
-    source: Source
-    folder: Path
-    key: str
-    flow: Path | None
-    header: Header
-    digest: str
+from pipeline.score_search import Made, Search, find_kept
 
 
 def make_features(
@@ -70,7 +37,7 @@ def make_features(
     with_flow : bool
         Make flow even where features are there already, for pictures.
     """
-    found = _Search(recipe, making)
+    found = Search(recipe, making)
     outcome: Outcome[Source, Made] = Outcome()
     todo: dict[str, Source] = {}
     of: dict[str, list[Source]] = {}
@@ -87,7 +54,7 @@ def make_features(
             todo[digest] = Source(source.path, f"{source.path.name}-{digest[:12]}")
         if ready is not None:
             made[digest] = ready
-    failures = _make(todo, made, recipe, making, found)
+    failures = _make(todo, made, recipe, making, found, with_flow)
     for digest, wanted in of.items():
         for source in wanted:
             if digest in failures:
@@ -100,83 +67,13 @@ def make_features(
     return outcome
 
 
-class _Search:
-    """Caches in the folders that the user named, by the digest of their videos."""
-
-    def __init__(self, recipe: Recipe, making: Making) -> None:
-        self._recipe = recipe
-        self._features_folder = making.features
-        self._features = _by_source(making.features, "features")
-        self._flow = _by_source(making.flow, "flow")
-
-    def features(self, source: Source, digest: str) -> Made | None:
-        """Return the features of a video where they fit."""
-        if digest not in self._features or self._features_folder is None:
-            return None
-        path, header = self._features[digest]
-        recipe = self._recipe
-        differing = [
-            name
-            for name, value in recipe.parameters.items()
-            if header.parameters.get(name) != value and name not in _PLACE
-        ]
-        if header.weights != recipe.weights:
-            differing.append("weights")
-        if differing:
-            log.warning(
-                "%s: made with other %s than the training features; not used",
-                path,
-                " and ".join(name.replace("_", " ") for name in differing),
-            )
-            return None
-        flow = self.flow(digest)
-        key = cache.key_of(self._features_folder, path)
-        return Made(source, self._features_folder, key, flow, header, cache.content_digest(path))
-
-    def flow(self, digest: str) -> Path | None:
-        """Return the flow of a video where it fits."""
-        if digest not in self._flow:
-            return None
-        path, header = self._flow[digest]
-        wanted = self._recipe.flow_parameters
-        differing = [name for name in wanted if header.parameters.get(name) != wanted[name]]
-        if differing:
-            log.warning(
-                "%s: made with other options (%s) than the training flow; not used",
-                path,
-                ", ".join(differing),
-            )
-            return None
-        try:
-            with open_flow(path) as opened:
-                snippet_plan(opened, self._recipe.plan)
-        except InputError as error:
-            log.warning("%s; not used", error)
-            return None
-        return path
-
-
-def _by_source(folder: Path | None, kind: str) -> dict[str, tuple[Path, Header]]:
-    """Return the caches of a folder by the digest of their videos."""
-    found: dict[str, tuple[Path, Header]] = {}
-    if folder is None:
-        return found
-    for path in cache.find_caches(folder, kind).values():
-        try:
-            header = cache.read_header(path)
-        except CacheError as error:
-            log.warning("%s; not used", error)
-            continue
-        found.setdefault(header.source_digest, (path, header))
-    return found
-
-
 def _make(
     todo: Mapping[str, Source],
     made: dict[str, Made],
     recipe: Recipe,
     making: Making,
-    found: _Search,
+    found: Search,
+    with_flow: bool,
 ) -> dict[str, str]:
     """Make what is missing; add it to `made`, and return failures by digest."""
     if not todo:
@@ -186,7 +83,7 @@ def _make(
         raise ValueError("making: expected a cache folder (see with_cache)")
     folder = making.cache / recipe.name(_engine_record(recipe, making), recipe.trunk.precision)
     _told(folder, recipe, making)
-    todo = _without_kept(todo, made, folder, recipe)
+    todo = _without_kept(todo, made, folder, recipe, with_flow)
     linked = {digest: path for digest in todo if (path := found.flow(digest)) is not None}
     fresh = {digest: source for digest, source in todo.items() if digest not in linked}
     failures = _make_flow(fresh, folder / "flow", recipe, making)
@@ -217,27 +114,19 @@ def _make(
 
 
 def _without_kept(
-    todo: Mapping[str, Source], made: dict[str, Made], folder: Path, recipe: Recipe
+    todo: Mapping[str, Source],
+    made: dict[str, Made],
+    folder: Path,
+    recipe: Recipe,
+    with_flow: bool,
 ) -> dict[str, Source]:
-    """Add what an earlier call has kept to `made`; return the rest.
-
-    The folder's name stands for all options, the key for the video's content.
-    """
+    """Add what an earlier call has kept to `made`; return what still lacks something."""
     rest = {}
     for digest, source in todo.items():
-        path = cache.cache_path(folder / "features", source.key)
-        flows = (cache.cache_path(folder / name, source.key) for name in ("flow", "given"))
-        flow = next((each for each in flows if each.exists()), None)
-        try:
-            header = cache.read_header(path)
-        except CacheError:
+        if digest not in made and (kept := find_kept(folder, source, digest, recipe)):
+            made[digest] = kept
+        if digest not in made or (with_flow and made[digest].flow is None):
             rest[digest] = source
-            continue
-        if digest in made or flow is None or header.weights != recipe.weights:
-            rest[digest] = source
-            continue
-        content = cache.content_digest(path)
-        made[digest] = Made(source, folder / "features", source.key, flow, header, content)
     return rest
 
 

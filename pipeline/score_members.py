@@ -115,7 +115,7 @@ def common_reference(members: Sequence[Member]) -> tuple[Reference, np.ndarray]:
 
 def short_names(members: Sequence[Member]) -> list[str]:
     """Return names for members that tell them apart."""
-    names = [re.sub(r"[^\w.-]+", "_", member.folder.name) for member in members]
+    names = [re.sub(r"[^\w.-]+", "_", member.folder.absolute().name) for member in members]
     if len(set(names)) == len(names):
         return names
     return [member.folder.as_posix() for member in members]

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from data.errors import InputError
 from pipeline.run_folder import csv_bytes, json_bytes, write_file
 from pipeline.score import ScoreResult, VideoScore
 from pipeline.score_ranking import Neighbour
+
+# The first and the last columns of the CSV; an ensemble's own stand between them.
+_COLUMNS = (
+    *("video", "score", "standardised", "rank", "of", "percentile"),
+    *("better", "better_score", "worse", "worse_score"),
+)
+_LAST = ("note", "path")
+_NUMBERS = ("score", "standardised", "percentile", "better_score", "worse_score", "spread")
+# Keys of the JSON by which it is known again.
+_KEYS = {"run", "members", "training", "videos", "failures"}
+# Columns of the printed table that hold names.
+_NAMES = ("video", "next better", "next worse")
 
 
 def lines(found: ScoreResult) -> list[str]:
@@ -22,8 +36,7 @@ def lines(found: ScoreResult) -> list[str]:
         head[4:4] = ["ranks"]
     table = [head, *(_cells(row, several) for row in rows)]
     widths = [max(len(line[column]) for line in table) for column in range(len(head))]
-    text = ["  ".join(_set(*cell) for cell in zip(line, widths, range(len(line)), strict=True))
-            for line in table]  # fmt: skip
+    text = ["  ".join(map(_set, line, widths, head)) for line in table]
     by_note: dict[str, list[str]] = {}
     for row in rows:
         if row.note:
@@ -52,9 +65,9 @@ def _neighbour(found: Neighbour | None, otherwise: str) -> str:
     return otherwise if found is None else f"{found.video} ({found.score:+.3f})"
 
 
-def _set(text: str, width: int, column: int) -> str:
+def _set(text: str, width: int, column: str) -> str:
     """Set names to the left and numbers to the right."""
-    return text.rjust(width) if text[:1] in "+-0123456789" and column else text.ljust(width)
+    return text.ljust(width) if column in _NAMES else text.rjust(width)
 
 
 def _explanation(found: ScoreResult, several: bool) -> list[str]:
@@ -101,13 +114,51 @@ def table_rows(rows: Sequence[VideoScore]) -> list[dict[str, Any]]:
     return result
 
 
+def claim(table: Path | None, everything: Path | None) -> None:
+    """Make sure that only earlier scores would be replaced.
+
+    Raises
+    ------
+    InputError
+        A file that `score` did not write is in the way, such as the scores.csv of a run folder.
+    """
+    for path, is_ours in ((table, _is_table), (everything, _is_record)):
+        if path is None or not path.exists():
+            continue
+        if not path.is_file():
+            raise InputError(f"{path}: not a plain file; name another place for the scores")
+        try:
+            ours = path.stat().st_size == 0 or is_ours(path)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        if not ours:
+            raise InputError(
+                f"{path}: is there already and was not written by score; name another place with "
+                "--output, --csv or --json"
+            )
+
+
+def _is_table(path: Path) -> bool:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return file.readline().startswith(",".join(_COLUMNS))
+
+
+def _is_record(path: Path) -> bool:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return isinstance(content, dict) and content.keys() >= _KEYS
+
+
 def write_results(
     found: ScoreResult, run: Path, table: Path | None, everything: Path | None
 ) -> None:
     """Write CSV and JSON where places for them are given."""
     rows = [row for _, row in found.outcome.results]
-    if table is not None and rows:
-        write_file(table, csv_bytes(table_rows(rows)))
+    if table is not None:  # Also without a score: an earlier table would pass for this one.
+        empty = (",".join((*_COLUMNS, *_LAST)) + "\n").encode()
+        write_file(table, csv_bytes(table_rows(rows)) if rows else empty)
     if everything is not None:
         write_file(everything, json_bytes(_everything(found, run)))
 
@@ -132,15 +183,16 @@ def _everything(found: ScoreResult, run: Path) -> dict[str, Any]:
         "weights": found.members[0].run.weights,
         "training": dict(zip(reference.videos, reference.scores.tolist(), strict=True)),
         "videos": [
-            flat
-            | {name: float(flat[name]) for name in _NUMBERS if flat.get(name)}
-            | {"members": rows[flat["video"]].members}
-            | {"warnings": list(rows[flat["video"]].warnings)}
-            for flat in table_rows([row for _, row in results])
+            _record(flat, rows[flat["video"]]) for flat in table_rows([row for _, row in results])
         ],
         "failures": [{"video": s.key, "message": m} for s, m in found.outcome.failures],
         "version": importlib.metadata.version("dexterank"),
     }
 
 
-_NUMBERS = ("score", "standardised", "percentile", "better_score", "worse_score", "spread")
+def _record(flat: dict[str, Any], row: VideoScore) -> dict[str, Any]:
+    """Return a row with numbers for their text, and null where there is no neighbour."""
+    numbers = {name: float(flat[name]) if flat[name] else None for name in _NUMBERS if name in flat}
+    neighbours = {name: flat[name] or None for name in ("better", "worse")}
+    more = {"members": row.members, "warnings": list(row.warnings)}
+    return flat | numbers | neighbours | more

@@ -14,10 +14,10 @@ from model.ranker.variants import NEED_STREAMS
 from pipeline.console import log
 from pipeline.feature_set import find_feature_set, read_maps
 from pipeline.forward import parse_devices, torch_threads
-from pipeline.run_folder import Run, load_run
-from pipeline.score_features import Made
+from pipeline.run_folder import CHECKPOINT, Run, load_run
 from pipeline.score_ranking import Reference
 from pipeline.score_recipe import feature_digests
+from pipeline.score_search import Made
 
 # Features computed on another machine differ in rounding; scores then by less than this share of
 # the training scores' standard deviation.
@@ -82,6 +82,12 @@ class Member:
         InputError
             It cannot be used, or no training video has a score.
         """
+        lacks = folder.is_dir() and not (folder / CHECKPOINT).is_file()
+        if lacks and (below := sorted(folder.rglob(CHECKPOINT))):
+            raise InputError(
+                f"{folder}: no run itself, but {len(below)} lie below it, e.g. "
+                f"{below[0].parent}; name one (score averages them with --ensemble)"
+            )
         run = load_run(folder)
         if note := run.part_note():
             log.warning("%s: %s", folder, note)

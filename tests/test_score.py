@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.sources import find_sources
+from data.errors import InputError
+from data.sources import Source, find_sources
 from pipeline.run_folder import load_run
 from pipeline.score import score_videos
-from pipeline.score_options import Making
+from pipeline.score_options import Making, without_overlays
 from pipeline.score_ranking import Neighbour, Reference
 from pipeline.stage_one import FILE_NAME
 from pipeline.weights import read_safetensors, write_safetensors
@@ -89,15 +90,23 @@ def test_features_made_again_give_the_training_score(world: World, tmp_path: Pat
 
 @pytest.mark.slow
 def test_flow_that_is_there_is_not_computed_again(world: World, tmp_path: Path) -> None:
-    """Flow takes the longest; a user who has it must be able to give it, and it must be right."""
+    """Flow takes the longest; a user who has it must be able to give it, and it must be right.
+
+    When it is gone later, the features that were kept must be enough for a score.
+    """
     copied = shutil.copy(world.videos / "b.mp4", tmp_path / "copied.mp4")
-    done(
-        *("score", world.run, copied, "--flow", world.flow, "--cache", tmp_path / "cache"),
-        *("--csv", tmp_path / "scores.csv", *ONE),
-    )
+    flow = shutil.copytree(world.flow, tmp_path / "flow")
+    arguments = ("score", world.run, copied, "--cache", tmp_path / "cache", *ONE)
+    done(*arguments, "--csv", tmp_path / "scores.csv", "--flow", flow)
     made = [path for path in (tmp_path / "cache").rglob("*.h5") if not path.is_symlink()]
     assert [path.parent.name for path in made] == ["features"]
     assert rows_of(tmp_path / "scores.csv")["copied.mp4"]["note"].endswith("others (b.mp4)")
+    shutil.rmtree(flow)
+    done(*arguments, "--csv", tmp_path / "again.csv")
+    assert rows_of(tmp_path / "again.csv") == rows_of(tmp_path / "scores.csv")
+    links = [path for path in (tmp_path / "cache").rglob("*.h5") if path.is_symlink()]
+    assert len(links) == 1
+    assert [p for p in (tmp_path / "cache").rglob("*.h5") if p not in links] == made
 
 
 @pytest.mark.slow
@@ -129,6 +138,9 @@ def test_one_bad_video_does_not_stop_the_others(world: World, tmp_path: Path) ->
     assert set(rows_of(tmp_path / "scores.csv")) == {"a.mp4"}
     everything = json.loads((tmp_path / "scores.json").read_text())
     assert [each["video"] for each in everything["failures"]] == ["bad.mp4"]
+    again = pipeline("score", world.run, tmp_path / "bad.mp4", "-o", tmp_path, *ONE)
+    assert again.exit_code == 1
+    assert rows_of(tmp_path / "scores.csv") == {}  # not those of the call before
 
 
 @pytest.mark.slow
@@ -156,6 +168,9 @@ def test_an_ensemble_is_the_mean_of_standardised_scores(world: World, tmp_path: 
         own = [int((each > each[place]).sum()) + 1 for each in standard]
         assert row.ranks == (min(own), max(own))
         assert row.place.rank == int((expected > expected[place]).sum()) + 1
+    alone = score_videos(runs[0], sources, making, ensemble=True).outcome.results[0][1]
+    assert alone.spread is None  # A spread of one run would look like certainty.
+    assert alone.score == load_run(runs[0]).scores[0]
 
 
 @pytest.mark.slow
@@ -207,6 +222,28 @@ def test_runs_that_cannot_be_used_end_in_one_line(world: World, tmp_path: Path) 
         assert result.exit_code == 2, result.output
         assert said in result.stderr
     assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("flag", ["--csv", "--json", "-o"])
+def test_no_other_file_is_replaced(tmp_path: Path, flag: str) -> None:
+    """A mistyped --csv must not cost the judgements, nor -o RUN the ranking of the training."""
+    (tmp_path / "run").mkdir()
+    mine = tmp_path / "run" / "scores.csv"
+    mine.write_text("video,score,rank,percentile\na.mp4,1.0,1,50.00\n")
+    place = tmp_path / "run" if flag == "-o" else mine
+    result = pipeline("score", tmp_path / "run", tmp_path / "new.mp4", flag, place, *ONE)
+    assert result.exit_code == 2
+    assert "was not written by score" in result.stderr
+    assert mine.read_text().startswith("video,score,rank")
+
+
+def test_overlays_are_no_videos(tmp_path: Path) -> None:
+    """With results among the videos a second call would score and explain its own overlays."""
+    video = Source(tmp_path / "a.mp4", "a.mp4")
+    overlay = Source(tmp_path / "a.mp4.attention.gif", "a.mp4.attention.gif")
+    assert without_overlays([video, overlay]) == [video]
+    with pytest.raises(InputError, match="explain wrote"):
+        without_overlays([overlay])
 
 
 # --- ranking ---
