@@ -12,6 +12,7 @@ from pipeline.overlay import OverlayOptions, shades
 
 _SIZE, _MARGIN, _WHEEL, _BAR = 19, 16, 110, 300
 _GREY = 150
+_TOLD = 150  # width of the words beside the wheel, px
 
 
 def colour_bar(overlay: OverlayOptions, width: int, height: int) -> np.ndarray:
@@ -30,7 +31,11 @@ def draw_legend(
     look: Look, overlay: OverlayOptions, limit: float | None, full: float, width: int
 ) -> np.ndarray:
     """Draw the legend of a contact sheet, RGB, `width` px wide."""
-    panel = Image.new("RGB", (width, _WHEEL + 2 * _MARGIN), PAPER)
+    left, above = _MARGIN + _BAR + 3 * _MARGIN, _MARGIN
+    if left + _WHEEL + _TOLD > width:  # Below the bar on a sheet of one column.
+        left, above = _MARGIN, _MARGIN + _WHEEL
+    lower = above if look.flow is not None else _MARGIN
+    panel = Image.new("RGB", (width, lower + _WHEEL + _MARGIN), PAPER)
     draw = ImageDraw.Draw(panel)
     draw.text((_MARGIN, _MARGIN), "attention", INK, font(_SIZE, True))
     top = _MARGIN + 30
@@ -38,12 +43,11 @@ def draw_legend(
     draw.text((_MARGIN, top + 34), "even or less", INK, font(_SIZE))
     draw.text((_MARGIN + _BAR, top + 34), strongest(limit), INK, font(_SIZE), anchor="ra")
     if look.flow is not None:
-        left = _MARGIN + _BAR + 3 * _MARGIN
         circle = Image.fromarray(wheel(_WHEEL), "RGBA")
-        panel.paste(circle, (left, _MARGIN), circle)
+        panel.paste(circle, (left, above), circle)
         told = ["flow", "at the rim", f"{full:.1f} px/frame", "or more"]
         for number, line in enumerate(told):
-            place = (left + _WHEEL + 12, _MARGIN + number * 27)
+            place = (left + _WHEEL + 12, above + number * 27)
             draw.text(place, line, INK, font(_SIZE, number == 0))
     notes = [
         "Attention is shown against an even spread over the map, around the centres of the cells' "

@@ -11,9 +11,9 @@ from data.errors import InputError
 from data.feature_cache import open_features
 from data.flow_cache import open_flow
 from pipeline.overlay import MapGeometry, entropy
-from pipeline.score_features import Made
 from pipeline.score_ranking import Place
 from pipeline.score_run import Member, Scored
+from pipeline.score_search import Made
 from pipeline.snippets import snippet_plan
 
 
@@ -79,7 +79,6 @@ def look_at(member: Member, scored: Scored) -> Look:
         times = np.asarray(cache.time[scored.rows])
     flow, frame_times = _flow(made, scored, member) if made.flow is not None else (None, None)
     seen_as = run.parameters
-    fused = _is_fused(member)
     trained = scored.known_as in run.training_videos
     return Look(
         made.source.key,
@@ -93,7 +92,7 @@ def look_at(member: Member, scored: Scored) -> Look:
         scored.running,
         flow,
         frame_times,
-        MapGeometry.of(int(seen_as["input_size"]), str(seen_as["trunk_stage"]), fused=fused),
+        MapGeometry.of(int(seen_as["input_size"]), str(seen_as["trunk_stage"])),
     )
 
 
@@ -104,12 +103,6 @@ def no_attention(member: Member) -> str:
         f"{member.folder}: variant {variant} has no attention over the frame to show; explain a "
         "run of full, fc_att or another variant with spatial attention"
     )
-
-
-def _is_fused(member: Member) -> bool:
-    from model.ranker.variants import NEED_STREAMS
-
-    return member.run.ranker.variant not in NEED_STREAMS
 
 
 def _flow(made: Made, scored: Scored, member: Member) -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -74,6 +75,14 @@ def plan_timeline(times: np.ndarray, highest_fps: float = _HIGHEST_FPS) -> Timel
     return Timeline(fps, shown, (ends - starts)[shown], times[shown])
 
 
+def gif_fps(times: np.ndarray) -> float:
+    """Return the pictures a second of a gif: few enough, and each a whole number of hundredths."""
+    steps = np.diff(times)
+    lasting = max(float(times[-1] - times[0]), 1.0)
+    highest = min(_GIF_FPS, _GIF_PICTURES / lasting, 1 / _usual(steps[steps > 0]))
+    return 100 / math.ceil(100 / highest - 1e-6)
+
+
 def _usual(steps: np.ndarray) -> float:
     """Return the usual distance of frames in seconds, of stamps in whole milliseconds too."""
     if not len(steps):
@@ -118,11 +127,7 @@ def write_overlay(
     options, overlay = options or ExplainOptions(), overlay or OverlayOptions()
     times = look.frame_times if look.frame_times is not None else scan(look.path).times
     is_gif = options.format == "gif"
-    highest = _HIGHEST_FPS
-    if is_gif:
-        highest = min(_GIF_FPS, _GIF_PICTURES / max(float(times[-1] - times[0]), 1.0))
-        highest = 100 / np.ceil(100 / highest)  # A gif counts hundredths of a second.
-    timeline = plan_timeline(times, highest)
+    timeline = plan_timeline(times, gif_fps(times) if is_gif else _HIGHEST_FPS)
     side = min(options.video_side, _GIF_SIDE) if is_gif else options.video_side
     pictures = _pictures(look, timeline, side, options, overlay, on_frame)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -97,20 +97,18 @@ class MapGeometry:
     edge: float = 1.0
 
     @classmethod
-    def of(cls, input_size: int, trunk_stage: str, *, fused: bool = True) -> MapGeometry:
-        """Return the geometry for a trunk input of `input_size` px.
+    def of(cls, input_size: int, trunk_stage: str) -> MapGeometry:
+        """Return the geometry of fused maps for a trunk input of `input_size` px.
+
+        The convolutions with which `video_lstm` halves stream maps have ConvFusion's windows.
 
         Parameters
         ----------
         input_size : int
         trunk_stage : {"conv5", "conv4"}
             A trunk halves five times up to conv5, four up to conv4.
-        fused : bool
-            Of fused maps; otherwise of stream maps.
         """
         stride = {"conv5": 32, "conv4": 16}[trunk_stage]
-        if not fused:
-            return cls(stride / input_size, 0.5 / input_size)
         side = -(-input_size // stride)
         dropped = side % 2 and (stride * (side - 1.5) + 0.5) / input_size
         return cls(2 * stride / input_size, (stride / 2 + 0.5) / input_size, dropped or 1.0)

@@ -14,7 +14,7 @@ from pipeline.explain_look import Look
 from pipeline.explain_options import ExplainOptions
 from pipeline.explain_sheet import draw_sheet
 from pipeline.explain_text import shortened, wrapped
-from pipeline.explain_video import attention_at, plan_timeline
+from pipeline.explain_video import attention_at, gif_fps, plan_timeline
 from pipeline.overlay import MapGeometry
 from tests.scored_material import (
     FRAMES,
@@ -187,6 +187,17 @@ def test_a_lower_rate_drops_frames_but_not_time() -> None:
     line = plan_timeline(np.arange(100) / 50, highest_fps=10)
     assert line.repeats.sum() / line.fps == pytest.approx(2.0)
     assert len(line.frames) == 20
+
+
+@pytest.mark.parametrize("fps", [7, 10, 12.5, 29.97, 60])
+def test_a_gif_keeps_the_time(fps: float) -> None:
+    """A gif counts hundredths of a second: other rates would be rounded, and run too fast."""
+    times = np.arange(round(20 * fps)) / fps
+    rate = gif_fps(times)
+    assert rate <= min(fps, 12.5) + 1e-9
+    assert 100 / rate == pytest.approx(round(100 / rate), abs=1e-9)
+    lasting = plan_timeline(times, rate).repeats.sum() / rate
+    assert lasting == pytest.approx(len(times) / fps, abs=1 / rate)
 
 
 def test_stamps_in_whole_milliseconds_keep_the_rate() -> None:

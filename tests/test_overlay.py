@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from data.errors import InputError
+from model.ranker import variants
+from model.ranker.options import RankerOptions
 from pipeline.overlay import (
     MapGeometry,
     OverlayOptions,
@@ -77,6 +79,19 @@ def test_cells_lie_where_their_receptive_fields_do(size: int, stage: str) -> Non
         centroid = float((weight.sum(dim=along) * centres).sum())
         drawn = (geometry.first + cell * geometry.cell) * size
         assert centroid == pytest.approx(drawn, abs=1e-6)  # float64 sums
+
+
+@pytest.mark.parametrize("variant", sorted(variants.BUILD))
+def test_attention_of_every_variant_has_the_fused_grid(variant: str) -> None:
+    """Attention on another grid would be drawn with the wrong cells, in a corner of the frame."""
+    streams = variant in variants.NEED_STREAMS
+    channels, side = (8, 14) if streams else (4, 7)  # conv5 of 448 px, and after ConvFusion
+    options = RankerOptions(variant=variant, segments=2, hidden_size=4, attention_size=3)  # type: ignore[arg-type]
+    model = variants.build(options, channels, side, side).eval()
+    with torch.inference_mode():
+        out = model(torch.zeros(1, 2, channels, side, side), torch.Generator())
+    if out.attention is not None:
+        assert out.attention.shape == (1, 2, 7, 7)
 
 
 def test_even_attention_is_even() -> None:
