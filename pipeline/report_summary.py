@@ -11,7 +11,8 @@ from pipeline.published import SOURCE
 
 if TYPE_CHECKING:
     from pipeline.report_accuracy import Measured
-    from pipeline.report_evaluation import EvaluationFacts, Method
+    from pipeline.report_evaluation import EvaluationFacts
+    from pipeline.report_methods import Method
     from pipeline.report_sources import Sources
 
 _PARTS = {

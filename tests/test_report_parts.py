@@ -10,7 +10,7 @@ from data.pairs import Pair
 from pipeline.evaluation_statistics import Interval
 from pipeline.report_accuracy import accuracy_interval, wilson
 from pipeline.report_charts import bars, learning_curves, nice_step
-from pipeline.report_evaluation import Method
+from pipeline.report_methods import Method
 from pipeline.report_pictures import jpeg
 from pipeline.report_ranking import Ordered, OrderedPairs, Ranked, most_wrong, with_pictures
 
