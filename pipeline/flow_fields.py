@@ -6,29 +6,25 @@ under way is bounded, so that memory does not grow with the video.
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing import resource_tracker
 from typing import Any
 
 import cv2
 import numpy as np
 
 from model.tvl1 import engines
+from model.tvl1.frames import MIN_SIDE
 from model.tvl1.options import TVL1Options
 from pipeline.console import log
 from pipeline.flow_task import FlowTask
+from pipeline.interrupts import interrupts_held
 
 #: Pairs under way for each worker: one computed, the next waiting, one in reserve for slow pairs.
 AHEAD = 3
-#: TV-L1's pyramid has no level with a shorter side; smaller frames give no usable flow.
-MIN_SIDE = 16
 
 FramePairs = Iterator[tuple[np.ndarray, np.ndarray]]
 
@@ -119,7 +115,7 @@ def worker_pool(backend: str, workers: int, engine: str) -> Iterator[Executor | 
             workers, initializer=cv2.setNumThreads, initargs=(1,), env={"OMP_NUM_THREADS": "1"}
         )
         try:
-            with _interrupts_held():
+            with interrupts_held():
                 for _ in range(workers):
                     executor.submit(warm_up, engine)
             yield executor
@@ -130,25 +126,6 @@ def worker_pool(backend: str, workers: int, engine: str) -> Iterator[Executor | 
             raise
         finally:
             executor.shutdown()
-
-
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Start processes that Ctrl-C does not reach: the command ends them, and they stay silent.
-
-    Here it takes effect after the block. Only the main thread may set signals.
-    """
-    if os.name == "nt" or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    resource_tracker.ensure_running()  # when it starts, it lets signals through
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def warm_up(engine: str) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from data.errors import InputError
 from pipeline.console import log, progress
+from pipeline.interrupts import interrupts_held
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -25,11 +27,19 @@ class JobOptions:
     shard: str | None = None
 
     def workers(self, items: int) -> int:
-        """Return the number of workers for `items` items: never more than there are items."""
+        """Return the number of workers for `items` items: never more than there are items.
+
+        Raises
+        ------
+        InputError
+            The options contradict each other.
+        """
         import joblib
 
         if self.jobs == 0:
             raise InputError("--jobs must be at least 1, or -1 for all cores; found 0")
+        if self.scheduler is not None and self.backend != "dask":
+            raise InputError("--scheduler needs --backend dask")
         available = joblib.cpu_count() + 1 + self.jobs if self.jobs < 0 else self.jobs
         return max(1, min(available, items))
 
@@ -76,11 +86,12 @@ def run_jobs(
         parallel = joblib.Parallel(
             batch_size=1, pre_dispatch="2*n_jobs", return_as="generator_unordered"
         )
-        for index, result in _explained(parallel(calls)):
-            found[index] = result
-            if isinstance(result, _Failure):
-                log.warning("%s: %s", name(items[index]), result.message)
-            bar.update()
+        with _running(parallel, calls, options.backend == "loky" and workers > 1) as results:
+            for index, result in results:
+                found[index] = result
+                if isinstance(result, _Failure):
+                    log.warning("%s: %s", name(items[index]), result.message)
+                bar.update()
     outcome: Outcome[Item, Result] = Outcome()
     for index, item in enumerate(items):
         if isinstance(found[index], _Failure):
@@ -119,7 +130,7 @@ def take_shard(items: Sequence[Item], shard: str | None) -> list[Item]:
 
 def _parse_shard(shard: str) -> tuple[int, int]:
     part, _, parts = shard.partition("/")
-    if not (part.isdigit() and parts.isdigit()):
+    if not (part.isdecimal() and parts.isdecimal()):
         raise InputError(f"--shard {shard}: expected I/N, for instance 2/8, or auto")
     return int(part), int(parts)
 
@@ -145,8 +156,6 @@ def _backend(options: JobOptions, workers: int) -> Iterator[None]:
         with _dask_client(options.scheduler), joblib.parallel_config("dask"):
             yield
         return
-    if options.scheduler is not None:
-        raise InputError("--scheduler needs --backend dask")
     if workers == 1:
         with joblib.parallel_config("sequential", n_jobs=1):
             yield
@@ -188,6 +197,20 @@ def _guarded(index: int, task: Callable[[Item], Result], item: Item, here: str) 
         return index, task(item)
     except (InputError, OSError, MemoryError) as error:
         return index, _Failure(str(error) or "out of memory")
+
+
+@contextmanager
+def _running(parallel: Any, calls: Iterator[Any], processes: bool) -> Iterator[Iterator[Any]]:
+    """Start the workers, processes of ours out of the reach of Ctrl-C; they end with the block."""
+    results = None
+    try:
+        with interrupts_held() if processes else nullcontext():
+            results = parallel(calls)
+        yield _explained(results)
+    finally:
+        if results is not None:
+            with warnings.catch_warnings(action="ignore"):  # it says how much was left undone
+                results.close()
 
 
 def _explained(results: Iterator[Any]) -> Iterator[Any]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -119,3 +122,54 @@ def test_dask_runs_the_same_code(tmp_path: Path) -> None:
         outcome = run_jobs(write, paths, options, desc="test")
     assert [item for item, _ in outcome.results] == paths
     assert all(path.exists() for path in paths)
+
+
+def ignores_interrupts(item: object) -> bool:
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals there")
+def test_worker_processes_leave_interrupts_to_the_command() -> None:
+    """Workers that meet Ctrl-C while they start print a traceback each."""
+    before = signal.getsignal(signal.SIGINT)
+    outcome = run_jobs(ignores_interrupts, [1, 2, 3], JobOptions(2), desc="test")
+    assert [ignored for _, ignored in outcome.results] == [True, True, True]
+    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+INTERRUPTED = """
+import time
+from pipeline import cli, jobs
+
+@cli.cli.command("work")
+def command():
+    jobs.run_jobs(time.sleep, [60.0] * 6, jobs.JobOptions(2), desc="x")
+
+cli.COMMANDS["work"] = ("__main__", "")
+cli.cli.main(["work"])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for the workers in /proc")
+@pytest.mark.parametrize("after", [0.0, 0.1, 0.5, 1.5])
+def test_an_interrupt_while_workers_start_is_silent_and_quick(after: float) -> None:
+    """Ctrl-C in the first second shows tracebacks of the workers, or waits for their work."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED],
+        cwd=Path(__file__).parents[1],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    # The first children are those that track resources; then come the workers.
+    while process.poll() is None and len(children.read_text().split()) < 3:
+        time.sleep(0.002)
+    time.sleep(after)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=30)  # returns when the workers are gone too
+    assert process.returncode == 130
+    assert "interrupted" in errors
+    assert "Traceback" not in errors
+    assert "Warning" not in errors
