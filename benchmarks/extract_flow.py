@@ -95,8 +95,7 @@ def run(videos: Sequence[Path], output: Path, workers: int, options: Sequence[st
     """Run the command once and watch it."""
     shutil.rmtree(output, ignore_errors=True)
     arguments = ["extract-flow", *map(str, videos), "-o", str(output), "-q", "-j", str(workers)]
-    cores, start = busy_cores(), time.perf_counter()
-    before = os.times()
+    cores, start, before = busy_cores(), time.perf_counter(), os.times()
     process = subprocess.Popen(
         [sys.executable, "-m", "pipeline", *arguments, *options],
         cwd=REPOSITORY,

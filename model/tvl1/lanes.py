@@ -13,32 +13,16 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-import llvmlite.binding  # type: ignore[import-untyped]
-from llvmlite import ir
-from numba.core import config, types
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba.core import types
 from numba.core.typing import signature
 from numba.core.typing.templates import ConcreteTemplate, infer_global
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
-
-def _features() -> set[str]:
-    """Return the processor features that numba compiles for."""
-    asked = getattr(config, "CPU_FEATURES", None)
-    if asked is not None:
-        return {name[1:] for name in asked.split(",") if name.startswith("+")}
-    if getattr(config, "CPU_NAME", None) is not None:
-        return set()
-    host = llvmlite.binding.get_host_cpu_features()
-    return {name for name, present in host.items() if present}
-
-
-_FEATURES = _features()
+from model.tvl1.processor import HAS_AVX512
 
 # Lanes of one value: a whole AVX-512 register, else two of AVX2 or four of NEON and SSE.
 WIDTH = 16
-# Without the instruction a fused multiply-add is a slow library call.
-HAS_FMA = bool(_FEATURES & {"fma", "neon"})
-HAS_AVX512 = "avx512f" in _FEATURES
 
 # What the names stand for in annotations of numba functions.
 Lanes = Any
@@ -284,7 +268,6 @@ fma = _lane_wise(lambda b, x, y, z: _call(b, "fma", x, y, z), _L, _L, _L, _L)
 fms = _lane_wise(lambda b, x, y, z: _call(b, "fma", x, y, b.fneg(z)), _L, _L, _L, _L)
 fnma = _lane_wise(lambda b, x, y, z: _call(b, "fma", b.fneg(x), y, z), _L, _L, _L, _L)
 negative = _lane_wise(lambda b, x: b.fneg(x), _L, _L)
-sqrt = _lane_wise(lambda b, x: _call(b, "sqrt", x), _L, _L)
 select = _lane_wise(lambda b, mask, x, y: b.select(mask, x, y), _L, _M, _L, _L)
 larger = _lane_wise(_larger, _L, _L, _L)
 smaller = _lane_wise(_smaller, _L, _L, _L)

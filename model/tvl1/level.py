@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from model.tvl1 import solver
-from model.tvl1.lanes import HAS_FMA, WIDTH
+from model.tvl1.lanes import WIDTH
 from model.tvl1.options import TVL1Options
+from model.tvl1.processor import HAS_FMA
 from model.tvl1.sweep import DEPTH, GRAD, I0, IX, IY, RHO, STATES, U, V, plane_length, row_length
 
 Image = npt.NDArray[np.float32]

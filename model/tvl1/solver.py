@@ -233,8 +233,9 @@ def _compile(sources: str) -> tuple[Callable, ...]:
 def _digest() -> str:
     """Return the digest of all sources that are compiled into the entry points."""
     folder = Path(__file__).parent
-    names = ("lanes.py", "kernels.py", "sweep.py", "median.py", "warp.py", "solver.py")
-    return hashlib.sha256(b"".join((folder / n).read_bytes() for n in names)).hexdigest()
+    names = ("processor", "lanes", "kernels", "sweep", "median", "warp", "solver")
+    sources = [(folder / f"{name}.py").read_bytes() for name in names]
+    return hashlib.sha256(b"".join(sources)).hexdigest()
 
 
 iterate, linearise, prepare, warp, smooth = _compile(_digest())

@@ -24,7 +24,6 @@ from model.tvl1.kernels import (
     scalar_norm,
 )
 from model.tvl1.lanes import (
-    HAS_FMA,
     WIDTH,
     Lanes,
     any_lane,
@@ -41,6 +40,7 @@ from model.tvl1.lanes import (
     spread,
     store,
 )
+from model.tvl1.processor import HAS_FMA
 
 f4 = np.float32
 

@@ -1,0 +1,24 @@
+"""What the processor that numba compiles for can do."""
+
+from __future__ import annotations
+
+import llvmlite.binding  # type: ignore[import-untyped]
+from numba.core import config
+
+
+def _features() -> set[str]:
+    """Return the processor features that numba compiles for."""
+    asked = getattr(config, "CPU_FEATURES", None)
+    if asked is not None:
+        return {name[1:] for name in asked.split(",") if name.startswith("+")}
+    if getattr(config, "CPU_NAME", None) is not None:
+        return set()
+    host = llvmlite.binding.get_host_cpu_features()
+    return {name for name, present in host.items() if present}
+
+
+_FEATURES = _features()
+
+# Without the instruction a fused multiply-add is a slow library call.
+HAS_FMA = bool(_FEATURES & {"fma", "neon"})
+HAS_AVX512 = "avx512f" in _FEATURES
