@@ -207,9 +207,14 @@ def difference(path: str | Path, wanted: Header) -> list[str] | None:
 
 
 def check_folder(
-    output: str | Path, wanted: Mapping[str, Header], overwrite: bool = False
+    output: str | Path,
+    wanted: Mapping[str, Header],
+    overwrite: bool = False,
+    flag: str = "--output",
 ) -> list[str]:
     """Keys still to do, in the order given; nothing stale is kept and nothing is rebuilt unasked.
+
+    `flag` is what names the folder on the command line.
 
     Raises
     ------
@@ -226,11 +231,11 @@ def check_folder(
         elif found:
             stale[key] = found
     if stale:
-        raise StaleCacheError(_stale_line(Path(output), stale))
+        raise StaleCacheError(_stale_line(Path(output), stale, flag))
     return todo
 
 
-def _stale_line(output: Path, stale: Mapping[str, list[str]]) -> str:
+def _stale_line(output: Path, stale: Mapping[str, list[str]], flag: str) -> str:
     """Summarise stale caches: each difference once, with how many caches share it."""
     holders: dict[str, list[str]] = {}
     for key, messages in stale.items():
@@ -243,7 +248,7 @@ def _stale_line(output: Path, stale: Mapping[str, list[str]]) -> str:
         example = f" ({keys[0]})" if len(holders) > 1 or len(keys) == 1 else ""
         parts.append(f"{noun}{example} {_plural(message, len(keys))}")
     more = "; and more" if len(holders) > len(parts) else ""
-    return f"{output}: {'; '.join(parts)}{more}; pass --overwrite or another --output"
+    return f"{output}: {'; '.join(parts)}{more}; pass --overwrite or another {flag}"
 
 
 def _plural(message: str, count: int) -> str:

@@ -62,8 +62,9 @@ def scan(path: str | Path, *, strict: bool = False, threads: int = 1) -> VideoIn
     if path.is_dir():
         return scan_folder(path, strict)
     _check_file(path)
-    found = _decoded(path, threads if counts_frames(path) else 1)
-    if threads > 1 and (found.lost or found.claimed != len(found.stamps)):
+    several = threads if counts_frames(path) else 1
+    found = _decoded(path, several)
+    if several > 1 and (found.lost or found.claimed != len(found.stamps)):
         found = _decoded(path, 1)
     times, fps, unstamped = usable_times(np.array(found.stamps, np.float64), found.stated_fps)
     damage = _damage(found.claimed, len(times), found.lost)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,3 +49,12 @@ class VideoInfo:
     fps: float
     times: NDArray[np.float64]
     warnings: tuple[str, ...]
+
+
+# How the warnings begin that `strict` makes failures of.
+_DAMAGE = ("damaged: ", "the header claims ", "frames are missing ")
+
+
+def damage_among(warnings: Iterable[str]) -> list[str]:
+    """Those of a video's warnings that tell of damage or a miscount; the others are remarks."""
+    return [warning for warning in warnings if warning.startswith(_DAMAGE)]

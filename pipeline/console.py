@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +19,7 @@ log = logging.getLogger("pipeline")
 
 # Without a terminal a bar would be a wall of text in a log file: one line each so many seconds.
 LOG_FILE_INTERVAL_S = 30.0
+_WONDERING_S = 3.0
 
 
 @dataclass
@@ -124,6 +127,18 @@ def progress(
         dynamic_ncols=terminal,
         leave=terminal,
     )
+
+
+@contextmanager
+def told_if_slow(message: str) -> Iterator[None]:
+    """Log a line, but only if the block takes long enough to make people wonder."""
+    timer = threading.Timer(_WONDERING_S, log.info, (message,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _write_line(text: str) -> None:

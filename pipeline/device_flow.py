@@ -18,11 +18,12 @@ from torch import Tensor
 
 from data.errors import VideoError
 from data.options import FlowOptions
+from model.memory import is_out_of_memory
 from model.tvl1.cuda_levels import quantise
 from model.tvl1.options import TVL1Options
 from pipeline.console import log
-from pipeline.flow_workers import compute_field
-from pipeline.forward import is_out_of_memory
+from pipeline.flow_fields import compute_field
+from pipeline.flow_task import clipped_notice
 
 if TYPE_CHECKING:
     from pipeline.direct_flow import Group
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
 #: Frame sizes whose engines are kept: each has buffers for a batch.
 _ENGINES = 3
-#: Share of clipped flow values from which a larger bound is suggested.
-CLIPPED_NOTICE = 0.01
 
 #: Computes the fields (B, 2, H, W) float32 px of some of the pairs (P, 2) of grey pictures
 #: (F, H, W), in order, and says which; the name is the video's, for messages.
@@ -206,13 +205,9 @@ class FieldWindow(AbstractContextManager["FieldWindow"]):
         """Finish the video's flow cache, if one is kept; say when much flow was clipped."""
         if self._keeper is not None:
             self._keeper.close()
-        if self.clipped > CLIPPED_NOTICE:
-            log.warning(
-                "%s: %.1f %% of the flow lies beyond the bound of %g px; a larger --bound keeps it",
-                self._name,
-                100 * self.clipped,
-                self._options.bound,
-            )
+        notice = clipped_notice(self.clipped, self._options.bound)
+        if notice:
+            log.warning("%s: %s", self._name, notice)
 
     def abort(self) -> None:
         """Leave nothing of the flow cache, unless it was finished."""

@@ -20,11 +20,13 @@ from torch import Tensor
 
 from data.cache_header import Header
 from data.errors import VideoError
-from data.sampling import SnippetPlan, plan_snippets
+from data.sampling import SnippetPlan, plan_notes, plan_snippets
 from data.video import read_frames, scan
 from pipeline.device_flow import DeviceFlow, FieldWindow, Flows, cpu_flows
+from pipeline.flow_frames import prepare
 from pipeline.flow_keeper import FlowKeeper
-from pipeline.flow_workers import FlowTask, flow_header, prepare, target_size
+from pipeline.flow_task import FlowTask
+from pipeline.flow_workers import flow_header, target_size
 from pipeline.preprocess import resize_field, resize_frame
 from pipeline.snippets import Chunk, VideoInput, split_batches
 
@@ -47,12 +49,15 @@ class VideoStart:
         Seconds of every decoded frame.
     size : (int, int)
         Width and height of the fields, px.
+    notes : tuple of str
+        Where the video cannot give what the options ask for.
     """
 
     header: Header
     plan: SnippetPlan
     frame_time: np.ndarray
     size: tuple[int, int]
+    notes: tuple[str, ...] = ()
 
     @property
     def time(self) -> np.ndarray:
@@ -96,7 +101,13 @@ def start_video(video: VideoInput) -> VideoStart:
         plan = plan_snippets(info.times, video.plan)
     except ValueError as error:
         raise VideoError(f"{video.path}: {error}") from error
-    return VideoStart(flow_header(info, recipe), plan, info.times, target_size(info, recipe.flow))
+    return VideoStart(
+        flow_header(info, recipe),
+        plan,
+        info.times,
+        target_size(info, recipe.flow),
+        tuple(plan_notes(info.times, info.fps, video.plan)),
+    )
 
 
 def recipe_of(video: VideoInput) -> FlowTask:

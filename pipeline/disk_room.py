@@ -16,8 +16,16 @@ from pipeline.console import format_bytes
 RESERVE = 32_000_000
 
 
-def check_writable(output: Path) -> None:
+def check_is_folder(output: Path) -> None:
+    """Raise an InputError where a file stands in the place of the folder of caches."""
+    if output.exists() and not output.is_dir():
+        raise InputError(f"{output}: expected a folder to write caches to, found a file")
+
+
+def check_writable(output: Path, flag: str = "--output") -> None:
     """Make the folder of caches, and see that a file can be made in it and has room.
+
+    `flag` is what names it on the command line.
 
     Raises
     ------
@@ -31,7 +39,7 @@ def check_writable(output: Path) -> None:
     except OSError as error:
         reason = error.strerror or error
         raise InputError(
-            f"{output}: cannot be written to ({reason}); choose another --output"
+            f"{output}: cannot be written to ({reason}); choose another {flag}"
         ) from error
     check_room(output)
 

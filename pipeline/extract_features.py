@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from data.errors import InputError
 from data.options import FlowOptions, PlanOptions
 from model.features.options import FusionOptions, TrunkOptions
 from model.tvl1.options import TVL1Options
-from pipeline.extract_flow import ENGINES, extract_flow
-from pipeline.feature_run import FeatureResult, result_of, run, summarise
+from pipeline.extract_flow import ENGINES
+from pipeline.feature_run import FeatureResult, enter_results, keep_missing_flow, run, summarise
+from pipeline.flag_checks import check_plan_and_size, check_weights, refuse_flow_options
 from pipeline.jobs import JobOptions, Outcome, finish, take_shard
 from pipeline.options import build, common_options, dataclass_options
 
 if TYPE_CHECKING:
     from data.sources import Source
-    from pipeline.feature_plan import FeaturePlan, Settings
 
 __all__ = ["FeatureResult", "command", "extract_features"]
 
@@ -98,8 +96,7 @@ def extract_features(
     devices = parse_devices(device)
     plan, trunk = plan or PlanOptions(), trunk or TrunkOptions()
     flow, tvl1 = flow or FlowOptions(), tvl1 or TVL1Options()
-    if flow_folder is not None and save_flow is not None:
-        raise InputError("--save-flow keeps flow that is computed here; it goes without --flow")
+    _check_folders(Path(output), flow_folder, save_flow)
     direct = flow_folder is None
     settings = Settings(
         None if flow_folder is None else Path(flow_folder),
@@ -128,15 +125,30 @@ def extract_features(
         setup = planned.prepare(overwrite)
         todo = planned.todo(setup.weights, overwrite)
         failed = run(planned, setup, todo, jobs, batch_size)
-        failed |= _keep_missing_flow(planned, todo, jobs)
-        for source, video in planned.videos:
-            if source.key in failed:
-                outcome.failures.append((source, failed[source.key]))
-            else:
-                outcome.results.append((source, result_of(video, source.key in todo)))
+        failed |= keep_missing_flow(planned, todo, jobs)
+        enter_results(planned, todo, failed, outcome)
     place = {source.key: index for index, source in enumerate(sources)}
     outcome.failures.sort(key=lambda item: place[item[0].key])
     return outcome
+
+
+def _check_folders(
+    output: Path, flow_folder: str | Path | None, save_flow: str | Path | None
+) -> None:
+    """Refuse folders whose files would be mixed up."""
+    from pipeline.disk_room import check_is_folder
+
+    if flow_folder is not None and save_flow is not None:
+        raise InputError("--save-flow keeps flow that is computed here; it goes without --flow")
+    for flag, folder in (("--flow", flow_folder), ("--save-flow", save_flow)):
+        if folder is not None and Path(folder).resolve() == output.resolve():
+            raise InputError(
+                f"{flag} {folder}: expected another folder than --output, found the same; flow "
+                "and features of a video have one file name"
+            )
+    for folder in (output, save_flow):
+        if folder is not None:
+            check_is_folder(Path(folder))
 
 
 def _flow_threads(jobs: JobOptions, devices: Sequence[str]) -> int:
@@ -144,37 +156,6 @@ def _flow_threads(jobs: JobOptions, devices: Sequence[str]) -> int:
     on_cuda = all(device.startswith("cuda") for device in devices)
     alone = jobs.backend == "dask" or (on_cuda and jobs.backend == "loky")
     return 1 if alone else jobs.workers(1 << 30)
-
-
-def _keep_missing_flow(
-    planned: FeaturePlan, todo: Sequence[str], jobs: JobOptions
-) -> dict[str, str]:
-    """Keep the flow of videos whose features were there before it was asked for."""
-    from data.cache import cache_path
-
-    settings: Settings = planned.settings
-    folder, recipe = settings.save_flow, settings.recipe
-    if folder is None or recipe is None:
-        return {}
-    missing = [
-        source
-        for source, _ in planned.videos
-        if source.key not in todo and not cache_path(folder, source.key).exists()
-    ]
-    if not missing:
-        return {}
-    done = extract_flow(
-        missing,
-        folder,
-        recipe.plan,
-        recipe.flow,
-        recipe.tvl1,
-        recipe.engine,
-        dataclasses.replace(jobs, shard=None),
-        settings.devices[0],
-        strict=settings.strict,
-    )
-    return {source.key: message for source, message in done.failures}
 
 
 EPILOG = """\b
@@ -194,7 +175,7 @@ are kept.
 def _batch_size(ctx: click.Context, param: click.Parameter, value: str) -> int | None:
     if value == "auto":
         return None
-    if not value.isdigit() or int(value) < 1:
+    if not value.isdecimal() or int(value) < 1:
         raise click.BadParameter("expected auto or a whole number of at least 1")
     return int(value)
 
@@ -252,14 +233,17 @@ def command(ctx: click.Context, /, videos: tuple[str, ...], **params: Any) -> No
     from data.sources import find_sources
 
     if params["flow_folder"] is not None:
-        _refuse_flow_options(ctx)
+        refuse_flow_options(ctx)
+    check_plan_and_size(ctx)
+    trunk, fusion = build(TrunkOptions, params), build(FusionOptions, params)
+    check_weights(ctx, trunk, fusion)
     outcome = extract_features(
         find_sources(videos),
         params["flow_folder"],
         params["output"],
         build(PlanOptions, params),
-        build(TrunkOptions, params),
-        build(FusionOptions, params),
+        trunk,
+        fusion,
         JobOptions(*(params[name] for name in ("jobs", "backend", "scheduler", "shard"))),
         params["device"],
         params["batch_size"],
@@ -276,16 +260,3 @@ def command(ctx: click.Context, /, videos: tuple[str, ...], **params: Any) -> No
     if not params["dry_run"]:
         summarise(outcome, params["output"], scanned=params["flow_folder"] is None)
     ctx.exit(finish(outcome, lambda source: source.key))
-
-
-def _refuse_flow_options(ctx: click.Context) -> None:
-    """Refuse options of flow beside --flow, where they would do nothing."""
-    fields = (*dataclasses.fields(FlowOptions), *dataclasses.fields(TVL1Options))
-    names = {"engine", *(field.name for field in fields)}
-    for param in ctx.command.params:
-        given = ctx.get_parameter_source(str(param.name)) == ParameterSource.COMMANDLINE
-        if param.name in names and given:
-            raise InputError(
-                f"{param.opts[0]} has no effect on flow that was computed before; give it to "
-                "extract-flow, or leave --flow out"
-            )

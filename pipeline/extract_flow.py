@@ -8,11 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from data.errors import InputError
 from data.options import FlowOptions, PlanOptions
 from model.tvl1.options import TVL1Options
 from pipeline.console import emit, format_bytes, log
-from pipeline.flow_task import FlowResult, choose_engine, flow_parameters, make_task
+from pipeline.flag_checks import check_plan_and_size
+from pipeline.flow_task import (
+    FlowResult,
+    choose_engine,
+    clipped_notice,
+    flow_parameters,
+    make_task,
+)
 from pipeline.jobs import JobOptions, Outcome, finish, take_shard
 from pipeline.options import build, common_options, dataclass_options
 
@@ -22,8 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["ENGINES", "choose_engine", "command", "extract_flow", "flow_parameters", "make_task"]
 
 ENGINES = ("auto", "numba", "opencv", "cuda")
-#: Share of clipped flow values from which a larger bound is suggested.
-CLIPPED_NOTICE = 0.01
 
 
 def extract_flow(
@@ -80,8 +84,7 @@ def extract_flow(
 
     jobs = jobs or JobOptions()
     output = Path(output)
-    if output.exists() and not output.is_dir():
-        raise InputError(f"{output}: expected a folder to write caches to, found a file")
+    disk_room.check_is_folder(output)
     task = make_task(
         output,
         plan or PlanOptions(),
@@ -105,18 +108,14 @@ def extract_flow(
     return flow_run.in_order(outcome, wanted)
 
 
-def _summarise(outcome: Outcome[Source, FlowResult], output: Path, task_bound: float) -> None:
+def _summarise(outcome: Outcome[Source, FlowResult], output: Path, bound: float) -> None:
     """Print the totals, and before them everything odd about single videos."""
     for source, result in outcome.results:
         for warning in result.warnings:
             log.warning("%s: %s", source.key, warning)
-        if result.clipped > CLIPPED_NOTICE:
-            log.warning(
-                "%s: %.1f %% of the flow lies beyond the bound of %g px; a larger --bound keeps it",
-                source.key,
-                100 * result.clipped,
-                task_bound,
-            )
+        notice = clipped_notice(result.clipped, bound)
+        if notice:
+            log.warning("%s: %s", source.key, notice)
     results = [result for _, result in outcome.results]
     size = sum(result.path.stat().st_size for result in results)
     kept = sum(not result.computed for result in results)
@@ -124,25 +123,6 @@ def _summarise(outcome: Outcome[Source, FlowResult], output: Path, task_bound: f
     videos = "1 video" if len(results) == 1 else f"{len(results)} videos"
     pairs = sum(result.pairs for result in results)
     emit(f"{output}: {videos}{there}; {pairs:,} flow fields, {format_bytes(size)}")
-
-
-#: Flags that one plan looks at and the other does not.
-_PLAN_FLAGS = {"segments": ("segments", "candidates"), "dense": ("stride",)}
-
-
-def _check_combination(ctx: click.Context) -> None:
-    """Refuse flags that contradict each other, and tell of those that have no effect."""
-    given = {
-        name
-        for name in ctx.params
-        if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-    }
-    if {"size", "short_side"} <= given:
-        raise InputError("--size and --short-side exclude each other: give one of them")
-    plan = ctx.params["plan"]
-    other = "dense" if plan == "segments" else "segments"
-    for name in sorted(given.intersection(_PLAN_FLAGS[other])):
-        log.warning("--%s has no effect on --plan %s; add --plan %s to use it", name, plan, other)
 
 
 EPILOG = """\b
@@ -180,7 +160,7 @@ def command(ctx: click.Context, /, videos: tuple[str, ...], **params: Any) -> No
     from data.sources import find_sources
 
     flow = build(FlowOptions, params)
-    _check_combination(ctx)
+    check_plan_and_size(ctx)
     outcome = extract_flow(
         find_sources(videos),
         params["output"],

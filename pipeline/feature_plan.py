@@ -15,12 +15,19 @@ from data.cache_header import Header
 from data.errors import CacheError, InputError
 from data.sources import Source, find_sources
 from pipeline.console import progress
+from pipeline.disk_room import check_writable
 from pipeline.feature_videos import PlannedVideo, Settings, plan_cached, plan_direct
 from pipeline.feature_workers import FeatureTask, VideoJob
 from pipeline.forward import CPU_BATCH, CUDA_BATCH
 from pipeline.jobs import JobOptions
 from pipeline.snippets import VideoInput
-from pipeline.stage_one import StageOneSetup, map_shape, prepare_stage_one, stream_shape
+from pipeline.stage_one import (
+    FILE_NAME,
+    StageOneSetup,
+    map_shape,
+    prepare_stage_one,
+    stream_shape,
+)
 from pipeline.training_snippets import training_snippets
 
 __all__ = ["FeaturePlan", "PlannedVideo", "Settings"]
@@ -90,7 +97,7 @@ class FeaturePlan:
             for source, video in self.videos
             if cache.cache_path(folder, source.key).exists()
         }
-        cache.check_folder(folder, there)
+        cache.check_folder(folder, there, flag="--save-flow")
         planned, self.videos = self.videos, []
         for source, video in planned:
             try:
@@ -103,6 +110,8 @@ class FeaturePlan:
     def prepare(self, overwrite: bool) -> StageOneSetup:
         """Build stage one, or load the one that the output folder has."""
         settings = self.settings
+        if overwrite or not (settings.output / FILE_NAME).exists():
+            check_writable(settings.output)  # before anything is fitted
         return prepare_stage_one(
             settings.output,
             settings.trunk,
@@ -151,7 +160,7 @@ class FeaturePlan:
             parameters={**self._parameters(), "flow": computed},
             upstream=video.flow_digest,
             weights=weights,
-            versions=_versions(),
+            versions={**flow.versions, **_versions()},
             warnings=flow.warnings,
         )
 

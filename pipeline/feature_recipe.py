@@ -9,8 +9,7 @@ from data.errors import InputError
 from data.options import FlowOptions, PlanOptions
 from model.tvl1.options import TVL1Options
 from pipeline.console import log
-from pipeline.extract_flow import choose_engine, make_task
-from pipeline.flow_workers import FlowTask
+from pipeline.flow_task import FlowTask, choose_engine, make_task
 
 
 def resolve_engine(engine: str, devices: Sequence[str]) -> str:

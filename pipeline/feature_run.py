@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.sources import Source
+from data.video_info import damage_among
 from pipeline.console import emit, format_bytes, format_duration, log, progress
 from pipeline.jobs import JobOptions, Outcome, run_jobs
 
@@ -40,16 +41,6 @@ class FeatureResult:
     warnings: tuple[str, ...] = ()
 
 
-def result_of(video: PlannedVideo, computed: bool) -> FeatureResult:
-    """Describe a finished cache."""
-    from data.feature_cache import open_features
-
-    if video.frame_index is not None:
-        return FeatureResult(video.path, len(video.frame_index), computed, video.warnings)
-    with open_features(video.path) as cache:
-        return FeatureResult(video.path, cache.shape[0], computed, cache.header.warnings)
-
-
 def run(
     planned: FeaturePlan,
     setup: StageOneSetup,
@@ -59,12 +50,16 @@ def run(
 ) -> dict[str, str]:
     """Compute the caches still to do; return the failures by key."""
     from data import cache
+    from pipeline.disk_room import check_writable
     from pipeline.feature_workers import make_forward, run_share
     from pipeline.forward import torch_threads
 
     if not todo:
         return {}
     settings = planned.settings
+    for flag, folder in (("--output", settings.output), ("--save-flow", settings.save_flow)):
+        if folder is not None:
+            check_writable(folder, flag)
     for folder in (settings.output, settings.save_flow):
         for path in cache.sweep(folder) if folder is not None and folder.is_dir() else ():
             log.debug("removed %s, left by a process that was killed", path)
@@ -97,7 +92,7 @@ def _announce(planned: FeaturePlan, videos: Sequence[VideoJob]) -> None:
     )
     recipe = settings.recipe
     if recipe is not None and any(job.input.flow is None for job in videos):
-        from pipeline.flow_workers import warm_up
+        from pipeline.flow_fields import warm_up
 
         log.info("flow is computed on the way, engine %s", recipe.engine)
         if recipe.engine != "cuda":
@@ -147,6 +142,67 @@ def _report(results: Sequence[ShareResult]) -> None:
         share["trunks"] + share["flow on the device"],
         *(share[name] for name in ("waiting", "writing", "decode", "flow")),
     )
+
+
+def keep_missing_flow(
+    planned: FeaturePlan, todo: Sequence[str], jobs: JobOptions
+) -> dict[str, str]:
+    """Keep the flow of videos whose features were there before it was asked for; give failures."""
+    from data.cache import cache_path
+    from pipeline.extract_flow import extract_flow
+
+    settings = planned.settings
+    folder, recipe = settings.save_flow, settings.recipe
+    if folder is None or recipe is None:
+        return {}
+    missing = [
+        source
+        for source, _ in planned.videos
+        if source.key not in todo and not cache_path(folder, source.key).exists()
+    ]
+    if not missing:
+        return {}
+    done = extract_flow(
+        missing,
+        folder,
+        recipe.plan,
+        recipe.flow,
+        recipe.tvl1,
+        recipe.engine,
+        replace(jobs, shard=None),
+        settings.devices[0],
+        strict=settings.strict,
+    )
+    return {source.key: message for source, message in done.failures}
+
+
+def enter_results(
+    planned: FeaturePlan,
+    todo: Sequence[str],
+    failed: Mapping[str, str],
+    outcome: Outcome[Source, FeatureResult],
+) -> None:
+    """Enter what became of each video; `strict` refuses earlier features of a damaged one."""
+    for source, video in planned.videos:
+        if source.key in failed:
+            outcome.failures.append((source, failed[source.key]))
+            continue
+        result = _result_of(video, source.key in todo)
+        damage = damage_among(result.warnings) if planned.settings.strict else []
+        if damage:
+            outcome.failures.append((source, f"{source.path}: {'; '.join(damage)}"))
+        else:
+            outcome.results.append((source, result))
+
+
+def _result_of(video: PlannedVideo, computed: bool) -> FeatureResult:
+    """Describe a finished cache."""
+    from data.feature_cache import open_features
+
+    if video.frame_index is not None:
+        return FeatureResult(video.path, len(video.frame_index), computed, video.warnings)
+    with open_features(video.path) as cache:
+        return FeatureResult(video.path, cache.shape[0], computed, cache.header.warnings)
 
 
 def summarise(outcome: Outcome[Source, FeatureResult], output: Path, scanned: bool) -> None:

@@ -15,10 +15,11 @@ from data.options import PlanOptions
 from data.sampling import plan_snippets
 from data.sources import Source
 from data.video import file_digest
+from data.video_info import damage_among
 from model.features.options import FusionOptions, TrunkOptions
 from pipeline.cached_flow import snippet_plan
 from pipeline.flow_schedule import claimed_shape
-from pipeline.flow_workers import FlowTask
+from pipeline.flow_task import FlowTask
 from pipeline.snippets import VideoInput
 
 # A header that claims more, four days at 30 Hz, is not believed.
@@ -126,8 +127,9 @@ def plan_cached(settings: Settings, source: Source, flow_folder: Path) -> Planne
                 f"{path}: made from other content than {source.path} has now; make it "
                 f"again with {command} --overwrite"
             )
-        if settings.strict and header.warnings:
-            raise VideoError(f"{source.path}: {'; '.join(header.warnings)} (--strict)")
+        damage = damage_among(header.warnings) if settings.strict else []
+        if damage:
+            raise VideoError(f"{source.path}: {'; '.join(damage)}")
         plan = snippet_plan(flow, video.plan)
         time = flow.frame_time[plan.frame]
     return PlannedVideo(
@@ -161,6 +163,7 @@ def plan_direct(settings: Settings, source: Source) -> PlannedVideo:
         source=str(source.path.absolute()),
         source_digest=file_digest(source.path) if there else "",
         parameters={} if recipe is None else recipe.parameters,
+        versions={} if recipe is None else recipe.versions,
     )
     return PlannedVideo(video, path, None, None, header, "", _claimed_snippets(source, settings))
 

@@ -219,6 +219,8 @@ class _Share:
         if chunk.start is not None:
             self.videos[chunk.video] = self.videos[chunk.video].started(chunk.start)
         key = self.videos[chunk.video].input.key
+        for note in chunk.start.notes if chunk.start is not None else ():
+            console.log.warning("%s: %s", key, note)
         if chunk.raw is not None:
             chunk.stacks = self._stacks(chunk, chunk.raw)
             began = self.result.spend("flow on the device", began)

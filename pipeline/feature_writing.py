@@ -51,10 +51,14 @@ class OpenCache:
 
     def abort(self) -> None:
         """Leave nothing of the file."""
-        stop = _AbortedError()
-        with suppress(_AbortedError):
-            self._stack.__exit__(_AbortedError, stop, None)
+        abandon(self._stack)
 
 
-class _AbortedError(Exception):
+def abandon(stack: ExitStack) -> None:
+    """End the cache that a stack holds open as if writing it had failed: nothing is left of it."""
+    with suppress(_AbandonedError):
+        stack.__exit__(_AbandonedError, _AbandonedError(), None)
+
+
+class _AbandonedError(Exception):
     """Ends a cache that is not to be kept."""

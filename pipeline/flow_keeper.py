@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from data.cache_header import Header
 from data.flow_cache import create_flow
 from data.options import FlowOptions
 from pipeline.disk_room import check_room
+from pipeline.feature_writing import abandon
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -72,9 +73,4 @@ class FlowKeeper:
         """Leave nothing of a file that is not finished."""
         if self._stack is not None:
             stack, self._stack = self._stack, None
-            with suppress(_AbortedError):
-                stack.__exit__(_AbortedError, _AbortedError(), None)
-
-
-class _AbortedError(Exception):
-    """Ends a cache that is not to be kept."""
+            abandon(stack)

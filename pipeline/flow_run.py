@@ -15,6 +15,7 @@ from data.errors import VideoError
 from data.flow_cache import open_flow
 from data.sources import Source
 from data.video import file_digest
+from data.video_info import damage_among
 from pipeline.console import log, progress
 from pipeline.flow_fields import warm_up
 from pipeline.flow_schedule import estimated_cost, split_longest
@@ -48,8 +49,13 @@ def preflight(
     unusable = {source.key for source, _ in outcome.failures}
     for source in there:
         if source.key not in todo and source.key not in unusable:
-            outcome.results.append((source, _kept(cache.cache_path(task.output, source.key))))
-    done = {source.key for source, _ in outcome.results} | unusable
+            kept = _kept(cache.cache_path(task.output, source.key))
+            damage = damage_among(kept.warnings) if task.strict else []
+            if damage:
+                outcome.failures.append((source, f"{source.path}: {'; '.join(damage)}"))
+            else:
+                outcome.results.append((source, kept))
+    done = {source.key for source, _ in (*outcome.results, *outcome.failures)}
     return outcome, [source for source in sources if source.key not in done]
 
 

@@ -14,6 +14,7 @@ from data.errors import InputError, VideoError
 from data.frame_names import frame_files
 from data.options import FlowOptions, PlanOptions
 from data.sampling import plan_snippets
+from data.timestamps import DEFAULT_FPS
 
 #: Share of the workers' time that a schedule may leave unused before more videos are split.
 IDLE_SHARE = 0.05
@@ -38,19 +39,19 @@ def claimed_shape(path: Path) -> tuple[int, int, int, float] | None:
         return None
     if not (2 <= count < 1e9 and width > 0 and height > 0):
         return None
-    return int(count), int(width), int(height), fps if 0 < fps < 1e4 else 25.0
+    return int(count), int(width), int(height), fps if 0 < fps < 1e4 else DEFAULT_FPS
 
 
 def _folder_shape(path: Path) -> tuple[int, int, int, float] | None:
     """Shape of a folder of frames, from the number of files and the first one."""
     try:
         files = frame_files(path)
-    except InputError:
+        first = _image(files[0][1])
+    except (InputError, OSError):
         return None
-    first = _image(files[0][1]) if files else None
     if first is None or len(files) < 2:
         return None
-    return len(files), first.shape[1], first.shape[0], 25.0
+    return len(files), first.shape[1], first.shape[0], DEFAULT_FPS
 
 
 def _image(path: Path) -> np.ndarray | None:

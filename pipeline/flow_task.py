@@ -10,13 +10,19 @@ from pathlib import Path
 from data.errors import InputError
 from data.options import FlowOptions, PlanOptions
 from model.tvl1.options import TVL1Options
-from pipeline.console import log
+from pipeline.console import log, told_if_slow
 
 _DEVICES = re.compile(r"auto|(cpu|cuda)(:\d+)?( *, *(cpu|cuda)(:\d+)?)*")
 #: Present where a GPU may be: only then is PyTorch, which takes seconds to import, asked for one.
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 #: How `pipeline.flow_frames.prepare` works, as recorded in the caches.
 PREPARATION = "grey, then area (shrinking) or linear"
+#: Share of clipped flow values from which a larger bound is suggested.
+CLIPPED_NOTICE = 0.01
+_COMPILING = (
+    "loading the TV-L1 engine; the first time on a machine it is compiled, which takes about"
+    " a quarter of a minute"
+)
 
 
 @dataclass(frozen=True)
@@ -118,7 +124,8 @@ def make_task(
     """Put together what workers need, with what every header will record."""
     from model.tvl1 import engines
 
-    identity = engines.identity(engine)
+    with told_if_slow(_COMPILING):
+        identity = engines.identity(engine)
     versions = dict(identity)
     for package in ("h5py", "numpy"):
         versions[package] = importlib.metadata.version(package)
@@ -158,3 +165,13 @@ def flow_parameters(
         "preparation": PREPARATION,
         "engine": f"OpenCV {major}" if exact else f"{identity['engine']} for OpenCV {major}",
     }
+
+
+def clipped_notice(share: float, bound: float) -> str | None:
+    """Say so where much of a video's flow lies beyond the bound."""
+    if share <= CLIPPED_NOTICE:
+        return None
+    return (
+        f"{100 * share:.1f} % of the flow lies beyond the bound of {bound:g} px; a larger --bound"
+        " keeps it"
+    )

@@ -24,25 +24,12 @@ from data.sampling import plan_notes, plan_snippets
 from data.sources import Source
 from data.video import scan
 from data.video_info import VideoInfo
+from model.tvl1.frames import MIN_SIDE
 from pipeline.console import progress
 from pipeline.disk_room import check_room
-from pipeline.flow_fields import MIN_SIDE, compute_field, compute_fields, warm_up, worker_pool
-from pipeline.flow_frames import prepare, read_pairs
+from pipeline.flow_fields import compute_fields, worker_pool
+from pipeline.flow_frames import read_pairs
 from pipeline.flow_task import FlowResult, FlowTask
-
-__all__ = [
-    "FlowResult",
-    "FlowTask",
-    "compute_field",
-    "compute_fields",
-    "extract_one",
-    "flow_header",
-    "pairs_of",
-    "prepare",
-    "read_pairs",
-    "target_size",
-    "warm_up",
-]
 
 
 def extract_one(

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from data.errors import InputError, VideoError
 from model.features.stage_one import HALF_MAX, Maps, StageOne, first_overflow, for_inference
+from model.memory import is_out_of_memory
 from pipeline.console import log
 from pipeline.preprocess import resize_on_device
 
@@ -115,7 +116,7 @@ class Forward:
             return [item for part in parts for item in self.submit(*part, name)]
         try:
             return [self._start(frames, stacks, name)]
-        except (torch.OutOfMemoryError, RuntimeError) as error:
+        except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
             self._shrink(len(frames), name)
@@ -247,16 +248,6 @@ def _to_host(values: Tensor) -> Tensor:
     return host.copy_(values, non_blocking=True)
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    """Tell lack of memory, of a device or of the host, from other failures."""
-    told = str(error)
-    return (
-        isinstance(error, torch.OutOfMemoryError)
-        or "can't allocate memory" in told
-        or "[CUDA]: out of memory" in told  # Triton's.
-    )
-
-
 def parse_devices(text: str) -> list[str]:
     """Read `--device`: auto, cpu, cuda, cuda:1, or several with commas.
 
@@ -271,8 +262,8 @@ def parse_devices(text: str) -> list[str]:
     for index, name in enumerate(devices):
         if name == "cuda":
             devices[index] = name = "cuda:0"
-        kind, _, number = name.partition(":")
-        if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
+        kind, colon, number = name.partition(":")
+        if kind not in ("cpu", "cuda") or (colon and not number.isdecimal()):
             raise InputError(f"--device {name}: expected auto, cpu, cuda:N, or several with commas")
         if kind == "cuda" and int(number) >= torch.cuda.device_count():
             raise InputError(

@@ -19,7 +19,7 @@ from pipeline.cached_flow import read_cached, snippet_plan
 
 if TYPE_CHECKING:
     from pipeline.direct_flow import Group, VideoStart
-    from pipeline.flow_workers import FlowTask
+    from pipeline.flow_task import FlowTask
 
 __all__ = [
     "Chunk",

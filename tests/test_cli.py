@@ -112,3 +112,17 @@ def test_config_path_must_exist(tmp_path: Path) -> None:
     """A mistyped configuration file must not silently mean the defaults."""
     result = CliRunner().invoke(cli, ["demo", "--config", str(tmp_path / "none.toml")])
     assert result.exit_code == 2
+
+
+def test_only_slow_steps_are_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compiling for a quarter of a minute looks like a hang, or every run speaks of it."""
+    console.configure()
+    monkeypatch.setattr(console, "_WONDERING_S", 0.05)
+    with console.told_if_slow("at once"):
+        pass
+    with console.told_if_slow("compiling"):
+        time.sleep(0.5)
+    time.sleep(0.1)
+    assert capsys.readouterr().err == "compiling\n"

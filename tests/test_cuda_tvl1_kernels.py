@@ -312,14 +312,21 @@ def test_pairs_from_a_reader_come_back_in_order(pairs, solved):
         list(cuda.calc_stream([(first, little), (first[:18], little[:18])], SMALL, DEVICE, 2))
 
 
-def test_a_reader_survives_a_lack_of_memory(pairs, solved, monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("Triton Error [CUDA]: out of memory"),
+    ],
+)
+def test_a_reader_survives_a_lack_of_memory(pairs, solved, monkeypatch, error):
     """A long video must not be lost for a batch too large; the caller can name it."""
     solve = cuda.CudaTVL1._solve
     room = 1
 
     def scarce(self, frames, index, *rest):
         if len(index) > room:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            raise error
         solve(self, frames, index, *rest)
 
     monkeypatch.setattr(cuda.CudaTVL1, "_solve", scarce)
@@ -332,6 +339,9 @@ def test_a_reader_survives_a_lack_of_memory(pairs, solved, monkeypatch):
     assert told == [(3, 1)]
     room = 0
     with pytest.raises(ValueError, match="no memory for the flow of a single pair of 34x20"):
+        list(cuda.calc_stream(read, SMALL, DEVICE, 3))
+    error = RuntimeError("another failure")
+    with pytest.raises(RuntimeError, match="another failure"):
         list(cuda.calc_stream(read, SMALL, DEVICE, 3))
 
 

@@ -14,7 +14,8 @@ import pytest
 
 from data.flow_cache import open_flow
 from data.options import FlowOptions
-from pipeline import disk_room
+from pipeline import disk_room, flow_schedule
+from tests import odd_videos
 from tests.test_extract_flow import SMALL, run, tree, write_video
 
 
@@ -142,3 +143,30 @@ def test_nothing_to_do_is_said(tmp_path: Path) -> None:
     given = [write_video(tmp_path / "a.avi"), "-o", tmp_path / "flow", *SMALL]
     assert run(*given).exit_code == 0
     assert "nothing to do" in run(*given, "--dry-run").stdout
+
+
+def test_strict_refuses_earlier_flow_of_a_damaged_video(tmp_path: Path) -> None:
+    """A second, stricter run counts what the first one only warned of as done."""
+    given = [odd_videos.truncated(tmp_path, 0.6), "-o", tmp_path / "flow", *SMALL]
+    assert run(*given).exit_code == 0
+    for _ in range(2):
+        found = run(*given, "--strict")
+        assert found.exit_code == 1
+        assert "the header claims" in found.stderr
+    assert run(*given).exit_code == 0
+
+
+def test_a_folder_that_cannot_be_read_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The schedule of several workers looks at every video first, and ends the whole run."""
+    folder = tmp_path / "videos" / "frames"
+    folder.mkdir(parents=True)
+    for number in range(4):
+        (folder / f"img_{number:05}.png").write_bytes(b"")
+
+    def refused(_: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    assert flow_schedule.claimed_shape(folder) is None

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import cv2
 import numpy as np
 import pytest
 
 from data.errors import VideoError
 from data.video import file_digest, read_frames, scan
+from data.video_info import damage_among
+from tests import odd_videos
 
 
 def frames_in(folder, names, shape=(24, 32, 3)):
@@ -120,3 +124,21 @@ def test_a_frame_after_the_end_is_an_error(tmp_path):
     folder = frames_in(tmp_path / "take", ["1.png", "2.png"])
     with pytest.raises(VideoError, match="frame 2 is wanted, found only 2 frames"):
         list(read_frames(folder, [0, 2]))
+
+
+def test_damage_is_told_from_remarks(tmp_path):
+    """Fails if --strict refuses other videos than those whose earlier caches it refuses."""
+    folder = tmp_path / "frames"
+    frames_in(folder, [f"img_{n}.png" for n in (1, 2, 4)])
+    paths = [odd_videos.make(name, tmp_path) for name in ("h264.mp4", "raw.h264")]
+    paths += [odd_videos.truncated(tmp_path, 0.6), odd_videos.edit_list(tmp_path), folder]
+    refused = []
+    for path in paths:
+        damage = damage_among(scan(path).warnings)
+        refused.append(bool(damage))
+        if damage:
+            with pytest.raises(VideoError, match=re.escape("; ".join(damage))):
+                scan(path, strict=True)
+        else:
+            scan(path, strict=True)
+    assert refused == [False, False, True, True, True]

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data import video
 from data.video import scan
 from tests import odd_videos
 
@@ -37,3 +38,15 @@ def test_rotation_and_edit_lists(tmp_path: Path) -> None:
     """Frames that an edit list hides are counted, or frames are not turned."""
     assert_same_scan(odd_videos.rotated(tmp_path, 90))
     assert_same_scan(odd_videos.edit_list(tmp_path))
+
+
+def test_a_count_that_is_only_estimated_costs_no_second_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long Matroska files are decoded twice by one thread because their count is an estimate."""
+    path = odd_videos.make("vfr.mkv", tmp_path)
+    passes = []
+    decode = video._decoded
+    monkeypatch.setattr(video, "_decoded", lambda *a: passes.append(a[1]) or decode(*a))
+    assert scan(path, threads=3).claimed_frames != scan(path).frames
+    assert passes == [1, 1]

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from model.memory import is_out_of_memory
 from model.tvl1.cuda_engine import CudaTVL1
 from model.tvl1.frames import check_frames
 from model.tvl1.options import TVL1Options
@@ -80,7 +81,9 @@ def _launched(
         before = min(engine.batch, len(chunk) - done)
         try:
             flow = _launch(engine, chunk[done : done + before])
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
             if before == 1:
                 raise ValueError(
                     f"TV-L1 engine cuda: {engine.device} has no memory for the flow of a single"

@@ -1,0 +1,169 @@
+"""Flags and folders that users of extract-features combine oddly: told before any work is done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import pytest
+
+from data.cache import cache_path, read_header
+from data.sources import find_sources
+from pipeline import cli
+from pipeline.extract_features import extract_features
+from pipeline.extract_flow import extract_flow
+from tests import odd_videos
+from tests.stage_one_material import FLOW, FUSION, ONE, PLAN, QUICK, TRUNK, draw, material
+
+FLAGS = [
+    *("--segments", 3, "--candidates", 1, "--stack-length", 2, "--device", "cpu", "-j", 1),
+    *("--weights", "random", "--input-size", 64, "--training-snippets", 8),
+    *("--fusion-hidden", 16, "--fusion-channels", 8, "--engine", "opencv", "--short-side", 32),
+    *("--bound", 4, "--scales", 2, "--warps", 1, "--inner", 3, "--outer", 1),
+]
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return material(tmp_path_factory).videos
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return material(tmp_path_factory).both
+
+
+def run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as caught:
+        cli.cli.main([str(a) for a in ("extract-features", *arguments)])
+    return int(caught.value.code or 0)
+
+
+@pytest.mark.parametrize("flag", ["--flow", "--save-flow"])
+def test_flow_and_features_need_two_folders(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], flag: str
+) -> None:
+    """Both caches of a video have one name: the second takes the first one's place."""
+    assert run(videos, "-o", tmp_path / "x", flag, tmp_path / "y" / ".." / "x") == 2
+    assert f"{flag} {tmp_path}/y/../x: expected another folder than --output" in (
+        capsys.readouterr().err
+    )
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("flag", ["-o", "--save-flow"])
+def test_a_file_in_the_place_of_a_folder_is_told_at_once(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], flag: str
+) -> None:
+    """Trunks are calibrated, or every video fails, before it is found out."""
+    (tmp_path / "x").write_text("a file")
+    output = [] if flag == "-o" else ["-o", tmp_path / "features"]
+    assert run(videos, flag, tmp_path / "x", *output, *FLAGS) == 2
+    assert f"{tmp_path / 'x'}: expected a folder" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_fitted(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Calibration of random trunks is lost for a folder that was never writable."""
+    (tmp_path / "x").write_text("a file")
+    assert run(videos, "-o", tmp_path / "x" / "y", *FLAGS) == 2
+    told = capsys.readouterr().err
+    assert "cannot be written to" in told
+    assert "RANDOM TRUNKS" not in told
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["--stride", 3], "--stride has no effect on --plan segments"),
+        (["--fps", 60], "one.avi: --fps 60 asked, the video has 10: all its frames are taken"),
+        (["--rgb-weights", "x.pth"], "--weights has no effect beside --rgb-weights"),
+        (["--scheduler", "head:8786"], "--scheduler needs --backend dask"),
+    ],
+)
+def test_options_without_effect_are_told(
+    videos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    more: list[object],
+    told: str,
+) -> None:
+    """A flag does nothing, and nobody says so."""
+    run(videos / "one.avi", "-o", tmp_path, *FLAGS, *more)
+    assert told in capsys.readouterr().err
+
+
+def test_options_of_what_is_not_fitted_are_told(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--training-videos beside a file's weights, and sizes beside a checkpoint, do nothing."""
+    files = ["--rgb-weights", "x.pth", "--fusion", tmp_path / "y.safetensors"]
+    more = ["--training-videos", videos, "--fusion-hidden", 7, "--fusion-channels", 7]
+    assert run(videos, "-o", tmp_path / "x", "--device", "cpu", *files, *more) == 2
+    told = capsys.readouterr().err
+    for flag in ("--training-videos", "--fusion-hidden", "--fusion-channels"):
+        assert f"{flag} has no effect beside" in told
+
+
+def test_both_sizes_of_flow_are_refused(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One of two contradicting flags wins without a word."""
+    assert run(videos, "-o", tmp_path, *FLAGS, "--size", "32x32") == 2
+    assert "exclude each other" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("device", ["cuda:", "cpu:", "cuda:x", "gpu"])
+def test_misspelt_devices_are_one_clear_line(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], device: str
+) -> None:
+    """A number left out ends as an unexpected error."""
+    assert run(videos, "-o", tmp_path, "--device", device) == 2
+    assert f"--device {device}: expected auto, cpu, cuda:N" in capsys.readouterr().err
+
+
+def test_headers_say_what_computed_the_flow(both: tuple[Path, Path]) -> None:
+    """Without a flow cache, nothing else tells which engine and OpenCV it was."""
+    two, one = (read_header(cache_path(folder, "one.avi")).versions for folder in both)
+    assert one == two
+    assert one["engine"] == "opencv"
+    assert {"opencv", "torch"} <= one.keys()
+
+
+# --- --strict ---
+
+
+def extract(folder: Path, flow: Path | None, output: Path, strict: bool) -> list[str]:
+    """Messages of the videos that failed."""
+    options = {} if flow else {"flow": FLOW, "tvl1": QUICK, "engine": "opencv"}
+    outcome = extract_features(
+        find_sources([folder]), flow, output, PLAN, TRUNK, FUSION, ONE, "cpu",
+        strict=strict, **options,
+    )  # fmt: skip
+    return [message for _, message in outcome.failures]
+
+
+def test_strict_refuses_earlier_features_of_a_damaged_video(tmp_path: Path) -> None:
+    """A second, stricter run counts what the first one only warned of as done."""
+    (tmp_path / "videos").mkdir()
+    odd_videos.truncated(tmp_path, 0.6).rename(tmp_path / "videos" / "cut.mp4")
+    assert extract(tmp_path / "videos", None, tmp_path / "x", strict=False) == []
+    (message,) = extract(tmp_path / "videos", None, tmp_path / "x", strict=True)
+    assert "the header claims" in message
+
+
+def test_strict_lets_remarks_pass(tmp_path: Path) -> None:
+    """A folder of frames, which is not damaged, passes extract-flow --strict and fails here."""
+    frames = tmp_path / "videos" / "frames"
+    frames.mkdir(parents=True)
+    for number in range(9):
+        cv2.imwrite(str(frames / f"img_{number:05}.png"), draw(0, number))
+    flow = tmp_path / "flow"
+    sources = find_sources([tmp_path / "videos"])
+    done = extract_flow(sources, flow, PLAN, FLOW, QUICK, "opencv", ONE, "cpu", strict=True)
+    assert done.failures == []
+    assert "25 frames a second assumed" in read_header(cache_path(flow, "frames")).warnings[0]
+    for made_from in (flow, None):
+        assert extract(tmp_path / "videos", made_from, tmp_path / "x", strict=True) == []
