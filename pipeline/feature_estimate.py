@@ -15,7 +15,7 @@ from model.features.stage_one import StageOne
 from model.features.trunk import make_trunk, random_state
 from pipeline.console import emit, format_bytes, format_duration
 from pipeline.feature_plan import FeaturePlan
-from pipeline.forward import Forward
+from pipeline.forward import Forward, torch_threads
 from pipeline.jobs import JobOptions
 from pipeline.stage_one import FILE_NAME
 from pipeline.weights import read_safetensors
@@ -94,7 +94,9 @@ def show(planned: FeaturePlan, batch_size: int | None, overwrite: bool, jobs: Jo
     )
     seconds = _show_flow(planned, computed, jobs)
     if snippets:
-        each = seconds_a_snippet(planned, batch_size, snippets)
+        on_cpu = settings.devices == ["cpu"]
+        with torch_threads(jobs.workers(1 << 30) if on_cpu else None):
+            each = seconds_a_snippet(planned, batch_size, snippets)
         devices = len(settings.devices)
         emit(
             f"time      about {format_duration((snippets * each + seconds) / devices)} on "

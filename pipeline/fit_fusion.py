@@ -125,6 +125,7 @@ def _check_options(
     output: Path, ranker: RankerOptions, train: TrainOptions, overwrite: bool
 ) -> None:
     from model.ranker.variants import NEED_STREAMS
+    from pipeline.disk_room import check_writable
 
     if output.suffix != ".safetensors":
         raise InputError(f"-o {output}: expected a file name that ends in .safetensors")
@@ -137,6 +138,7 @@ def _check_options(
             "--protocol authors chooses the epoch on test pairs, and fit-fusion sees none; "
             "use validation or last"
         )
+    check_writable(output.parent)
 
 
 EPILOG = """\b

@@ -256,6 +256,7 @@ def test_unfit_caches_are_refused(features: Path, tmp_path: Path) -> None:
         (RANKER, TrainOptions(protocol="authors"), "f.safetensors", "on test pairs"),
         (RANKER, TRAIN, "f.pth", "ends in .safetensors"),
         (RANKER, TRAIN, "there.safetensors", "--overwrite"),
+        (RANKER, TRAIN, "there.safetensors/f.safetensors", "cannot be written to"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(
