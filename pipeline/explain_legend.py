@@ -45,7 +45,8 @@ def draw_legend(
     if look.flow is not None:
         circle = Image.fromarray(wheel(_WHEEL), "RGBA")
         panel.paste(circle, (left, above), circle)
-        told = ["flow", "at the rim", f"{full:.1f} px/frame", "or more"]
+        high, wide = look.flow.shape[2:]
+        told = ["flow", "at the rim", f"≥ {full:.1f} px/frame", f"at {wide}×{high} px"]
         for number, line in enumerate(told):
             place = (left + _WHEEL + 12, above + number * 27)
             draw.text(place, line, INK, font(_SIZE, number == 0))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,16 +12,14 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
-from data.cache_files import temporary_name
-from data.errors import InputError
 from data.video import read_frames, scan
 from pipeline.explain_legend import colour_bar, strongest
 from pipeline.explain_look import Look
 from pipeline.explain_options import ExplainOptions
 from pipeline.explain_text import clock, font
+from pipeline.explain_writing import Shown, write_pictures
 from pipeline.overlay import OverlayOptions, blend, colour_limit
 
-CODECS = {"mp4": "mp4v", "webm": "VP80"}
 # A gif is held in memory until it is written, and no browser plays one faster than 50 a second.
 _GIF_PICTURES, _GIF_FPS, _GIF_SIDE = 600, 12.5, 400
 _HIGHEST_FPS = 60.0
@@ -130,12 +127,7 @@ def write_overlay(
     timeline = plan_timeline(times, gif_fps(times) if is_gif else _HIGHEST_FPS)
     side = min(options.video_side, _GIF_SIDE) if is_gif else options.video_side
     pictures = _pictures(look, timeline, side, options, overlay, on_frame)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _whole(path) as temporary:
-        if is_gif:
-            _write_gif(temporary, pictures, timeline.fps)
-        else:
-            _write_video(temporary, pictures, timeline.fps, CODECS[options.format])
+    write_pictures(path, pictures, timeline.fps, options.format, overlay)
 
 
 def _pictures(
@@ -145,8 +137,7 @@ def _pictures(
     options: ExplainOptions,
     overlay: OverlayOptions,
     on_frame: Callable[[int], Any] | None,
-) -> Iterator[tuple[np.ndarray, int]]:
-    """Yield each picture (BGR, even sides) and how often it is shown."""
+) -> Iterator[Shown]:
     limit = colour_limit(look.attention, overlay)
     strip: _Strip | None = None
     frames = read_frames(look.path, timeline.frames)
@@ -234,47 +225,3 @@ class _Strip:
         x = self._x(second)
         draw.line([(x, self.top - 2), (x, self.bottom + 2)], fill=_LIGHT, width=2)
         return np.asarray(picture)[:, :, ::-1]
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """Give a temporary name with the same ending; rename at the end, or leave nothing."""
-    temporary = path.parent / (temporary_name() + path.suffix)
-    try:
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _write_video(
-    path: Path, pictures: Iterator[tuple[np.ndarray, int]], fps: float, codec: str
-) -> None:
-    writer: cv2.VideoWriter | None = None
-    try:
-        for picture, repeats in pictures:
-            if writer is None:
-                size = (picture.shape[1], picture.shape[0])
-                code = cv2.VideoWriter.fourcc(*codec)
-                writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, code, fps, size)
-                if not writer.isOpened():
-                    raise InputError(
-                        f"this OpenCV cannot write {path.suffix} ({codec}) to {path.parent}; try "
-                        "another --format, or --format none"
-                    )
-            for _ in range(repeats):
-                writer.write(picture)
-    finally:
-        if writer is not None:
-            writer.release()
-
-
-def _write_gif(path: Path, pictures: Iterator[tuple[np.ndarray, int]], fps: float) -> None:
-    """Write a gif; a frame that stays is shown longer, not again."""
-    images, shown = [], []
-    for picture, repeats in pictures:
-        images.append(Image.fromarray(picture[:, :, ::-1]).quantize(256))
-        shown.append(round(1000 / fps) * repeats)
-    images[0].save(path, save_all=True, append_images=images[1:], duration=shown, loop=0)

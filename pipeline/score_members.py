@@ -28,9 +28,8 @@ def find_runs(folder: Path) -> list[Path]:
         return [folder]
     found = sorted(path.parent for path in folder.rglob(CHECKPOINT))
     if not found:
-        kept = "; evaluate keeps rankers with --keep-rankers" if (folder / "runs").is_dir() else ""
         raise InputError(
-            f"{folder}: no trained ranker ({CHECKPOINT}) in it or below it{kept}; name runs of "
+            f"{folder}: no trained ranker ({CHECKPOINT}) in it or below it; name runs of "
             "train-ranker, or a folder that holds them"
         )
     return found

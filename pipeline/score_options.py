@@ -17,6 +17,7 @@ from data.errors import InputError
 from pipeline.console import log
 from pipeline.extract_flow import ENGINES
 from pipeline.jobs import JobOptions
+from pipeline.run_folder import CHECKPOINT
 
 if TYPE_CHECKING:
     from data.sources import Source
@@ -110,12 +111,17 @@ def check_run(run: Path, command: str) -> None:
     Raises
     ------
     InputError
-        It is not there, or is a video.
+        It is not there, is a video, or holds no trained ranker.
     """
     if not run.exists():
         raise InputError(f"{run}: no such run; expected the output folder of train-ranker")
-    if run.is_file() and run.suffix != ".safetensors":
-        raise InputError(f"{run}: not a run; the run comes first: pipeline {command} RUN VIDEOS...")
+    order = f"the run comes first: pipeline {command} RUN VIDEOS..."
+    if run.is_file():
+        if run.suffix != ".safetensors":
+            raise InputError(f"{run}: not a run; {order}")
+    elif next(run.rglob(CHECKPOINT), None) is None:
+        kept = "evaluate keeps rankers with --keep-rankers" if (run / "runs").is_dir() else order
+        raise InputError(f"{run}: no trained ranker ({CHECKPOINT}) in it or below it; {kept}")
 
 
 def make_folder(folder: Path, flag: str) -> None:

@@ -137,11 +137,22 @@ def _fits(name: str, found: Any, wanted: Any) -> bool:
 
 
 def _by_source(folder: Path | None, kind: str) -> dict[str, tuple[Path, Header]]:
-    """Return the caches of a folder by the digest of their videos."""
+    """Return the caches of a folder by the digest of their videos.
+
+    Raises
+    ------
+    InputError
+        There are none of this kind.
+    """
     found: dict[str, tuple[Path, Header]] = {}
     if folder is None:
         return found
-    for path in cache.find_caches(folder, kind).values():
+    caches = cache.find_caches(folder, kind)
+    if not caches:
+        raise InputError(
+            f"{folder}: holds no {kind} caches; --{kind} takes an output of extract-{kind}"
+        )
+    for path in caches.values():
         try:
             header = cache.read_header(path)
         except CacheError as error:

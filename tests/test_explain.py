@@ -10,12 +10,13 @@ import pytest
 
 from data.video import read_frames
 from pipeline.explain import explain_cached
+from pipeline.explain_legend import colour_bar
 from pipeline.explain_look import Look
 from pipeline.explain_options import ExplainOptions
 from pipeline.explain_sheet import draw_sheet
 from pipeline.explain_text import shortened, wrapped
 from pipeline.explain_video import attention_at, gif_fps, plan_timeline
-from pipeline.overlay import MapGeometry
+from pipeline.overlay import MapGeometry, OverlayOptions
 from tests.scored_material import (
     FRAMES,
     NEW,
@@ -119,6 +120,11 @@ def test_other_formats_and_cached_features(world: World, drawn: Path) -> None:
             gif.seek(number)
             lasted += gif.info["duration"]
     assert lasted == 1000 * FRAMES / 10
+    with Image.open(world.root / "gif" / "a.mp4.attention.gif") as gif:
+        # With this fixed scale no frame reaches the colour at the legend's right end; a palette
+        # of 256 colours for all keeps it within a few levels.
+        shown = np.asarray(gif.convert("RGB")).astype(int)
+    assert (np.abs(shown - colour_bar(OverlayOptions(), 256, 1)[0, -1]).max(axis=2) < 24).any()
     frames = list(read_frames(world.root / "webm" / "a.mp4.attention.webm", range(FRAMES)))
     assert frames[0][1].shape[1] == 120
 

@@ -12,7 +12,7 @@ import pytest
 
 from data.errors import InputError
 from data.sources import Source, find_sources
-from pipeline.run_folder import load_run
+from pipeline.run_folder import CHECKPOINT, load_run
 from pipeline.score import score_videos
 from pipeline.score_options import Making, without_overlays
 from pipeline.score_ranking import Neighbour, Reference
@@ -215,6 +215,9 @@ def test_runs_that_cannot_be_used_end_in_one_line(world: World, tmp_path: Path) 
     for run, more, said in (
         (tmp_path / "none", (), "no such run"),
         (video, (), "the run comes first"),
+        (world.videos, (), "the run comes first"),
+        (world.root, (), "name one"),
+        (world.run, ("--flow", world.features), "holds no flow caches"),
         (tmp_path / "evaluation", ("--ensemble",), "--keep-rankers"),
         (world.root / "weightless", (), "--rgb-weights"),
     ):
@@ -228,6 +231,7 @@ def test_runs_that_cannot_be_used_end_in_one_line(world: World, tmp_path: Path) 
 def test_no_other_file_is_replaced(tmp_path: Path, flag: str) -> None:
     """A mistyped --csv must not cost the judgements, nor -o RUN the ranking of the training."""
     (tmp_path / "run").mkdir()
+    (tmp_path / "run" / CHECKPOINT).touch()
     mine = tmp_path / "run" / "scores.csv"
     mine.write_text("video,score,rank,percentile\na.mp4,1.0,1,50.00\n")
     place = tmp_path / "run" if flag == "-o" else mine
