@@ -134,6 +134,11 @@ def hold_out(
     )
 
 
+def cuts_groups(split: Split, groups: Mapping[str, str]) -> bool:
+    """Whether a group has held-out videos and training videos."""
+    return bool({groups[n] for n in split.held_out} & {groups[n] for n in split.train_videos})
+
+
 def _hold_out_labels(
     pairs: Sequence[Pair], names: Sequence[str], share: float, seed: int, groups: Mapping[str, str]
 ) -> Split | None:

@@ -15,7 +15,7 @@ from data.annotations.dataset import Span
 from data.cache_header import canonical_json
 from data.errors import InputError, StaleCacheError
 from data.pairs import Pair, videos_of
-from data.splits import Split, hold_out
+from data.splits import Split, cuts_groups, hold_out
 from model.ranker.options import RankerOptions, TrainOptions
 from pipeline import console
 from pipeline.console import log
@@ -137,6 +137,8 @@ def choose_pairs(
     except InputError as error:
         log.warning("fold %s: %s; the last epoch is taken", split.name, error)
         return split.train, []
+    if groups and cuts_groups(inner, groups):
+        log.warning("fold %s: too few groups to hold one out: single videos are", split.name)
     return inner.train, inner.test
 
 

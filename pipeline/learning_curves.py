@@ -30,10 +30,12 @@ def draw_learning_curves(
     figure.suptitle(title)
     epochs = [record["epoch"] for record in history]
     labels = {"loss": "ranking loss", "accuracy": "pair accuracy"}
+    mark = "o" if len(history) == 1 else ""  # A line through one point would not be seen.
     for axes, what in zip(figure.subplots(1, 2), labels, strict=True):
         for part, name in (("train", "training"), ("validation", chosen_on)):
             if f"{part}_{what}" in history[0]:
-                axes.plot(epochs, [record[f"{part}_{what}"] for record in history], label=name)
+                values = [record[f"{part}_{what}"] for record in history]
+                axes.plot(epochs, values, marker=mark, label=name)
         axes.axvline(best_epoch, color="grey", linestyle=":", label=f"chosen: epoch {best_epoch}")
         axes.set(xlabel="epoch", ylabel=labels[what])
         axes.grid(alpha=0.3)

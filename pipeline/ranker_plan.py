@@ -13,7 +13,7 @@ from data.annotations.dataset import Span
 from data.cache_header import canonical_json
 from data.errors import InputError
 from data.pairs import Pair, videos_of
-from data.splits import hold_out
+from data.splits import cuts_groups, hold_out
 from model.ranker.options import RankerOptions, TrainOptions
 from model.ranker.variants import NEED_STREAMS
 from pipeline.console import log
@@ -173,6 +173,8 @@ def plan_training(
         try:
             split = hold_out(pairs, train.validation_share, seed, groups)
             fitted, validation = split.train, split.test
+            if groups and cuts_groups(split, groups):
+                log.warning("too few groups to hold one out for validation: single videos are")
         except InputError as error:
             log.warning("%s; the last epoch is taken", error)
     if not validation:

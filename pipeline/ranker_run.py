@@ -172,10 +172,12 @@ def _metrics(
         accuracy["validation"] = pair_accuracy(scores, rows_of(plan.validation_pairs))
     seen = set(plan.training_videos)
     by_unseen: dict[str, list[Pair]] = {"test": plan.test_pairs}
-    for pair in plan.test_pairs:
-        unseen = (pair.better not in seen) + (pair.worse not in seen)
-        name = ("both seen", "one unseen", "both unseen")[unseen]
-        by_unseen.setdefault(f"test, {name}", []).append(pair)
+    for unseen, name in ((2, "both unseen"), (1, "one unseen"), (0, "both seen")):
+        by_unseen[f"test, {name}"] = [
+            pair
+            for pair in plan.test_pairs
+            if (pair.better not in seen) + (pair.worse not in seen) == unseen
+        ]
     for name, pairs in by_unseen.items():
         if pairs:
             accuracy[name] = pair_accuracy(scores, rows_of(pairs))

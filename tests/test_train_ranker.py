@@ -132,6 +132,16 @@ def test_validation_holds_out_training_videos_and_never_sees_test_pairs(place):
             assert {key[0] for key in held}.isdisjoint(key[0] for key in trained)
 
 
+def test_a_subject_on_both_sides_of_validation_is_told(place, tmp_path):
+    """Fails if single videos are held out in silence where the names give one group only."""
+    two = train(place, tmp_path, "--group-by", "^([AB])", "--dry-run")
+    assert two.exit_code == 0, two.output
+    assert "too few groups" not in two.stderr
+    one = train(place, tmp_path, "--group-by", "()", "--dry-run")
+    assert one.exit_code == 0, one.output
+    assert "too few groups to hold one out" in one.stderr
+
+
 def test_the_authors_protocol_is_labelled_in_every_output(place, tmp_path):
     """Fails if numbers chosen on the test pairs can be mistaken for honest ones."""
     more = ["--protocol", "authors", "--test-pairs", place / "test.csv"]
