@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+# Of a table of boxes, which say where attention should be; sides are shares of the frame.
+BOX_COLUMNS = ("video", "frame", "x0", "y0", "x1", "y1")
+
 
 @dataclass(frozen=True)
 class EvaluateOptions:

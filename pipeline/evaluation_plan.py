@@ -22,7 +22,7 @@ from model.ranker.options import RankerOptions, TrainOptions, Variant
 from model.ranker.variants import NEED_STREAMS
 from pipeline.console import format_bytes, log
 from pipeline.evaluation_keep import outdated
-from pipeline.evaluation_options import EvaluateOptions
+from pipeline.evaluation_options import BOX_COLUMNS, EvaluateOptions
 from pipeline.evaluation_runs import CrossValidation, Run, finished
 from pipeline.feature_set import find_feature_set
 from pipeline.judged_part import within_spans
@@ -275,10 +275,9 @@ def read_boxes(path: Path, keys: Sequence[str]) -> dict[str, dict[int, tuple[flo
     InputError
         Other columns, or a row that is not a video, a frame number and four numbers.
     """
-    header = ("video", "frame", "x0", "y0", "x1", "y1")
     rows = read_rows(path)
-    if not rows or rows[0].cells != header:
-        raise InputError(f"{path}: expected the columns '{','.join(header)}'")
+    if not rows or rows[0].cells != BOX_COLUMNS:
+        raise InputError(f"{path}: expected the columns '{','.join(BOX_COLUMNS)}'")
     boxes: dict[str, dict[int, tuple[float, ...]]] = {}
     for row in rows[1:]:
         try:

@@ -11,7 +11,7 @@ from data.annotations import best, epic_skills, jigsaws, raan, table
 from data.annotations.options import DatasetOptions
 from data.annotations.reading import read_with_options, recognise
 from data.errors import InputError
-from data.pairs import check_pairs, pairs_from_scores, read_pairs
+from data.pairs import check_pairs, pairs_from_scores, read_pairs, read_rows
 from pipeline.evaluation_report import describe
 from pipeline.inspect_report import Report, counted, failure
 
@@ -48,6 +48,16 @@ def inspect_pairs(
             report.path = name
         reports.append(report)
     return reports
+
+
+def inspect_boxes(path: Path, shown: str) -> Report:
+    """Say how many boxes of how many videos a table holds, for `evaluate --boxes`."""
+    rows = read_rows(path)[1:]
+    videos = sorted({row.cells[0] for row in rows})
+    report = Report(shown, "boxes", facts={"boxes": len(rows), "videos": videos})
+    report.brief = f"{counted(len(rows), 'box', 'boxes')} in {counted(len(videos), 'video')}"
+    report.add("holds", f"{report.brief}; `pipeline evaluate --boxes` measures attention by them")
+    return report
 
 
 def _tasks(path: Path, options: DatasetOptions) -> Sequence[str | None]:

@@ -9,13 +9,14 @@ from functools import partial
 from pathlib import Path
 
 from data.annotations.options import DatasetOptions
-from data.annotations.reading import recognise
+from data.annotations.reading import forms_in, recognise
 from data.errors import InputError
 from data.pairs import read_rows
 from data.sources import find_sources
+from pipeline.evaluation_options import BOX_COLUMNS
 from pipeline.inspect_cache import inspect_cache
 from pipeline.inspect_folder import Contents, summarise, survey
-from pipeline.inspect_pairs import inspect_pairs
+from pipeline.inspect_pairs import inspect_boxes, inspect_pairs
 from pipeline.inspect_report import Report, without_path
 from pipeline.inspect_run import (
     RESULTS,
@@ -107,8 +108,22 @@ def _expand(given: str, look: Look) -> list[Item]:
         return _listed([given], given)
     if not path.exists():
         raise InputError(f"{given}: no such file or folder")
+    if path.is_dir() and (several := _several_forms(path, look)):
+        return several
     kind = _folder_kind(path, look) if path.is_dir() else file_kind(path, look.dataset)
     return _listed([given], given) if kind == "list" else [Item(kind, path, given)]
+
+
+def _several_forms(folder: Path, look: Look) -> list[Item]:
+    """Return what a folder with annotations of several forms stands for; else nothing."""
+    if look.dataset.dataset != "auto" or look.dataset.task is not None:
+        return []
+    if is_run(folder) or is_evaluation(folder) or len(forms := forms_in(folder)) < 2:
+        return []
+    items = [Item("judgements", place, str(place)) for place in dict.fromkeys(forms.values())]
+    found = survey(folder)
+    more = found.videos or found.caches or found.runs or found.evaluations
+    return [Item("folder", folder, str(folder)), *items] if more else items
 
 
 def _listed(inputs: Sequence[str], given: str) -> list[Item]:
@@ -177,12 +192,14 @@ def _is_text(path: Path) -> bool:
 
 
 def _table_kind(path: Path) -> str:
-    """Tell judgements from a list of videos by the header; what is neither is read as the first."""
+    """Tell judgements, lists of videos and boxes by the header; the rest is read as judgements."""
     try:
         rows = read_rows(path)
     except InputError:
         return "judgements"
     header = {name.lower() for name in rows[0].cells} if rows else set()
+    if rows and rows[0].cells == BOX_COLUMNS:
+        return "boxes"
     scored = header & {"score", "skill", "better", "best"}
     return "list" if header & {"video", "path"} and not scored else "judgements"
 
@@ -225,6 +242,7 @@ def inspect_item(item: Item, look: Look, closely: bool) -> list[Report]:
         "run": inspect_run,
         "evaluation": inspect_evaluation,
         "weights": inspect_weights,
+        "boxes": inspect_boxes,
     }
     if item.kind in single:
         return [single[item.kind](item.path, item.shown)]

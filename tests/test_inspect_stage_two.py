@@ -203,3 +203,20 @@ def test_foreign_weights_are_listed_without_running_anything(tmp_path: Path) -> 
     (found,) = described(tmp_path / "theirs.safetensors")
     assert found["kind"] == "weights"
     assert found["tensors"] == {"layer.weight": [3, 2]}
+
+
+def test_a_folder_of_several_data_sets_is_described_one_by_one() -> None:
+    """RAAN's repository holds two data sets: it would be called unknown, or one be missed."""
+    here = Path(__file__).parent / "fixtures" / "annotations" / "RAAN"
+    each = [described(here / name) for name in ("EPIC-Skills", "BEST")]
+    names = [found["name"] for reports in each for found in reports]
+    assert len(names) > 2
+    assert sorted(found["name"] for found in described(here)) == sorted(names)
+
+
+def test_boxes_are_told_from_a_list_of_videos(tmp_path: Path) -> None:
+    """The demo's own boxes would be called a damaged list of videos."""
+    path = tmp_path / "boxes.csv"
+    path.write_text("video,frame,x0,y0,x1,y1\na.mp4,0,0,0,.5,.5\na.mp4,1,0,0,.5,.5\n")
+    (found,) = described(path)
+    assert (found["kind"], found["boxes"], found["videos"]) == ("boxes", 2, ["a.mp4"])

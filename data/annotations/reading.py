@@ -128,7 +128,7 @@ def recognise(path: Path) -> tuple[str, Path]:
     """
     if path.is_file():
         return _recognise_file(path), path
-    found = {kind: place for kind in FORMATS[1:-1] if (place := _place(path, kind)) is not None}
+    found = forms_in(path)
     if len(found) != 1:
         what = (
             f"several ({', '.join(found)}): choose one by --dataset"
@@ -137,6 +137,12 @@ def recognise(path: Path) -> tuple[str, Path]:
         )
         raise InputError(f"{path}: which annotations it holds is not clear, found {what}")
     return next(iter(found.items()))
+
+
+def forms_in(folder: Path) -> dict[str, Path]:
+    """Return the forms of annotations in a folder or directly below it, and where each is."""
+    places = {kind: _place(folder, kind) for kind in FORMATS[1:-1]}
+    return {kind: place for kind, place in places.items() if place is not None}
 
 
 def _recognise_file(path: Path) -> str:
