@@ -15,7 +15,7 @@ from model.features.stage_one import StageOne
 from model.features.trunk import make_trunk, random_state
 from pipeline.console import emit, format_bytes, format_duration
 from pipeline.feature_plan import FeaturePlan
-from pipeline.forward import Forward, torch_threads
+from pipeline.forward import CPU_BATCH, Forward, torch_threads
 from pipeline.jobs import JobOptions
 from pipeline.stage_one import FILE_NAME
 from pipeline.weights import read_safetensors
@@ -59,7 +59,9 @@ def seconds_a_snippet(planned: FeaturePlan, batch_size: int | None, snippets: in
         settings.fusion.fusion_channels,
         seed=0,
     )
-    count = min(batch_size or planned.batch_size(), snippets)
+    # A CPU gains nothing from larger batches, and they would take their time.
+    most = batch_size or (planned.batch_size() if settings.on_cuda else CPU_BATCH)
+    count = min(most, snippets)
     forward = Forward(
         StageOne(rgb, flow, fusion), settings.devices[0], settings.precision, batch_size=count
     )
