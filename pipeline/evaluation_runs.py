@@ -15,10 +15,10 @@ from data.annotations.dataset import Span
 from data.cache_header import canonical_json
 from data.errors import InputError, StaleCacheError
 from data.pairs import Pair, videos_of
-from data.splits import Split, cuts_groups, hold_out
+from data.splits import Split
 from model.ranker.options import RankerOptions, TrainOptions
 from pipeline import console
-from pipeline.console import log
+from pipeline.validation_pairs import choose_pairs
 
 if TYPE_CHECKING:
     from model.ranker.training import FitResult
@@ -116,30 +116,6 @@ class CrossValidation:
 
 def _digest(content: object) -> str:
     return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:16]
-
-
-def choose_pairs(
-    split: Split, train: TrainOptions, seed: int, groups: Mapping[str, str] | None
-) -> tuple[list[Pair], list[Pair]]:
-    """Return the pairs to fit and the pairs to choose the epoch on (none: the last epoch).
-
-    Only `protocol="authors"` looks at the test pairs. Otherwise both come from the training
-    pairs, and the validation pairs name training videos held out, by subject where known.
-    """
-    if train.protocol == "authors":
-        return split.train, split.test
-    if train.protocol == "last" or not train.validation_share:
-        return split.train, []
-    if groups is not None and not set(videos_of(split.train)) <= set(groups):
-        groups = None
-    try:
-        inner = hold_out(split.train, train.validation_share, seed, groups)
-    except InputError as error:
-        log.warning("fold %s: %s; the last epoch is taken", split.name, error)
-        return split.train, []
-    if groups and cuts_groups(inner, groups):
-        log.warning("fold %s: too few groups to hold one out: single videos are", split.name)
-    return inner.train, inner.test
 
 
 def finished(plan: CrossValidation, runs: Iterable[Run], overwrite: bool) -> set[Run]:

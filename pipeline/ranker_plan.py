@@ -13,13 +13,14 @@ from data.annotations.dataset import Span
 from data.cache_header import canonical_json
 from data.errors import InputError
 from data.pairs import Pair, videos_of
-from data.splits import cuts_groups, hold_out
+from data.splits import Split
 from model.ranker.options import RankerOptions, TrainOptions
 from model.ranker.variants import NEED_STREAMS
 from pipeline.console import log
 from pipeline.feature_set import FeatureSet, find_feature_set
 from pipeline.judged_part import within_spans
 from pipeline.ranker_judgements import report_faults
+from pipeline.validation_pairs import choose_pairs
 
 # Where no batch size is given, all pairs make one step, up to so many bytes of maps.
 STEP_BYTES = 4_000_000_000
@@ -163,20 +164,8 @@ def plan_training(
     )
     found = within_spans(found, spans or {}, ranker.segments)
     warn_of_repeats(found, ranker.segments)
-    fitted, validation = list(pairs), []
-    if train.protocol == "authors":
-        validation = list(test_pairs)
-    elif train.protocol == "validation" and train.validation_share:
-        if groups and not set(videos_of(pairs)) <= set(groups):
-            log.info("not every video's subject is known: single videos are held out")
-            groups = None
-        try:
-            split = hold_out(pairs, train.validation_share, seed, groups)
-            fitted, validation = split.train, split.test
-            if groups and cuts_groups(split, groups):
-                log.warning("too few groups to hold one out for validation: single videos are")
-        except InputError as error:
-            log.warning("%s; the last epoch is taken", error)
+    split = Split(list(pairs), list(test_pairs), "")
+    fitted, validation = choose_pairs(split, train, seed, groups)
     if not validation:
         train = replace(train, protocol="last")
     return TrainingPlan(

@@ -22,7 +22,7 @@ from data.pairs import Pair
 from data.splits import k_fold_by_video
 from model.ranker.options import TrainOptions
 from pipeline.cli import cli
-from pipeline.evaluation_runs import choose_pairs
+from pipeline.validation_pairs import choose_pairs
 
 VIDEOS = 12
 SNIPPETS = 4
