@@ -6,6 +6,7 @@ import copy
 import importlib
 import os
 import sys
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -87,6 +88,8 @@ class LazyGroup(click.Group):
         except (click.Abort, KeyboardInterrupt):
             console.fail("interrupted; finished files are whole, run the same command to go on")
             code = EXIT_INTERRUPTED
+            if _threads_at_work():
+                _leave(code)
         except BrokenPipeError:
             # The reader of stdout has gone (`| head`); keep Python from complaining at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -95,6 +98,20 @@ class LazyGroup(click.Group):
             console.fail_unexpectedly(error)
             code = EXIT_FAILURES
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _threads_at_work() -> bool:
+    """Tell whether threads of joblib's go on; nothing ends them but the end of the process."""
+    from multiprocessing.dummy import DummyProcess
+
+    return any(isinstance(thread, DummyProcess) for thread in threading.enumerate())
+
+
+def _leave(code: int) -> None:
+    """End the process without Python's shutdown, which crashes under threads in native code."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _with_everything_optional(command: click.Command) -> click.Command:

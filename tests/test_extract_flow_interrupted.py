@@ -136,3 +136,18 @@ def test_reading_while_a_run_writes(tmp_path: Path, videos: Path, undisturbed: P
     assert seen > 0
     for path in tmp_path.glob("*.h5"):
         assert arrays(path) == arrays(undisturbed / path.name)
+
+
+def test_interrupt_of_threads_ends_with_its_own_code(tmp_path: Path, videos: Path) -> None:
+    """Threads in native code crash the interpreter while it shuts down, or are waited for."""
+    for number in range(3):
+        output = tmp_path / str(number)
+        process = start(videos, output, "-j", "2", "--backend", "threading")
+        while not list(output.rglob(".dexterank-*.tmp")) and process.poll() is None:
+            time.sleep(0.002)
+        os.killpg(process.pid, signal.SIGINT)
+        code, errors = finish(process)
+        assert code == 130
+        assert "Traceback" not in errors
+        assert "interrupted" in errors
+        assert whole_or_absent(output)
