@@ -100,10 +100,13 @@ def demo(
     Raises
     ------
     InputError
-        Options that cannot be used, or results of other options in the folder.
+        Options that cannot be used; results of other options, or another page, in the folder.
     """
+    from pipeline.report import claim, is_page
+
     options, jobs = options or DemoOptions(), jobs or JobOptions()
     found = DemoResult(Path(output))
+    claim(found.folder / PAGE, overwrite or is_page(found.folder / PAGE))
     with found.stage("generate videos"):
         _generate(found, options, jobs, overwrite, seed)
     _extract(found, options, engine, jobs, device, overwrite, seed)

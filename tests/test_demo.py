@@ -132,6 +132,15 @@ def test_dry_run_writes_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_a_page_of_somebodys_own_is_not_replaced(tmp_path: Path) -> None:
+    """After minutes of work the demo would write its report over it."""
+    (tmp_path / "report.html").write_text("mine")
+    result = run(tmp_path)
+    assert result.exit_code == 2
+    assert "--overwrite" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
 def test_memory_alone_uses_nothing_of_unseen_videos() -> None:
     """It is the floor that pairs with one unseen video are read against."""
     skill = {"a": 0.9, "b": 0.7, "c": 0.4, "d": 0.1, "new": 0.6}
