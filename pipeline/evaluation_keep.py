@@ -6,11 +6,11 @@ import filecmp
 import re
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.ranker_plan import PROTOCOLS
+from pipeline.run_description import describe_run
 from pipeline.run_folder import CHECKPOINT, write_checkpoint
 from pipeline.stage_one import FILE_NAME as STAGE_ONE
 
@@ -75,22 +75,17 @@ def keep_ranker(
     folder.mkdir(parents=True, exist_ok=True)
     if (plan.features / STAGE_ONE).is_file():
         _copy_changed(plan.features / STAGE_ONE, plan.output / STAGE_ONE)
-    about = {
-        "ranker": asdict(ranker),
-        "train": asdict(plan.train),
-        "shape": list(found.shape),
-        "weights": found.header.weights,
-        "parameters": found.header.parameters,
-        "snippet_stride": plan.snippet_stride,
-        "parts": {key: list(part) for key, part in found.parts.items()},
-        "keys": list(found.keys),
-        "feature_digests": list(found.digests),
-        "scores": scores.score.tolist(),
-        "training_videos": sorted(plan.splits[run.fold].train_videos),
-        "protocol": PROTOCOLS[protocol],
-        "best_epoch": result.best_epoch,
-        "seed": run.seed,
-    }
+    about = describe_run(
+        ranker,
+        plan.train,
+        found,
+        snippet_stride=plan.snippet_stride,
+        scores=scores.score,
+        training_videos=sorted(plan.splits[run.fold].train_videos),
+        protocol=PROTOCOLS[protocol],
+        best_epoch=result.best_epoch,
+        seed=run.seed,
+    )
     write_checkpoint(folder, result.model, about)
 
 

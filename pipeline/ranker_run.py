@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from pipeline.ranker_plan import (
     TrainingPlan,
     plan_training,
 )
+from pipeline.run_description import describe_run
 from pipeline.stage_one import FILE_NAME as STAGE_ONE
 
 __all__ = ["FALLBACK_BATCH", "STEP_BYTES", "TrainedRun", "plan_training", "run_training"]
@@ -235,21 +236,16 @@ def _write(
     if (plan.folder / STAGE_ONE).is_file():
         # With it the run is enough to score new videos.
         shutil.copyfile(plan.folder / STAGE_ONE, output / STAGE_ONE)
-    about = {
-        "ranker": asdict(plan.ranker),
-        "train": asdict(plan.train),
-        "shape": list(plan.features.shape),
-        "weights": plan.features.header.weights,
-        "parameters": plan.features.header.parameters,
-        "snippet_stride": plan.snippet_stride,
-        "parts": {key: list(part) for key, part in plan.features.parts.items()},
-        "keys": list(keys),
-        "feature_digests": list(plan.features.digests),
-        "scores": scores.tolist(),
-        "training_videos": plan.training_videos,
-        "protocol": label,
-        "accuracy": metrics["accuracy"],
-        "best_epoch": result.best_epoch,
-        "seed": plan.seed,
-    }
+    about = describe_run(
+        plan.ranker,
+        plan.train,
+        plan.features,
+        snippet_stride=plan.snippet_stride,
+        scores=scores,
+        training_videos=plan.training_videos,
+        protocol=label,
+        best_epoch=result.best_epoch,
+        seed=plan.seed,
+    )
+    about["accuracy"] = metrics["accuracy"]
     run_folder.write_checkpoint(output, result.model, about)
