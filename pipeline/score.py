@@ -269,10 +269,10 @@ def command(ctx: click.Context, /, run: Path, videos: tuple[str, ...], **params:
         ensemble=params["ensemble"] or params["variant"] is not None,
         variant=params["variant"],
     )
+    write_results(found, run, *targets)  # First: whoever reads what is printed may stop early.
     if found.outcome.results:
         for line in lines(found):
             emit(line)
-    write_results(found, run, *targets)
     for path in targets:
         if path is not None:
             log.info("wrote %s", path)
