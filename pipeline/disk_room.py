@@ -23,7 +23,7 @@ def check_is_folder(output: Path) -> None:
 
 
 def check_writable(output: Path, flag: str = "--output") -> None:
-    """Make the folder of caches, and see that a file can be made in it and has room.
+    """See that files can be made in a folder that is there or will be made, and have room.
 
     `flag` is what names it on the command line.
 
@@ -33,8 +33,7 @@ def check_writable(output: Path, flag: str = "--output") -> None:
         It cannot be written to, or its disk is nearly full.
     """
     try:
-        output.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=output):
+        with TemporaryFile(dir=_existing(output)):
             pass
     except OSError as error:
         reason = error.strerror or error
@@ -46,12 +45,16 @@ def check_writable(output: Path, flag: str = "--output") -> None:
 
 def check_room(path: Path) -> None:
     """Raise a CacheError where the disk that a path lies on, or will lie on, is nearly full."""
-    place = path
-    while not os.path.lexists(place) and place != place.parent:
-        place = place.parent
-    disk = shutil.disk_usage(place)
+    disk = shutil.disk_usage(_existing(path))
     if disk.total and disk.free < RESERVE:  # a total of 0 is no disk
         raise CacheError(
             f"{path}: cannot be written: the disk is full ({format_bytes(disk.free)} free,"
             f" {format_bytes(RESERVE)} are kept free); make room and run the same command again"
         )
+
+
+def _existing(path: Path) -> Path:
+    """The path itself, or the nearest folder above it that is there."""
+    while not os.path.lexists(path) and path != path.parent:
+        path = path.parent
+    return path
