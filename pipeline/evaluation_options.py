@@ -16,8 +16,8 @@ class EvaluateOptions:
         default=("full",),
         metadata={
             "flag": "--variant",
-            "help": "Ranker to evaluate; may be repeated, `all` takes every one. The first is the "
-            "one that others are compared with.",
+            "help": "Ranker to evaluate; may be repeated, `all` takes every one that the features "
+            "suffice for. The first is the one that others are compared with.",
             "metavar": "NAME",
         },
     )

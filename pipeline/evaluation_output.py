@@ -12,6 +12,7 @@ from pipeline.baselines import baseline_scores
 from pipeline.evaluation_plan import Evaluation
 from pipeline.evaluation_runs import read_result
 from pipeline.evaluation_table import Table, TableRow, finite
+from pipeline.inspect_report import counted
 from pipeline.jobs import JobOptions
 from pipeline.published import notes
 from pipeline.ranker_plan import PROTOCOLS
@@ -111,8 +112,8 @@ def _title(found: Evaluation) -> str:
     tested = sum(len(split.test) for split in found.plan.splits)
     return (
         f"{found.dataset.name}: {len(found.plan.keys)} videos, {tested} tests of pairs, "
-        f"{len(found.plan.splits)} folds ({found.dataset.folds_source}), "
-        f"{found.options.seeds} seeds"
+        f"{counted(len(found.plan.splits), 'fold')} ({found.dataset.folds_source}), "
+        f"{counted(found.options.seeds, 'seed')}"
     )
 
 
