@@ -54,7 +54,7 @@ def check_room(path: Path) -> None:
 
 
 def _existing(path: Path) -> Path:
-    """The path itself, or the nearest folder above it that is there."""
+    """Return the path itself, or the nearest folder above it that is there."""
     while not os.path.lexists(path) and path != path.parent:
         path = path.parent
     return path
