@@ -10,6 +10,9 @@ import numpy as np
 
 from data.pairs import Pair
 
+# Weights of pairs held at once by the bootstrap: 32 MB.
+_BLOCK = 4_000_000
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -114,11 +117,13 @@ def paired_interval(folds: Sequence[PairedFold], draws: int, seed: int = 0) -> I
     for row, fold in enumerate(folds):
         first, second = numbered[start : start + len(fold.clusters)].T
         start += len(fold.clusters)
-        weight = counts[:, first] * np.where(first == second, 1.0, counts[:, second])
-        total = weight.sum(axis=1)
-        kept = total > 0
-        change = ((weight @ fold.difference.T) * seed_share).sum(axis=1)
-        drawn[row, kept] = change[kept] / total[kept]
+        for some in np.array_split(np.arange(draws), -(-draws * len(first) // _BLOCK)):
+            weight = counts[some][:, first]
+            weight *= np.where(first == second, 1.0, counts[some][:, second])
+            total = weight.sum(axis=1)
+            kept = total > 0
+            change = ((weight @ fold.difference.T) * seed_share[some]).sum(axis=1)
+            drawn[row, some[kept]] = change[kept] / total[kept]
     drawn = drawn[:, np.isfinite(drawn).any(axis=0)]
     low, high = np.percentile(np.nanmean(drawn, axis=0), [2.5, 97.5])
     return Interval(mean, float(low), float(high))

@@ -9,6 +9,7 @@ import pytest
 
 from data.pairs import Pair
 from data.splits import Split
+from pipeline import evaluation_statistics
 from pipeline.evaluation_report import fixed_rows
 from pipeline.evaluation_statistics import (
     PairedFold,
@@ -100,3 +101,13 @@ def test_attainable_is_of_each_fold_by_itself() -> None:
     assert (apart.method, apart.accuracy.mean) == ("attainable", 1)
     within = fixed_rows([Split([], [one, other], "1"), Split([], [one], "2")])[1]
     assert within.accuracy.mean == pytest.approx(0.75)
+
+
+def test_interval_is_the_same_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large sets are drawn in blocks to bound memory; a lost or doubled draw would move the end."""
+    folds = [_fold(np.random.default_rng(3), 0.2, 9), _fold(np.random.default_rng(4), 0.0, 7)]
+    whole = paired_interval(folds, 150)
+    monkeypatch.setattr(evaluation_statistics, "_BLOCK", 500)
+    parts = paired_interval(folds, 150)
+    # float64 products of other shapes: rounding.
+    assert (parts.low, parts.high) == pytest.approx((whole.low, whole.high), abs=1e-12)
