@@ -91,6 +91,7 @@ def extract_features(
     from pipeline.feature_plan import FeaturePlan, Settings
     from pipeline.feature_recipe import make_recipe
     from pipeline.forward import parse_devices, resolve_precision
+    from pipeline.stage_times import recorded
 
     jobs = jobs or JobOptions()
     devices = parse_devices(device)
@@ -122,10 +123,12 @@ def extract_features(
         return Outcome()
     outcome: Outcome[Source, FeatureResult] = Outcome(failures=list(planned.failures))
     if planned.videos:
-        setup = planned.prepare(overwrite)
-        todo = planned.todo(setup.weights, overwrite)
-        failed = run(planned, setup, todo, jobs, batch_size)
-        failed |= keep_missing_flow(planned, todo, jobs)
+        with recorded(Path(output), "extract-features") as work:
+            setup = planned.prepare(overwrite)
+            todo = planned.todo(setup.weights, overwrite)
+            work.videos = len(todo)
+            failed = run(planned, setup, todo, jobs, batch_size)
+            failed |= keep_missing_flow(planned, todo, jobs)
         enter_results(planned, todo, failed, outcome)
     place = {source.key: index for index, source in enumerate(sources)}
     outcome.failures.sort(key=lambda item: place[item[0].key])

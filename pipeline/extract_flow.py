@@ -81,6 +81,7 @@ def extract_flow(
         The engine is not available, or caches made with other input or options are in the way.
     """
     from pipeline import disk_room, flow_estimate, flow_run
+    from pipeline.stage_times import recorded
 
     jobs = jobs or JobOptions()
     output = Path(output)
@@ -104,7 +105,9 @@ def extract_flow(
         if todo:
             disk_room.check_writable(output)
             log.info("%d of %d videos to do, engine %s", len(todo), len(wanted), task.engine)
-            flow_run.compute(todo, task, jobs, outcome)
+            with recorded(output, "extract-flow") as work:
+                work.videos = len(todo)
+                flow_run.compute(todo, task, jobs, outcome)
     return flow_run.in_order(outcome, wanted)
 
 

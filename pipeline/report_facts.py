@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from data.errors import InputError
 from pipeline.console import format_bytes, format_duration
+from pipeline.stage_times import total
 
 if TYPE_CHECKING:
     from pipeline.report_accuracy import RunPairs
@@ -88,9 +89,14 @@ def costs(
     Parameters
     ----------
     seconds : mapping of str to float, optional
-        Wall times by stage, measured by the caller.
+        Wall times by stage, measured by the caller; those that a folder of caches has recorded
+        count instead, for a stage may have taken several runs.
     """
     told = dict(seconds or {})
+    for stage, folder in (("extract-flow", sources.flow), ("extract-features", sources.features)):
+        kept = total(folder, stage)
+        if kept is not None:
+            told[stage] = kept
     keys = sources.run.keys
     trained = told.pop("train-ranker", None)
     trained = sources.record.seconds if sources.record else trained

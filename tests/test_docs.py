@@ -176,12 +176,8 @@ def test_every_command_runs(
             exec(compile(step, page.name, "exec"), {})
         elif not reason(step, NOT_RUN):
             assert is_pipeline(step), f"{step}: neither run nor listed as not run"
-            import time
-
-            began = time.process_time()
             more = ("--print-config",) if reason(step, ONLY_PARSED) else ()
             result = docs_pages.run(step, *more)
-            print(f"{time.process_time() - began:.2f}", step)
             assert result.exit_code == 0, f"{step}\n{result.output[-2000:]}"
 
 

@@ -216,7 +216,7 @@ def test_a_bad_video_leaves_nothing_and_stops_nobody(
     assert "at least two frames" in messages["short.avi"]
     assert "text.avi" in messages["text.avi"]
     left = [path.name for path in (tmp_path / "f", output) for path in sorted(path.rglob("*"))]
-    assert left == ["good.avi.h5", "good.avi.h5", "stage_one.safetensors"]
+    assert left == ["good.avi.h5", "good.avi.h5", "stage_one.safetensors", "times.jsonl"]
 
 
 # --- which engine ---
