@@ -17,7 +17,7 @@ from model.tvl1.cuda import CudaTVL1
 from model.tvl1.options import TVL1Options
 
 #: What the whole command needs beside PyTorch.
-PACKAGES = ("cv2", "h5py", "PIL", "click", "tqdm", "joblib", "safetensors")
+PACKAGES = ("cv2", "h5py", "torchvision", "PIL", "click", "tqdm", "joblib", "safetensors")
 
 
 def left_out(packages: tuple[str, ...]) -> dict[str, str] | None:
@@ -33,6 +33,9 @@ def measure_on_device(
     first: Tensor, second: Tensor, sizes: Sizes, options: TVL1Options
 ) -> dict[str, Any]:
     """Time the flow of each snippet straight into the trunks, and both alone."""
+    missing = left_out(("torchvision",))
+    if missing is not None:
+        return missing
     from model.features.fusion import random_fusion
     from model.features.stage_one import StageOne, for_inference
     from model.features.trunk import make_trunk, random_state

@@ -260,5 +260,5 @@ def _with_known_flow(video: PlannedVideo, wanted: Header) -> Header:
 
 
 def _versions() -> dict[str, str]:
-    packages = ("torch", "pillow", "numpy", "h5py")
+    packages = ("torch", "torchvision", "pillow", "numpy", "h5py")
     return {package: importlib.metadata.version(package) for package in packages}
