@@ -82,7 +82,13 @@ def run_jobs(
     here = os.getcwd()
     calls = (joblib.delayed(_guarded)(index, task, item, here) for index, item in enumerate(items))
     found: dict[int, Any] = {}
-    with _backend(options, workers), progress(total=len(items), desc=desc, unit=unit) as bar:
+    with (
+        warnings.catch_warnings(),
+        _backend(options, workers),
+        progress(total=len(items), desc=desc, unit=unit) as bar,
+    ):
+        # Loky starts workers again that were idle for long; no item is lost.
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
         parallel = joblib.Parallel(
             batch_size=1, pre_dispatch="2*n_jobs", return_as="generator_unordered"
         )

@@ -130,9 +130,9 @@ def make_videos(snippets, keys=None, seed=0, dtype=torch.float16):
     )
 
 
-def test_whole_video_sampling_is_that_of_the_data_package():
-    """Fails if stage two draws other snippets than `data.sampling` defines."""
-    from data import sampling
+def test_whole_video_sampling_is_that_of_the_reference():
+    """Fails if stage two draws other snippets than the plain reference."""
+    from tests import sampling_reference as sampling
 
     cases = [[0, 0, 1, 2, 3, 4], [0, 1, 1, 4], [2], [1, 3], [0, 4, 4], [0, 1, 2, 3, 4]]
     videos = VideoMaps(
@@ -155,9 +155,9 @@ def test_whole_video_sampling_is_that_of_the_data_package():
 
 
 @pytest.mark.parametrize("size", [3, 4, 5, 6, 9, 10, 14, 27])
-def test_authors_sampling_is_that_of_the_data_package(size):
+def test_authors_sampling_is_that_of_the_reference(size):
     """Fails if the named option departs from the authors' bins."""
-    from data import sampling
+    from tests import sampling_reference as sampling
 
     ranges = authors_bins(make_videos([2, size]), N)
     np.testing.assert_array_equal(ranges.test[1] - 2, sampling.authors_test(size, N))

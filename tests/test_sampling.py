@@ -11,15 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.options import FlowOptions, PlanOptions, parse_size
-from data.sampling import (
-    authors_test,
-    authors_train,
-    draw_train,
-    pick_test,
-    plan_snippets,
-    segment_of,
-    timeline,
-)
+from data.sampling import plan_snippets, segment_of, timeline
+from tests.sampling_reference import authors_test, authors_train, draw_train, pick_test
 
 plans = st.builds(
     PlanOptions,
