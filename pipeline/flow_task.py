@@ -98,10 +98,14 @@ def choose_engine(engine: str, device: str) -> str:
         raise InputError(f"--device {device}: expected auto, cpu, cuda or cuda:N")
     looks = device.startswith("cuda") or (device == "auto" and NVIDIA_DRIVER.exists())
     if engine == "cuda" or (engine == "auto" and looks):
-        from model.tvl1.cuda_runtime import available
+        from model.tvl1.cuda_runtime import available, interpreted
 
         usable, why = available()
         if usable:
+            if device.startswith("cuda") and not interpreted():
+                from pipeline.forward import parse_devices
+
+                parse_devices(device)  # a GPU that is not there is told before anything is done
             return "cuda"
         if engine == "cuda":
             raise InputError(f"TV-L1 on a GPU: {why}; use --engine auto --device cpu")

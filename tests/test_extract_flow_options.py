@@ -170,3 +170,15 @@ def test_a_folder_that_cannot_be_read_stops_nobody(
 
     monkeypatch.setattr(Path, "read_bytes", refused)
     assert flow_schedule.claimed_shape(folder) is None
+
+
+def test_a_gpu_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch's own words for a wrong number, in the middle of a run, help nobody."""
+    monkeypatch.setattr("model.tvl1.cuda_runtime.available", lambda: (True, ""))
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    write_video(tmp_path / "a.avi")
+    given = [tmp_path / "a.avi", "-o", tmp_path / "flow", "--engine", "auto", "--device", "cuda:5"]
+    found = run(*given)
+    assert found.exit_code == 2
+    assert "--device cuda:5: this machine shows 2 CUDA devices" in found.stderr
+    assert not (tmp_path / "flow").exists()
