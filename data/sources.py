@@ -126,8 +126,11 @@ def _videos(path: Path, root: Path | None, named_by: Path | None) -> Iterator[_F
         raise InputError(f"{path}: no such file or folder{where}")
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """Yield the videos below a folder, links followed, hidden files and folders left out."""
+def folders_below(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Yield a folder and those below it, as `os.walk` does: links followed, hidden ones left out.
+
+    The names of folders may be removed from to go no deeper there.
+    """
     seen: set[str] = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(parent)
@@ -136,7 +139,12 @@ def _walk(folder: Path) -> Iterator[Path]:
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        here = Path(parent)
+        yield Path(parent), folders, files
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Yield the videos below a folder, hidden files and folders left out."""
+    for here, _, files in folders_below(folder):
         yield from (here / name for name in sorted(files) if _is_video_name(name))
         if _is_frame_folder(here, files):
             yield here

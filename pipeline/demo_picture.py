@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from pipeline.evaluation_options import Box
     from pipeline.run_folder import Run
 
-Box = tuple[float, float, float, float]
 _COLUMNS = 4
 _VIDEOS = 4
 
@@ -40,6 +39,7 @@ def draw_attention(run_folder: Path, features: Path, videos: Path, boxes: Path, 
         A run or a cache that cannot be used.
     """
     from model.ranker import training
+    from pipeline.evaluation_plan import read_boxes
     from pipeline.feature_set import find_feature_set, read_maps
     from pipeline.run_folder import load_run
 
@@ -56,7 +56,7 @@ def draw_attention(run_folder: Path, features: Path, videos: Path, boxes: Path, 
     scores = training.score(run.model, maps, run.ranker.segments, run.train.sampling)
     if scores.attention is None:
         return 0
-    known = _read_boxes(boxes, shown)
+    known = read_boxes(boxes, shown)
     rows = []
     for number, key in enumerate(shown):
         frames = found.frame_index[number][scores.rows[number] - int(maps.start[number])]
@@ -115,16 +115,6 @@ def _caption(text: str, width: int) -> np.ndarray:
         strip, text, (6, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (240, 240, 240), 1, cv2.LINE_AA
     )
     return strip
-
-
-def _read_boxes(path: Path, keys: Sequence[str]) -> dict[str, dict[int, Box]]:
-    wanted: dict[str, dict[int, Box]] = {key: {} for key in keys}
-    with open(path, newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            if row["video"] in wanted:
-                edges = (float(row["x0"]), float(row["y0"]), float(row["x1"]), float(row["y1"]))
-                wanted[row["video"]][int(row["frame"])] = edges
-    return wanted
 
 
 def _save(picture: np.ndarray, to: Path) -> None:

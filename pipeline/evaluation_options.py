@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-# Of a table of boxes, which say where attention should be; sides are shares of the frame.
+#: Left, top, right and bottom, as shares of the frame.
+Box = tuple[float, float, float, float]
+# Of a table of boxes, which say where attention should be.
 BOX_COLUMNS = ("video", "frame", "x0", "y0", "x1", "y1")
 
 

@@ -22,7 +22,7 @@ from model.ranker.options import RankerOptions, TrainOptions, Variant
 from model.ranker.variants import NEED_STREAMS
 from pipeline.console import format_bytes, log
 from pipeline.evaluation_keep import outdated
-from pipeline.evaluation_options import BOX_COLUMNS, EvaluateOptions
+from pipeline.evaluation_options import BOX_COLUMNS, Box, EvaluateOptions
 from pipeline.evaluation_runs import CrossValidation, Run, finished
 from pipeline.feature_set import find_feature_set
 from pipeline.judged_part import within_spans
@@ -265,7 +265,7 @@ def _features_digest(
     return hashlib.sha256(" ".join([*keys, *digests]).encode()).hexdigest()[:16]
 
 
-def read_boxes(path: Path, keys: Sequence[str]) -> dict[str, dict[int, tuple[float, ...]]]:
+def read_boxes(path: Path, keys: Sequence[str]) -> dict[str, dict[int, Box]]:
     """Read where each video's tool is: CSV ``video,frame,x0,y0,x1,y1``, shares of the frame.
 
     Boxes of videos that are not judged, and empty boxes, are left out.
@@ -278,7 +278,7 @@ def read_boxes(path: Path, keys: Sequence[str]) -> dict[str, dict[int, tuple[flo
     rows = read_rows(path)
     if not rows or rows[0].cells != BOX_COLUMNS:
         raise InputError(f"{path}: expected the columns '{','.join(BOX_COLUMNS)}'")
-    boxes: dict[str, dict[int, tuple[float, ...]]] = {}
+    boxes: dict[str, dict[int, Box]] = {}
     for row in rows[1:]:
         try:
             video, frame, *sides = row.cells

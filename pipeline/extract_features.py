@@ -15,7 +15,7 @@ from model.tvl1.options import TVL1Options
 from pipeline.extract_flow import ENGINES
 from pipeline.feature_run import FeatureResult, enter_results, keep_missing_flow, run, summarise
 from pipeline.flag_checks import check_plan_and_size, check_weights, refuse_flow_options
-from pipeline.jobs import JobOptions, Outcome, finish, take_shard
+from pipeline.jobs import JobOptions, Outcome, finish, in_order, take_shard
 from pipeline.options import build, common_options, dataclass_options
 
 if TYPE_CHECKING:
@@ -130,9 +130,7 @@ def extract_features(
             failed = run(planned, setup, todo, jobs, batch_size)
             failed |= keep_missing_flow(planned, todo, jobs)
         enter_results(planned, todo, failed, outcome)
-    place = {source.key: index for index, source in enumerate(sources)}
-    outcome.failures.sort(key=lambda item: place[item[0].key])
-    return outcome
+    return in_order(outcome, sources)
 
 
 def _check_folders(

@@ -10,7 +10,7 @@ import click
 
 from data.options import FlowOptions, PlanOptions
 from model.tvl1.options import TVL1Options
-from pipeline.console import emit, format_bytes, log
+from pipeline.console import log
 from pipeline.flag_checks import check_plan_and_size
 from pipeline.flow_task import (
     FlowResult,
@@ -19,7 +19,7 @@ from pipeline.flow_task import (
     flow_parameters,
     make_task,
 )
-from pipeline.jobs import JobOptions, Outcome, finish, take_shard
+from pipeline.jobs import JobOptions, Outcome, emit_totals, finish, in_order, take_shard
 from pipeline.options import build, common_options, dataclass_options
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def extract_flow(
             with recorded(output, "extract-flow") as work:
                 work.videos = len(todo)
                 flow_run.compute(todo, task, jobs, outcome)
-    return flow_run.in_order(outcome, wanted)
+    return in_order(outcome, wanted)
 
 
 def _summarise(outcome: Outcome[Source, FlowResult], output: Path, bound: float) -> None:
@@ -120,12 +120,8 @@ def _summarise(outcome: Outcome[Source, FlowResult], output: Path, bound: float)
         if notice:
             log.warning("%s: %s", source.key, notice)
     results = [result for _, result in outcome.results]
-    size = sum(result.path.stat().st_size for result in results)
-    kept = sum(not result.computed for result in results)
-    there = f", {kept} of them there already" if kept else ""
-    videos = "1 video" if len(results) == 1 else f"{len(results)} videos"
     pairs = sum(result.pairs for result in results)
-    emit(f"{output}: {videos}{there}; {pairs:,} flow fields, {format_bytes(size)}")
+    emit_totals(output, results, f"{pairs:,} flow fields")
 
 
 EPILOG = """\b

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from data.sources import Source
 from data.video_info import damage_among
-from pipeline.console import emit, format_bytes, format_duration, log, progress
-from pipeline.jobs import JobOptions, Outcome, run_jobs
+from pipeline.console import format_duration, log, progress
+from pipeline.jobs import JobOptions, Outcome, emit_totals, run_jobs
 
 if TYPE_CHECKING:
     from pipeline.feature_plan import FeaturePlan
@@ -212,9 +212,5 @@ def summarise(outcome: Outcome[Source, FeatureResult], output: Path, scanned: bo
             for warning in result.warnings:
                 log.warning("%s: %s", source.key, warning)
     results = [result for _, result in outcome.results]
-    size = sum(result.path.stat().st_size for result in results)
-    kept = sum(not result.computed for result in results)
-    there = f", {kept} of them there already" if kept else ""
-    videos = "1 video" if len(results) == 1 else f"{len(results)} videos"
     snippets = sum(result.snippets for result in results)
-    emit(f"{output}: {videos}{there}; {snippets:,} snippets, {format_bytes(size)}")
+    emit_totals(output, results, f"{snippets:,} snippets")

@@ -115,14 +115,6 @@ def _parts(
     return [todo[index] for index in beside], [todo[index] for index in split]
 
 
-def in_order(outcome: FlowOutcome, sources: Sequence[Source]) -> FlowOutcome:
-    """Put results and failures into the order of the sources."""
-    place = {source.key: index for index, source in enumerate(sources)}
-    outcome.results.sort(key=lambda item: place[item[0].key])
-    outcome.failures.sort(key=lambda item: place[item[0].key])
-    return outcome
-
-
 @contextmanager
 def swept(output: Path) -> Iterator[None]:
     """Remove what killed processes left in the folder, before the block and after it."""

@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from data.errors import InputError
 from data.pairs import Pair
-from data.splits import hold_out
+from data.splits import Split
 from model.features.fusion import ConvFusion, fused_side, random_fusion
 from model.features.joint import JointFit, JointState
 from model.features.options import FusionOptions
@@ -19,6 +18,7 @@ from model.ranker.scoring import ranges_of
 from pipeline.console import log, progress
 from pipeline.fusion_progress import Progress
 from pipeline.stream_set import StreamSet
+from pipeline.validation_pairs import choose_pairs
 
 
 def prepare(
@@ -50,7 +50,14 @@ def run(
     groups: Mapping[str, str] | None,
 ) -> JointState:
     """Fit from the start, or from where an interrupted fit was last saved."""
-    train_rows, validation_rows = _rows(streams.keys, pairs, train, seed, groups)
+    fitted, validation = choose_pairs(Split(list(pairs), [], ""), train, seed, groups)
+    row = {key: number for number, key in enumerate(streams.keys)}
+
+    def rows_of(some: Sequence[Pair]) -> Tensor:
+        return torch.tensor([(row[pair.better], row[pair.worse]) for pair in some])
+
+    train_rows = rows_of(fitted)
+    validation_rows = rows_of(validation) if validation else None
     found = saved.find()
     if found is not None:
         fit.resume(found)
@@ -67,26 +74,3 @@ def run(
             saved.save(state)
 
         return fit.run(train_rows, validation_rows, show, bar.update)
-
-
-def _rows(
-    keys: Sequence[str],
-    pairs: Sequence[Pair],
-    train: TrainOptions,
-    seed: int,
-    groups: Mapping[str, str] | None,
-) -> tuple[Tensor, Tensor | None]:
-    """Training pairs, and validation pairs where videos are held out, by the videos' numbers."""
-    row = {key: number for number, key in enumerate(keys)}
-
-    def rows_of(some: Sequence[Pair]) -> Tensor:
-        return torch.tensor([(row[pair.better], row[pair.worse]) for pair in some])
-
-    if train.protocol == "validation" and train.validation_share:
-        try:
-            known = groups if groups and set(keys) <= groups.keys() else None
-            split = hold_out(pairs, train.validation_share, seed, known)
-            return rows_of(split.train), rows_of(split.test)
-        except InputError as error:
-            log.warning("%s; the last epoch is taken", error)
-    return rows_of(pairs), None

@@ -13,7 +13,7 @@ from data.annotations import table
 from data.cache_files import temporary_name
 from data.errors import InputError
 from data.pairs import check_pairs, pairs_from_scores, read_pairs
-from data.sources import find_sources
+from data.sources import find_sources, folders_below
 from pipeline.console import format_bytes, format_duration
 from pipeline.inspect_groups import add_options
 from pipeline.inspect_report import Report, counted
@@ -47,15 +47,7 @@ class Contents:
 def survey(folder: Path) -> Contents:
     """Find what there is below a folder, without opening more than tables."""
     found = Contents()
-    seen: set[str] = set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(parent)
-        if real in seen:  # a link back to a folder above
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        here = Path(parent)
+    for here, folders, names in folders_below(folder):
         files = [here / name for name in sorted(names)]
         found.temporaries += [file for file in files if _is_temporary(file.name)]
         if here != folder and is_run(here):

@@ -7,10 +7,11 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
 
 from data.errors import InputError
-from pipeline.console import log, progress
+from pipeline.console import emit, format_bytes, log, progress
 from pipeline.interrupts import interrupts_held
 
 Item = TypeVar("Item")
@@ -107,6 +108,14 @@ def run_jobs(
     return outcome
 
 
+def in_order(outcome: Outcome[Item, Result], items: Sequence[Item]) -> Outcome[Item, Result]:
+    """Put results and failures into the order of the (hashable) items."""
+    place = {item: index for index, item in enumerate(items)}
+    outcome.results.sort(key=lambda entry: place[entry[0]])
+    outcome.failures.sort(key=lambda entry: place[entry[0]])
+    return outcome
+
+
 def finish(outcome: Outcome[Any, Any], name: Callable[[Any], str] = str) -> int:
     """List the failures and return the exit code: 0 where there are none, otherwise 1."""
     if not outcome.failures:
@@ -116,6 +125,27 @@ def finish(outcome: Outcome[Any, Any], name: Callable[[Any], str] = str) -> int:
     for item, message in outcome.failures:
         log.error("  %s: %s", name(item), message)
     return 1
+
+
+class Cached(Protocol):
+    """What became of one video of a stage that fills caches: its cache, and whether it is new."""
+
+    @property
+    def path(self) -> Path:
+        """The cache."""
+
+    @property
+    def computed(self) -> bool:
+        """Whether this run made it."""
+
+
+def emit_totals(output: Path, results: Sequence[Cached], rows: str) -> None:
+    """Print how many caches a folder got, how many were there, their rows and their size."""
+    size = sum(result.path.stat().st_size for result in results)
+    kept = sum(not result.computed for result in results)
+    there = f", {kept} of them there already" if kept else ""
+    videos = "1 video" if len(results) == 1 else f"{len(results)} videos"
+    emit(f"{output}: {videos}{there}; {rows}, {format_bytes(size)}")
 
 
 def take_shard(items: Sequence[Item], shard: str | None) -> list[Item]:

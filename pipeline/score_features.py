@@ -18,7 +18,7 @@ from pipeline.console import log
 from pipeline.extract_features import extract_features
 from pipeline.extract_flow import choose_engine, extract_flow, flow_parameters
 from pipeline.forward import parse_devices
-from pipeline.jobs import Outcome
+from pipeline.jobs import Outcome, in_order
 from pipeline.score_options import Making, make_folder
 from pipeline.score_recipe import Recipe, planned
 from pipeline.score_search import Made, Search, find_kept
@@ -61,10 +61,7 @@ def make_features(
                 outcome.failures.append((source, failures[digest]))
             else:
                 outcome.results.append((source, replace(made[digest], source=source)))
-    place = {source.key: index for index, source in enumerate(sources)}
-    outcome.results.sort(key=lambda item: place[item[0].key])
-    outcome.failures.sort(key=lambda item: place[item[0].key])
-    return outcome
+    return in_order(outcome, sources)
 
 
 def _make(
