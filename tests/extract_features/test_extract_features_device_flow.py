@@ -29,7 +29,7 @@ from pipeline.feature_workers import FeatureTask, VideoJob, run_share
 from pipeline.forward import Forward
 from pipeline.jobs import JobOptions
 from pipeline.stage_one import StageOneSetup, load_stage_one
-from tests.stage_one_material import (
+from tests.extract_features.material import (
     FLOW,
     FRAMES,
     FUSION,
@@ -43,23 +43,8 @@ from tests.stage_one_material import (
 
 
 @pytest.fixture(scope="session")
-def sources(tmp_path_factory: pytest.TempPathFactory) -> list[Source]:
-    return material(tmp_path_factory).sources
-
-
-@pytest.fixture(scope="session")
-def setup(tmp_path_factory: pytest.TempPathFactory) -> StageOneSetup:
-    return material(tmp_path_factory).setup
-
-
-@pytest.fixture(scope="session")
 def flow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return material(tmp_path_factory).quick_flow
-
-
-@pytest.fixture(scope="session")
-def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return material(tmp_path_factory).both
 
 
 class Engine:

@@ -17,39 +17,13 @@ from pipeline.feature_workers import run_share
 from pipeline.forward import Forward
 from pipeline.jobs import JobOptions
 from pipeline.stage_one import StageOneSetup
-from tests.stage_one_material import (
+from tests.extract_features.material import (
     FRAMES,
     Extract,
     L,
     maps_of,
-    material,
     share,
 )
-
-
-@pytest.fixture(scope="session")
-def sources(tmp_path_factory: pytest.TempPathFactory) -> list[Source]:
-    return material(tmp_path_factory).sources
-
-
-@pytest.fixture(scope="session")
-def flow(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return material(tmp_path_factory).flow
-
-
-@pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return material(tmp_path_factory).made
-
-
-@pytest.fixture(scope="session")
-def setup(tmp_path_factory: pytest.TempPathFactory) -> StageOneSetup:
-    return material(tmp_path_factory).setup
-
-
-@pytest.fixture(scope="session")
-def extract(tmp_path_factory: pytest.TempPathFactory) -> Extract:
-    return material(tmp_path_factory).extract
 
 
 class _Scarce:

@@ -20,7 +20,7 @@ from pipeline import cli, direct_flow, feature_recipe
 from pipeline.extract_features import extract_features
 from pipeline.extract_flow import extract_flow
 from pipeline.jobs import JobOptions
-from tests.stage_one_material import (
+from tests.extract_features.material import (
     FLOW,
     FRAMES,
     FUSION,
@@ -38,23 +38,8 @@ Extract = Callable[..., Any]
 
 
 @pytest.fixture(scope="session")
-def sources(tmp_path_factory: pytest.TempPathFactory) -> list[Source]:
-    return material(tmp_path_factory).sources
-
-
-@pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return material(tmp_path_factory).made
-
-
-@pytest.fixture(scope="session")
 def flow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return material(tmp_path_factory).quick_flow
-
-
-@pytest.fixture(scope="session")
-def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return material(tmp_path_factory).both
 
 
 @pytest.fixture

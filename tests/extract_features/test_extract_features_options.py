@@ -13,7 +13,7 @@ from pipeline import cli
 from pipeline.extract_features import extract_features
 from pipeline.extract_flow import extract_flow
 from tests import odd_videos
-from tests.stage_one_material import FLOW, FUSION, ONE, PLAN, QUICK, TRUNK, draw, material
+from tests.extract_features.material import FLOW, FUSION, ONE, PLAN, QUICK, TRUNK, draw, material
 
 FLAGS = [
     *("--segments", 3, "--candidates", 1, "--stack-length", 2, "--device", "cpu", "-j", 1),

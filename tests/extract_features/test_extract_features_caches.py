@@ -20,7 +20,7 @@ from pipeline.feature_plan import FeaturePlan, Settings
 from pipeline.feature_workers import run_share
 from pipeline.forward import Forward, torch_threads
 from pipeline.stage_one import StageOneSetup, load_stage_one
-from tests.stage_one_material import (
+from tests.extract_features.material import (
     FRAMES,
     FUSION,
     ONE,
@@ -30,42 +30,10 @@ from tests.stage_one_material import (
     L,
     datasets,
     maps_of,
-    material,
     share,
     write_flow,
     write_video,
 )
-
-
-@pytest.fixture(scope="session")
-def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return material(tmp_path_factory).videos
-
-
-@pytest.fixture(scope="session")
-def sources(tmp_path_factory: pytest.TempPathFactory) -> list[Source]:
-    return material(tmp_path_factory).sources
-
-
-@pytest.fixture(scope="session")
-def flow(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return material(tmp_path_factory).flow
-
-
-@pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return material(tmp_path_factory).made
-
-
-@pytest.fixture(scope="session")
-def setup(tmp_path_factory: pytest.TempPathFactory) -> StageOneSetup:
-    return material(tmp_path_factory).setup
-
-
-@pytest.fixture(scope="session")
-def extract(tmp_path_factory: pytest.TempPathFactory) -> Extract:
-    return material(tmp_path_factory).extract
-
 
 # --- caches ---
 

@@ -1,0 +1,1 @@
+"""Tests of extract-features, and the material that they share."""
