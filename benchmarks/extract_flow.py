@@ -1,9 +1,11 @@
 """Throughput of extract-flow with one and two workers, its peak memory, and what is not flow.
 
-Every run is the command itself, in processes of its own, on videos that this benchmark draws.
-Runs with one and with two workers alternate, so that a busy machine slows both; a ratio means
-something only where two cores were idle, and the shares of the machine that others took are
-printed beside it. About five minutes on two idle cores, videos drawn. Example::
+Every run is the command itself, from its start to its exit, on videos that this benchmark draws:
+many short ones, which run side by side, and a long one, which is split over its pairs. Runs with
+one and with two workers alternate, so that a busy machine slows both; a ratio means something only
+where two cores were idle, and the shares of the machine that others took are printed beside it.
+About twenty minutes on two idle cores; fewer ``--rounds`` are faster, and tell less where the
+machine's speed varies. Example::
 
     python benchmarks/extract_flow.py --work /tmp/extract_flow_benchmark --json extract_flow.json
 """
@@ -19,7 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import cv2
@@ -36,9 +38,9 @@ from pipeline.flow_frames import read_pairs
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SIZE, RATE = (340, 256), 25
-#: Seconds between two looks at the processes; peaks are the kernel's own and are not missed.
-LOOK_S = 0.2
-WORKERS = (1, 2)
+#: What is compared: commands at the same time, each on all videos, and workers of each. Two
+#: commands that know nothing of each other are as much as the machine gives.
+KINDS = {"1 worker": (1, 1), "2 workers": (1, 2), "2 commands": (2, 1)}
 #: Few iterations: memory does not depend on how many there are, and the runs stay short.
 FEW_ITERATIONS = ("--warps", "1", "--outer", "1", "--inner", "3")
 TICK = os.sysconf("SC_CLK_TCK")
@@ -46,23 +48,14 @@ TICK = os.sysconf("SC_CLK_TCK")
 
 @dataclass
 class Run:
-    """One run of the command."""
+    """One run of the command, or of several at the same time."""
 
-    workers: int
     wall_s: float
     cpu_s: float
     #: Time on the cores that other programs took during the run, in cores.
     others: float
     pairs: int
-    main_peak: int = 0
-    worker_peaks: list[int] = field(default_factory=list)
-
-
-@dataclass
-class Process:
-    """What was last seen of a process: bytes of memory at most."""
-
-    parent: int
+    #: Bytes of memory at most, of the largest of its processes.
     peak: int
 
 
@@ -91,36 +84,37 @@ def draw_video(path: Path, seconds: float, seed: int) -> Path:
     return path
 
 
-def run(videos: Sequence[Path], output: Path, workers: int, options: Sequence[str]) -> Run:
-    """Run the command once and watch it."""
+def run(
+    videos: Sequence[Path], output: Path, workers: int, options: Sequence[str], commands: int = 1
+) -> Run:
+    """Run the command, or several of it at the same time, and watch."""
     shutil.rmtree(output, ignore_errors=True)
-    arguments = ["extract-flow", *map(str, videos), "-o", str(output), "-q", "-j", str(workers)]
-    cores, start, before = busy_cores(), time.perf_counter(), os.times()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline", *arguments, *options],
-        cwd=REPOSITORY,
-        stdout=subprocess.DEVNULL,
-    )
-    seen: dict[int, Process] = {}
-    while process.poll() is None:
-        watch(process.pid, seen)
-        time.sleep(LOOK_S)
-    wall, after = time.perf_counter() - start, os.times()
-    if process.returncode:
-        raise SystemExit(f"extract-flow ended with code {process.returncode}")
-    # Workers are waited for by the command, and so their time is in its own.
-    cpu = after.children_user + after.children_system
-    cpu -= before.children_user + before.children_system
-    here = after.user + after.system - before.user - before.system
-    main = seen.pop(process.pid, Process(0, 0))
+    cores, start = busy_cores(), time.perf_counter()
+    given = ["extract-flow", *map(str, videos), "-q", "-j", str(workers), *options]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "pipeline", *given, "-o", str(output / str(number))],
+            cwd=REPOSITORY,
+            stdout=subprocess.DEVNULL,
+        )
+        for number in range(commands)
+    ]
+    cpu, peak = 0.0, 0
+    for process in processes:
+        # Processes that the command waits for are in its own figures.
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise SystemExit(f"extract-flow ended with code {process.returncode}")
+        cpu += used.ru_utime + used.ru_stime
+        peak = max(peak, used.ru_maxrss * 1024)
+    wall = time.perf_counter() - start
     return Run(
-        workers=workers,
         wall_s=wall,
         cpu_s=cpu,
-        others=max(0.0, (busy_cores() - cores - cpu - here) / wall),
+        others=max(0.0, (busy_cores() - cores - cpu) / wall),
         pairs=stored_pairs(output),
-        main_peak=main.peak,
-        worker_peaks=sorted((each.peak for each in seen.values()), reverse=True)[:workers],
+        peak=peak,
     )
 
 
@@ -129,29 +123,6 @@ def busy_cores() -> float:
     ticks = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
     user, nice, system, _idle, _wait, irq, softirq = map(int, ticks[:7])
     return (user + nice + system + irq + softirq) / TICK
-
-
-def watch(root: int, seen: dict[int, Process]) -> None:
-    """Note the peak memory (VmHWM) of a process and of those that it started."""
-    found: dict[int, Process] = {}
-    for status in Path("/proc").glob("[0-9]*/status"):
-        try:
-            lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
-        except (OSError, ValueError):
-            continue
-        peak = int(lines.get("VmHWM", "0 kB").split()[0]) * 1024
-        found[int(status.parent.name)] = Process(int(lines["PPid"]), peak)
-    for number, process in found.items():
-        if is_below(number, root, found):
-            earlier = seen.get(number, process).peak
-            seen[number] = Process(process.parent, max(earlier, process.peak))
-
-
-def is_below(number: int, root: int, found: dict[int, Process]) -> bool:
-    """Whether a process is `root` or one that it started, directly or not."""
-    while number != root and number in found:
-        number = found[number].parent
-    return number == root
 
 
 def stored_pairs(output: Path) -> int:
@@ -166,32 +137,30 @@ def stored_pairs(output: Path) -> int:
 def compare(
     name: str, videos: Sequence[Path], work: Path, rounds: int, options: Sequence[str]
 ) -> dict[str, object]:
-    """Alternate runs with one and two workers; the ratio of each round."""
-    runs: dict[int, list[Run]] = {workers: [] for workers in WORKERS}
+    """Alternate runs of all kinds; the throughput of each round beside one worker's."""
+    runs: dict[str, list[Run]] = {kind: [] for kind in KINDS}
     for number in range(rounds):
-        for workers in WORKERS if number % 2 == 0 else WORKERS[::-1]:
-            done = run(videos, work / "flow", workers, options)
-            runs[workers].append(done)
+        for kind in list(KINDS)[:: 1 if number % 2 == 0 else -1]:
+            commands, workers = KINDS[kind]
+            done = run(videos, work / "flow", workers, options, commands)
+            runs[kind].append(done)
             print(
-                f"  {name}, {workers} worker{'s' * (workers > 1)}: {done.pairs} pairs in"
-                f" {done.wall_s:.1f} s, {done.cpu_s:.1f} s of CPU; others {done.others:.2f} cores",
+                f"  {name}, {kind}: {done.pairs} pairs in {done.wall_s:.1f} s, {done.cpu_s:.1f} s"
+                f" of CPU; others {done.others:.2f} cores",
                 flush=True,
             )
-    ratios = [one.wall_s / two.wall_s for one, two in zip(runs[1], runs[2], strict=True)]
-    middle = {
-        workers: {
-            "pairs_per_s": statistics.median(each.pairs / each.wall_s for each in done),
-            "cpu_ms_per_pair": 1e3 * statistics.median(each.cpu_s / each.pairs for each in done),
-            "others_cores": statistics.median(each.others for each in done),
-        }
-        for workers, done in runs.items()
-    }
+    speeds = {kind: [each.pairs / each.wall_s for each in done] for kind, done in runs.items()}
+    costs = {kind: [each.cpu_s / each.pairs for each in done] for kind, done in runs.items()}
     return {
         "name": name,
-        "ratio": statistics.median(ratios),
-        "ratios": ratios,
-        "workers": middle,
-        "runs": [asdict(each) for done in runs.values() for each in done],
+        "pairs_per_s": {kind: statistics.median(found) for kind, found in speeds.items()},
+        "cpu_ms_per_pair": {kind: 1e3 * statistics.median(found) for kind, found in costs.items()},
+        "ratios": {
+            kind: [speed / one for speed, one in zip(found, speeds["1 worker"], strict=True)]
+            for kind, found in speeds.items()
+            if kind != "1 worker"
+        },
+        "runs": {kind: [asdict(each) for each in done] for kind, done in runs.items()},
     }
 
 
@@ -217,7 +186,7 @@ def overheads(video: Path, work: Path, plan: PlanOptions, runs: Sequence[dict]) 
         pass
     found["second pass (decoding, grey)"] = time.process_time() - start
     found["writing"] = writing(next((work / "flow").rglob("*.h5")), work / "written.h5")
-    total = statistics.median(each["cpu_s"] for each in runs if each["workers"] == 1)
+    total = statistics.median(each["cpu_s"] for each in runs)
     return {name: seconds / total for name, seconds in found.items()}
 
 
@@ -243,26 +212,25 @@ def report(
     compared: Sequence[dict], peaks: Sequence[dict], shares: dict[str, float]
 ) -> Iterator[str]:
     """Lines of the tables."""
-    yield "| throughput | 1 worker, pairs/s | 2 workers | ratio (each round) | CPU ms a pair |"
-    yield "|---|---|---|---|---|"
-    for each in compared:
-        one, two = each["workers"][1], each["workers"][2]
-        rounds = ", ".join(f"{ratio:.2f}" for ratio in each["ratios"])
-        yield (
-            f"| {each['name']} | {one['pairs_per_s']:.1f} | {two['pairs_per_s']:.1f} |"
-            f" {each['ratio']:.2f} ({rounds}) |"
-            f" {one['cpu_ms_per_pair']:.1f}, {two['cpu_ms_per_pair']:.1f} |"
-        )
-    yield ""
-    yield "| peak memory, 2 workers | pairs | main process, MB | each worker, MB |"
+    yield "| throughput | pairs/s | beside one worker: median (each round) | CPU ms a pair |"
     yield "|---|---|---|---|"
+    for each in compared:
+        for kind, speed in each["pairs_per_s"].items():
+            ratios = each["ratios"].get(kind, [1.0])
+            rounds = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+            yield (
+                f"| {each['name']}, {kind} | {speed:.1f} | {statistics.median(ratios):.2f}"
+                f" ({rounds}) | {each['cpu_ms_per_pair'][kind]:.1f} |"
+            )
+    yield ""
+    yield "| peak memory, 2 workers | pairs | MB |"
+    yield "|---|---|---|"
     for each in peaks:
-        workers = ", ".join(f"{peak / 1e6:.0f}" for peak in each["worker_peaks"])
-        yield f"| {each['name']} | {each['pairs']} | {each['main_peak'] / 1e6:.0f} | {workers} |"
+        yield f"| {each['name']} | {each['pairs']} | {each['peak'] / 1e6:.0f} |"
     yield ""
     parts = "; ".join(f"{name} {100 * share:.1f} %" for name, share in shares.items())
     yield f"Share of one worker's CPU time on the long video: {parts}."
-    others = [run["others"] for each in compared for run in each["runs"]]
+    others = [run["others"] for each in compared for runs in each["runs"].values() for run in runs]
     yield f"Other programs took {min(others):.2f} to {max(others):.2f} cores meanwhile."
 
 
@@ -270,8 +238,9 @@ def main() -> None:
     """Parse the command line, draw what is missing, measure, print tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--work", type=Path, required=True, help="folder for videos and caches")
-    parser.add_argument("--rounds", type=int, default=2, help="runs with each number of workers")
-    parser.add_argument("--videos", type=int, default=8, help="short videos, of 2 s each")
+    parser.add_argument("--rounds", type=int, default=5, help="runs with each number of workers")
+    parser.add_argument("--videos", type=int, default=20, help="short videos, of 2 s each")
+    parser.add_argument("--segments", type=int, default=40, help="of the long video")
     parser.add_argument("--minutes", type=float, nargs=2, default=[2, 20], help="for memory")
     parser.add_argument("--stride", type=int, default=5, help="frames from pair to pair, memory")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything")
@@ -279,12 +248,12 @@ def main() -> None:
     work: Path = given.work
     short = [draw_video(work / f"videos/short_{n}.mp4", 2, n) for n in range(given.videos)]
     long = [draw_video(work / f"videos/{m:g}_min.mp4", 60 * m, 99) for m in given.minutes]
-    plan = PlanOptions()
+    plan = PlanOptions(segments=given.segments)
     flags = ("--segments", str(plan.segments), "--candidates", str(plan.candidates))
-    run(short[:1], work / "flow", 1, flags)  # the engine is compiled, and files are cached
-    many = compare(f"{len(short)} videos", short, work, given.rounds, flags)
+    run(short[:1], work / "flow", 1, ())  # the engine is compiled, and files are cached
+    many = compare(f"{len(short)} videos", short, work, given.rounds, ())
     one = compare(f"one video of {given.minutes[0]:g} min", long[:1], work, given.rounds, flags)
-    shares = overheads(long[0], work, plan, one["runs"])
+    shares = overheads(long[0], work, plan, one["runs"]["1 worker"])
     peaks = [
         memory(f"{minutes:g} min", video, work, given.stride)
         for minutes, video in zip(given.minutes, long, strict=True)

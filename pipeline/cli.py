@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import importlib
 import os
 import sys
@@ -14,6 +15,7 @@ import click
 
 from data.errors import InputError
 from pipeline import console
+from pipeline.interrupts import interrupts_noted
 
 EXIT_FAILURES = 1
 EXIT_USAGE = 2
@@ -78,7 +80,8 @@ class LazyGroup(click.Group):
         """Run, print every failure as one line, and exit with the right code."""
         extra.pop("standalone_mode", None)
         try:
-            code = super().main(args, prog_name or "pipeline", standalone_mode=False, **extra)
+            with interrupts_noted():
+                code = super().main(args, prog_name or "pipeline", standalone_mode=False, **extra)
         except click.ClickException as error:
             error.show()
             code = EXIT_USAGE
@@ -144,7 +147,12 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point of the `pipeline` command."""
-    cli.main()
+    try:
+        cli.main()
+    finally:
+        # Python's shutdown goes through all objects several times: a third of a second where
+        # numba is loaded. What must be closed has been closed.
+        gc.freeze()
 
 
 if __name__ == "__main__":

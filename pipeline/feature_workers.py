@@ -23,6 +23,7 @@ from pipeline.direct_flow import Group, VideoStart, open_window, recipe_of
 from pipeline.feature_reading import read_ahead
 from pipeline.feature_writing import OpenCache
 from pipeline.forward import Forward, Pending
+from pipeline.interrupts import check_interrupts
 from pipeline.snippets import Chunk, VideoInput
 from pipeline.stage_one import StageOneSetup, load_stage_one
 
@@ -263,6 +264,7 @@ class _Share:
             self.result.spend("writing", began)
         self.result.snippets += len(chunk.rows)
         self.advance(len(chunk.rows))
+        check_interrupts()
         if cache.complete:
             began = time.perf_counter()
             if chunk.video in self.windows:

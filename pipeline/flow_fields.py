@@ -1,19 +1,19 @@
-"""TV-L1 fields of pairs of frames: in this thread, in workers of their own, or on a GPU.
+"""TV-L1 fields of pairs of frames: in this thread, in several, or on a GPU.
 
-However many workers there are, fields come in the order of the pairs, and the number of pairs
-under way is bounded, so that memory does not grow with the video.
+However many threads there are, fields come in the order of the pairs, and the number of pairs
+under way is bounded, so that memory does not grow with the video. Threads, not processes: engines
+compute without the interpreter lock, while a process would load the engine again, which takes a
+second, and pass every frame and field through a pipe.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
-import cv2
 import numpy as np
 
 from model.tvl1 import engines
@@ -21,10 +21,10 @@ from model.tvl1.frames import MIN_SIDE
 from model.tvl1.options import TVL1Options
 from pipeline.console import log
 from pipeline.flow_task import FlowTask
-from pipeline.interrupts import interrupts_held
 
-#: Pairs under way for each worker: one computed, the next waiting, one in reserve for slow pairs.
-AHEAD = 3
+#: Pairs under way for each worker at most: beside the one computed, fields that wait for a slow
+#: pair before them.
+AHEAD = 4
 
 FramePairs = Iterator[tuple[np.ndarray, np.ndarray]]
 
@@ -41,10 +41,10 @@ def compute_fields(
     Parameters
     ----------
     pairs : iterator of two (H, W) uint8 grey frames
-        Read by this thread while workers compute.
+        Read by this thread while others compute.
     task : FlowTask
     executor : Executor, optional
-        As `worker_pool` gives it; without one this thread computes.
+        As `worker_threads` gives it; without one this thread computes.
     workers : int
         How many the executor has.
     name : str
@@ -65,7 +65,7 @@ def compute_fields(
         for first, second in pairs:
             yield compute_field(first, second, task.engine, task.tvl1)
     else:
-        yield from _compute_ahead(pairs, task, executor, AHEAD * workers)
+        yield from _compute_ahead(pairs, task, executor, workers)
 
 
 def _warn_of_shrinking(name: str, before: int, after: int) -> None:
@@ -75,13 +75,18 @@ def _warn_of_shrinking(name: str, before: int, after: int) -> None:
 
 
 def _compute_ahead(
-    pairs: FramePairs, task: FlowTask, executor: Executor, most: int
+    pairs: FramePairs, task: FlowTask, executor: Executor, workers: int
 ) -> Iterator[np.ndarray]:
-    """Keep every worker supplied with pairs, `most` at a time, and yield their fields in order."""
+    """Keep every worker supplied with pairs, and yield their fields in order."""
     under_way: deque[Future[np.ndarray]] = deque()
     for first, second in pairs:
         under_way.append(executor.submit(compute_field, first, second, task.engine, task.tvl1))
-        if len(under_way) >= most:
+        computing = [field for field in under_way if not field.done()]
+        # One more pair than workers, so that none waits for the reader; the fewer the better for
+        # the processor's shared cache.
+        if len(computing) > workers:
+            wait(computing, return_when=FIRST_COMPLETED)
+        while under_way and (under_way[0].done() or len(under_way) >= AHEAD * workers):
             yield under_way.popleft().result()
     while under_way:
         yield under_way.popleft().result()
@@ -97,35 +102,16 @@ def compute_field(
 
 
 @contextmanager
-def worker_pool(backend: str, workers: int, engine: str) -> Iterator[Executor | None]:
-    """Threads, or processes of one thread each, that end with the block; None for one worker.
-
-    They start, and load the engine, while the caller goes on.
-    """
+def worker_threads(workers: int) -> Iterator[Executor | None]:
+    """Threads that end with the block, with the pairs that they are at; None for one worker."""
     if workers == 1:
         yield None
-    elif backend == "threading":
-        with ThreadPoolExecutor(workers) as threads:
-            yield threads
-    else:
-        # A pool of its own: joblib's reusable one has another type and may not be shared.
-        from joblib.externals.loky import ProcessPoolExecutor
-
-        executor: Any = ProcessPoolExecutor(
-            workers, initializer=cv2.setNumThreads, initargs=(1,), env={"OMP_NUM_THREADS": "1"}
-        )
-        try:
-            with interrupts_held():
-                for _ in range(workers):
-                    executor.submit(warm_up, engine)
-            yield executor
-        except BaseException:
-            # Loky's own way of killing workers now and then hangs where pairs are waiting.
-            for process in list(executor._processes.values()):
-                process.terminate()
-            raise
-        finally:
-            executor.shutdown()
+        return
+    threads = ThreadPoolExecutor(workers)
+    try:
+        yield threads
+    finally:
+        threads.shutdown(cancel_futures=True)
 
 
 def warm_up(engine: str) -> None:

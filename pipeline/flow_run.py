@@ -90,7 +90,7 @@ def compute(todo: Sequence[Source], task: FlowTask, jobs: JobOptions, outcome: F
     workers = jobs.workers(1 << 30)
     beside, split = _parts(todo, task, jobs, workers)
     whole = partial(extract_one, task=task)
-    shared = partial(extract_one, task=task, workers=workers, backend=jobs.backend)
+    shared = partial(extract_one, task=task, workers=workers)
     # The shard was taken before, and a split video brings its own workers.
     for chosen, run_one, options in (
         (beside, whole, replace(jobs, shard=None)),

@@ -18,8 +18,6 @@ from data.timestamps import DEFAULT_FPS
 
 #: Share of the workers' time that a schedule may leave unused before more videos are split.
 IDLE_SHARE = 0.05
-#: Work, in pixels of flow (about 2 s), under which workers of its own do not pay for a video.
-SPLIT_FROM = 3e6
 #: Cost of decoding one source pixel relative to the flow of one pixel.
 DECODE_COST = 0.004
 
@@ -97,14 +95,13 @@ def split_longest(costs: Sequence[float], workers: int) -> list[int]:
         Indices of the videos to split, longest first.
     """
     order = sorted(range(len(costs)), key=lambda index: -costs[index])
-    worthwhile = sum(cost >= SPLIT_FROM for cost in costs)
     ideal = sum(costs) / workers
-    for count in range(worthwhile):
+    for count in range(len(order)):
         split = sum(costs[index] for index in order[:count]) / workers
         whole = split + _makespan([costs[index] for index in order[count:]], workers)
         if whole * (1 - IDLE_SHARE) <= ideal:
             return order[:count]
-    return order[:worthwhile]
+    return order
 
 
 def _makespan(costs: Sequence[float], workers: int) -> float:

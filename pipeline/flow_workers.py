@@ -27,14 +27,13 @@ from data.video_info import VideoInfo
 from model.tvl1.frames import MIN_SIDE
 from pipeline.console import progress
 from pipeline.disk_room import check_room
-from pipeline.flow_fields import compute_fields, worker_pool
+from pipeline.flow_fields import compute_fields, worker_threads
 from pipeline.flow_frames import read_pairs
 from pipeline.flow_task import FlowResult, FlowTask
+from pipeline.interrupts import check_interrupts
 
 
-def extract_one(
-    source: Source, task: FlowTask, workers: int = 1, backend: str = "loky"
-) -> FlowResult:
+def extract_one(source: Source, task: FlowTask, workers: int = 1) -> FlowResult:
     """Compute the flow cache of one video.
 
     Parameters
@@ -42,9 +41,7 @@ def extract_one(
     source : Source
     task : FlowTask
     workers : int
-        Pairs computed at the same time; with 1 everything runs in this thread.
-    backend : {"loky", "threading"}
-        Processes or threads for the pairs, where there are several workers.
+        Pairs computed at the same time, in threads; with 1 everything runs in this thread.
 
     Raises
     ------
@@ -57,7 +54,7 @@ def extract_one(
     path = cache.cache_path(task.output, source.key)
     check_room(path)
     start = time.perf_counter()
-    with worker_pool(backend, workers, task.engine) as executor:
+    with worker_threads(workers) as executor:
         info = scan(source.path, strict=task.strict, threads=workers)
         pairs = pairs_of(info, task.plan)
         notes = plan_notes(info.times, info.fps, task.plan)
@@ -108,6 +105,7 @@ def _write(
             check_room(path)
             writer.put(row, field)
             advance()
+            check_interrupts()
     return writer.clipped
 
 

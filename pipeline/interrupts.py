@@ -1,4 +1,4 @@
-"""Starting processes that Ctrl-C does not reach: whoever started them ends them, in silence."""
+"""Ctrl-C: never lost on the way, and kept from processes that whoever started them ends."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import resource_tracker
+from types import FrameType
 
 
 @contextmanager
@@ -20,6 +20,8 @@ def interrupts_held() -> Iterator[None]:
     if os.name == "nt" or threading.current_thread() is not threading.main_thread():
         yield
         return
+    from multiprocessing import resource_tracker
+
     resource_tracker.ensure_running()  # when it starts, it lets signals through
     caught: list[int] = []
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # new processes inherit it
@@ -35,3 +37,42 @@ def interrupts_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         if caught:
             signal.raise_signal(signal.SIGINT)
+
+
+_noted = threading.Event()
+
+
+@contextmanager
+def interrupts_noted() -> Iterator[None]:
+    """See to it that a Ctrl-C in the block ends it with KeyboardInterrupt.
+
+    Python raises that wherever the main thread happens to be, and it is lost in the callback of a
+    weak reference; HDF5's binding makes other errors of it. So it is noted as well: an error after
+    it, or an end as if nothing had been, is KeyboardInterrupt too. Only the main thread may set
+    signals; elsewhere, and where somebody else handles Ctrl-C, nothing changes.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        _noted.set()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+        check_interrupts()
+    except Exception:
+        check_interrupts()
+        raise
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _noted.clear()
+
+
+def check_interrupts() -> None:
+    """Raise KeyboardInterrupt where one got lost; to be called now and then in long loops."""
+    if _noted.is_set() and threading.current_thread() is threading.main_thread():
+        raise KeyboardInterrupt

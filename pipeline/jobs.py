@@ -12,7 +12,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from data.errors import InputError
 from pipeline.console import emit, format_bytes, log, progress
-from pipeline.interrupts import interrupts_held
+from pipeline.interrupts import check_interrupts, interrupts_held
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -95,6 +95,7 @@ def run_jobs(
         )
         with _running(parallel, calls, options.backend == "loky" and workers > 1) as results:
             for index, result in results:
+                check_interrupts()
                 found[index] = result
                 if isinstance(result, _Failure):
                     log.warning("%s: %s", name(items[index]), result.message)
@@ -232,6 +233,7 @@ def _guarded(index: int, task: Callable[[Item], Result], item: Item, here: str) 
     try:
         return index, task(item)
     except (InputError, OSError, MemoryError) as error:
+        check_interrupts()  # which may be what the error comes from
         return index, _Failure(str(error) or "out of memory")
 
 

@@ -96,7 +96,7 @@ def test_interrupt_leaves_whole_caches_only(tmp_path: Path, videos: Path) -> Non
 
 @pytest.mark.parametrize("whom", ["all", "command"])
 def test_interrupt_of_a_video_with_all_workers(tmp_path: Path, whom: str) -> None:
-    """Workers of a split video go on, hang, or print tracebacks of their own."""
+    """Threads of a split video go on, hang, or crash the interpreter while it shuts down."""
     # Long enough that it is split, and still under way when the signal comes.
     video = write_video(tmp_path / "long.avi", 1500)
     output = tmp_path / "flow"
@@ -107,7 +107,7 @@ def test_interrupt_of_a_video_with_all_workers(tmp_path: Path, whom: str) -> Non
         os.killpg(process.pid, signal.SIGINT)
     else:
         os.kill(process.pid, signal.SIGINT)
-    code, errors = finish(process)  # returns when the workers, which hold stderr, are gone too
+    code, errors = finish(process)
     assert code == 130
     assert "Traceback" not in errors
     assert tree(output) == {}

@@ -1,0 +1,98 @@
+"""Ctrl-C ends a command with its own code, wherever it strikes."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+from click.testing import CliRunner
+
+from pipeline.cli import cli
+from pipeline.interrupts import check_interrupts, interrupts_held, interrupts_noted
+from pipeline.jobs import JobOptions, run_jobs
+
+
+def swallowed() -> None:
+    """Meet Ctrl-C as the callback of a weak reference does: the exception is dropped."""
+    with suppress(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+def disguised(item: object = None) -> None:
+    """Meet Ctrl-C as HDF5's binding does: it becomes an error of another kind."""
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        raise OSError("unable to lock file") from None
+
+
+def rounds_after(meet: Callable[[], None]) -> int:
+    """Count the rounds that a loop does after a Ctrl-C."""
+    done = 0
+
+    def loop() -> None:
+        nonlocal done
+        with interrupts_noted():
+            meet()
+            for _ in range(3):
+                done += 1
+                check_interrupts()
+
+    with pytest.raises(KeyboardInterrupt):
+        loop()
+    return done
+
+
+@pytest.mark.parametrize("meet", [swallowed, disguised])
+def test_the_command_ends_as_interrupted(
+    meet: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C is followed by exit code 0 or 1, and a script goes on with its next command."""
+    monkeypatch.setattr("click.Group.main", lambda *args, **kwargs: meet())
+    result = CliRunner().invoke(cli, [])
+    assert result.exit_code == 130
+    assert "interrupted" in result.stderr
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_long_loop_notices() -> None:
+    """A run of hours goes on to its end after a Ctrl-C that got lost."""
+    assert rounds_after(swallowed) == 1
+
+
+def test_an_interrupt_is_no_failure_of_an_item() -> None:
+    """The video at hand is listed as broken, and the next one begins."""
+    met: list[int] = []
+
+    def task(item: int) -> None:
+        met.append(item)
+        disguised()
+
+    with pytest.raises(KeyboardInterrupt), interrupts_noted():
+        run_jobs(task, [1, 2], JobOptions(jobs=1), desc="test")
+    assert met == [1]
+
+
+def test_held_back_then_noted() -> None:
+    """An interrupt while workers start is lost for the loops after."""
+
+    def meet() -> None:
+        with suppress(KeyboardInterrupt), interrupts_held():
+            signal.raise_signal(signal.SIGINT)
+
+    assert rounds_after(meet) == 1
+
+
+def test_a_handler_of_others_stays() -> None:
+    """A program that uses ours, or nohup, loses its own way with Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with interrupts_noted():
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+            signal.raise_signal(signal.SIGINT)
+            check_interrupts()
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
