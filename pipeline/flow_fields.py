@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 
@@ -22,9 +22,8 @@ from model.tvl1.options import TVL1Options
 from pipeline.console import log
 from pipeline.flow_task import FlowTask
 
-#: Pairs under way for each worker at most: beside the one computed, fields that wait for a slow
-#: pair before them.
-AHEAD = 4
+#: Pairs under way for each worker: one computed, the next waiting, one in reserve for slow pairs.
+AHEAD = 3
 
 FramePairs = Iterator[tuple[np.ndarray, np.ndarray]]
 
@@ -65,7 +64,7 @@ def compute_fields(
         for first, second in pairs:
             yield compute_field(first, second, task.engine, task.tvl1)
     else:
-        yield from _compute_ahead(pairs, task, executor, workers)
+        yield from _compute_ahead(pairs, task, executor, AHEAD * workers)
 
 
 def _warn_of_shrinking(name: str, before: int, after: int) -> None:
@@ -75,18 +74,13 @@ def _warn_of_shrinking(name: str, before: int, after: int) -> None:
 
 
 def _compute_ahead(
-    pairs: FramePairs, task: FlowTask, executor: Executor, workers: int
+    pairs: FramePairs, task: FlowTask, executor: Executor, most: int
 ) -> Iterator[np.ndarray]:
-    """Keep every worker supplied with pairs, and yield their fields in order."""
+    """Keep every worker supplied with pairs, `most` at a time, and yield their fields in order."""
     under_way: deque[Future[np.ndarray]] = deque()
     for first, second in pairs:
         under_way.append(executor.submit(compute_field, first, second, task.engine, task.tvl1))
-        computing = [field for field in under_way if not field.done()]
-        # One more pair than workers, so that none waits for the reader; the fewer the better for
-        # the processor's shared cache.
-        if len(computing) > workers:
-            wait(computing, return_when=FIRST_COMPLETED)
-        while under_way and (under_way[0].done() or len(under_way) >= AHEAD * workers):
+        if len(under_way) >= most:
             yield under_way.popleft().result()
     while under_way:
         yield under_way.popleft().result()

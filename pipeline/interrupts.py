@@ -39,7 +39,8 @@ def interrupts_held() -> Iterator[None]:
             signal.raise_signal(signal.SIGINT)
 
 
-_noted = threading.Event()
+# A list, because a lock could be held already where the next signal strikes.
+_noted: list[int] = []
 
 
 @contextmanager
@@ -57,7 +58,7 @@ def interrupts_noted() -> Iterator[None]:
         return
 
     def note(number: int, frame: FrameType | None) -> None:
-        _noted.set()
+        _noted.append(number)
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, note)
@@ -74,5 +75,5 @@ def interrupts_noted() -> Iterator[None]:
 
 def check_interrupts() -> None:
     """Raise KeyboardInterrupt where one got lost; to be called now and then in long loops."""
-    if _noted.is_set() and threading.current_thread() is threading.main_thread():
+    if _noted and threading.current_thread() is threading.main_thread():
         raise KeyboardInterrupt

@@ -21,6 +21,7 @@ from pipeline import ranker_state, run_folder
 from pipeline.console import log, progress
 from pipeline.feature_set import read_maps
 from pipeline.forward import parse_devices
+from pipeline.interrupts import check_interrupts
 from pipeline.learning_curves import draw_learning_curves
 from pipeline.ranker_plan import (
     FALLBACK_BATCH,
@@ -155,6 +156,7 @@ class _Saver:
         shown = {name: f"{value:.3f}" for name, value in record.items() if name != "epoch"}
         self.bar.set_postfix(shown, refresh=False)
         self.bar.update()
+        check_interrupts()
         log.debug("%s", ", ".join(f"{name} {value:.4g}" for name, value in record.items()))
 
     def save(self, state: FitState) -> None:
