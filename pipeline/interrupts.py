@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,6 +62,12 @@ def interrupts_noted() -> Iterator[None]:
         _noted.append(number)
         raise KeyboardInterrupt
 
+    def drop(lost: sys.UnraisableHookArgs) -> None:
+        # It was noted; Python would print a traceback.
+        if lost.exc_type is not KeyboardInterrupt:
+            hook(lost)
+
+    hook, sys.unraisablehook = sys.unraisablehook, drop
     signal.signal(signal.SIGINT, note)
     try:
         yield
@@ -70,6 +77,7 @@ def interrupts_noted() -> Iterator[None]:
         raise
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        sys.unraisablehook = hook
         _noted.clear()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -15,9 +16,15 @@ from pipeline.jobs import JobOptions, run_jobs
 
 
 def swallowed() -> None:
-    """Meet Ctrl-C as the callback of a weak reference does: the exception is dropped."""
-    with suppress(KeyboardInterrupt):
-        signal.raise_signal(signal.SIGINT)
+    """Meet Ctrl-C in the callback of a weak reference, where Python drops the exception."""
+
+    class Short:
+        pass
+
+    short = Short()
+    watch = weakref.ref(short, lambda _: signal.raise_signal(signal.SIGINT))
+    del short
+    assert watch() is None
 
 
 def disguised(item: object = None) -> None:
@@ -54,6 +61,7 @@ def test_the_command_ends_as_interrupted(
     result = CliRunner().invoke(cli, [])
     assert result.exit_code == 130
     assert "interrupted" in result.stderr
+    assert "Traceback" not in result.stderr
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
