@@ -2,10 +2,10 @@
 
 Every run is the command itself, from its start to its exit, on videos that this benchmark draws:
 many short ones, which run side by side, and a long one, which is split over its pairs. Runs with
-one and with two workers alternate, so that a busy machine slows both; a ratio means something only
-where two cores were idle, and the shares of the machine that others took are printed beside it.
-About twenty minutes on two idle cores; fewer ``--rounds`` are faster, and tell less where the
-machine's speed varies. Example::
+one and with two workers, and of two commands at once, alternate, so that a busy machine slows all;
+a ratio means something only where two cores were idle, and the shares of the machine that others
+took are printed beside it. About half an hour on two idle cores; fewer ``--rounds`` are faster,
+and tell less where the machine's speed varies. Example::
 
     python benchmarks/extract_flow.py --work /tmp/extract_flow_benchmark --json extract_flow.json
 """
@@ -177,7 +177,6 @@ def compare(
         "ratios": {
             kind: [speed / one for speed, one in zip(found, speeds["1 worker"], strict=True)]
             for kind, found in speeds.items()
-            if kind != "1 worker"
         },
         "runs": {kind: [asdict(each) for each in done] for kind, done in runs.items()},
     }
@@ -235,7 +234,7 @@ def report(
     yield "|---|---|---|---|"
     for each in compared:
         for kind, speed in each["pairs_per_s"].items():
-            ratios = each["ratios"].get(kind, [1.0])
+            ratios = each["ratios"][kind]
             rounds = ", ".join(f"{ratio:.2f}" for ratio in ratios)
             yield (
                 f"| {each['name']}, {kind} | {speed:.1f} | {statistics.median(ratios):.2f}"

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -35,6 +36,19 @@ def start(folder: Path, output: Path, *more: str) -> subprocess.Popen[str]:
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
     _, errors = process.communicate(timeout=120)
     return process.returncode, errors
+
+
+def interrupt(
+    process: subprocess.Popen[str], output: Path, send: Callable[[int, int], None] = os.killpg
+) -> None:
+    """Send Ctrl-C once a cache is being written, and check how the command ends."""
+    while not list(output.rglob(".dexterank-*.tmp")) and process.poll() is None:
+        time.sleep(0.002)
+    send(process.pid, signal.SIGINT)
+    code, errors = finish(process)
+    assert code == 130
+    assert "Traceback" not in errors
+    assert "interrupted" in errors
 
 
 @pytest.fixture(scope="module")
@@ -82,34 +96,20 @@ def test_killed_at_any_moment_and_started_again(
 
 def test_interrupt_leaves_whole_caches_only(tmp_path: Path, videos: Path) -> None:
     """Ctrl-C ends with a traceback, another exit code, or half a cache."""
-    process = start(videos, tmp_path, "-j", "1")
-    while not list(tmp_path.rglob(".dexterank-*.tmp")) and process.poll() is None:
-        time.sleep(0.005)
-    os.killpg(process.pid, signal.SIGINT)
-    code, errors = finish(process)
-    assert code == 130
-    assert "Traceback" not in errors
-    assert "interrupted" in errors
+    interrupt(start(videos, tmp_path, "-j", "1"), tmp_path)
     assert whole_or_absent(tmp_path)
     assert all(name.endswith(".h5") for name in tree(tmp_path))
 
 
-@pytest.mark.parametrize("whom", ["all", "command"])
-def test_interrupt_of_a_video_with_all_workers(tmp_path: Path, whom: str) -> None:
+@pytest.mark.parametrize("send", [os.killpg, os.kill], ids=["all", "command"])
+def test_interrupt_of_a_video_with_all_workers(
+    tmp_path: Path, send: Callable[[int, int], None]
+) -> None:
     """Threads of a split video go on, hang, or crash the interpreter while it shuts down."""
-    # Long enough that it is split, and still under way when the signal comes.
+    # Long enough to be still under way when the signal comes.
     video = write_video(tmp_path / "long.avi", 1500)
     output = tmp_path / "flow"
-    process = start(video, output, "-j", "2")
-    while not list(output.rglob(".dexterank-*.tmp")) and process.poll() is None:
-        time.sleep(0.005)
-    if whom == "all":
-        os.killpg(process.pid, signal.SIGINT)
-    else:
-        os.kill(process.pid, signal.SIGINT)
-    code, errors = finish(process)
-    assert code == 130
-    assert "Traceback" not in errors
+    interrupt(start(video, output, "-j", "2"), output, send)
     assert tree(output) == {}
 
 
@@ -142,12 +142,5 @@ def test_interrupt_of_threads_ends_with_its_own_code(tmp_path: Path, videos: Pat
     """Threads in native code crash the interpreter while it shuts down, or are waited for."""
     for number in range(3):
         output = tmp_path / str(number)
-        process = start(videos, output, "-j", "2", "--backend", "threading")
-        while not list(output.rglob(".dexterank-*.tmp")) and process.poll() is None:
-            time.sleep(0.002)
-        os.killpg(process.pid, signal.SIGINT)
-        code, errors = finish(process)
-        assert code == 130
-        assert "Traceback" not in errors
-        assert "interrupted" in errors
+        interrupt(start(videos, output, "-j", "2", "--backend", "threading"), output)
         assert whole_or_absent(output)

@@ -13,7 +13,7 @@ from pipeline import cli
 from pipeline.extract_features import extract_features
 from pipeline.extract_flow import extract_flow
 from tests import odd_videos
-from tests.extract_features.material import FLOW, FUSION, ONE, PLAN, QUICK, TRUNK, draw, material
+from tests.extract_features.material import FLOW, FUSION, ONE, PLAN, QUICK, TRUNK, draw
 
 FLAGS = [
     *("--segments", 3, "--candidates", 1, "--stack-length", 2, "--device", "cpu", "-j", 1),
@@ -21,16 +21,6 @@ FLAGS = [
     *("--fusion-hidden", 16, "--fusion-channels", 8, "--engine", "opencv", "--short-side", 32),
     *("--bound", 4, "--scales", 2, "--warps", 1, "--inner", 3, "--outer", 1),
 ]
-
-
-@pytest.fixture(scope="module")
-def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return material(tmp_path_factory).videos
-
-
-@pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return material(tmp_path_factory).both
 
 
 def run(*arguments: object) -> int:
