@@ -11,12 +11,38 @@ import numpy as np
 from data.cache_header import canonical_json
 
 
+class RowsDigest:
+    """`dataset_digest` of a chunked dataset that is written row by row, without reading it again.
+
+    Only rows that come in order can be taken; after others the dataset has to be read.
+    """
+
+    def __init__(self, dataset: h5py.Dataset) -> None:
+        self._dataset = dataset
+        self._total = _begun(dataset)
+        self._rows = 0
+
+    def add(self, row: int, values: np.ndarray) -> None:
+        """Take the values of a row that is written, C-contiguous and of the dataset's type."""
+        if row == self._rows:
+            self._total.update(values.data)
+            self._rows += 1
+        else:
+            self._rows = -1
+
+    def store(self) -> None:
+        """Put the digest where `seal` finds it, if every row came in order."""
+        if self._rows == len(self._dataset):
+            self._dataset.attrs["sha256"] = self._total.hexdigest()
+
+
 def seal(file: h5py.File) -> None:
-    """Store the digests, then mark the file complete."""
+    """Store the digests that are not there yet, then mark the file complete."""
     digests = {}
     for name, dataset in _datasets(file):
-        digests[name] = dataset_digest(dataset)
-        dataset.attrs["sha256"] = digests[name]
+        if "sha256" not in dataset.attrs:
+            dataset.attrs["sha256"] = dataset_digest(dataset)
+        digests[name] = str(dataset.attrs["sha256"])
     file.attrs["content_digest"] = _combine(digests)
     file.attrs["complete"] = True
     file.flush()
@@ -36,11 +62,15 @@ def _datasets(file: h5py.File) -> list[tuple[str, h5py.Dataset]]:
 
 def dataset_digest(dataset: h5py.Dataset) -> str:
     """SHA-256 over type, shape and values of a dataset; chunked ones are read row by row."""
-    total = hashlib.sha256(f"{dataset.dtype.str}{tuple(dataset.shape)}".encode())
+    total = _begun(dataset)
     parts = (dataset[row] for row in range(len(dataset))) if dataset.chunks else [dataset[()]]
     for part in parts:
         total.update(np.ascontiguousarray(part).data)
     return total.hexdigest()
+
+
+def _begun(dataset: h5py.Dataset) -> hashlib._Hash:
+    return hashlib.sha256(f"{dataset.dtype.str}{tuple(dataset.shape)}".encode())
 
 
 def _combine(digests: Mapping[str, str]) -> str:

@@ -155,7 +155,7 @@ def _check_folders(
 def _flow_threads(jobs: JobOptions, devices: Sequence[str]) -> int:
     """Threads of a CPU engine in each reader: readers of a GPU are processes of one thread."""
     on_cuda = all(device.startswith("cuda") for device in devices)
-    alone = jobs.backend == "dask" or (on_cuda and jobs.backend == "loky")
+    alone = jobs.backend == "dask" or (on_cuda and jobs.processes)
     return 1 if alone else jobs.workers(1 << 30)
 
 

@@ -202,7 +202,7 @@ class FeaturePlan:
         """Return what all videos share."""
         settings = self.settings
         readers = 0
-        if settings.on_cuda and jobs.backend == "loky":
+        if settings.on_cuda and jobs.processes:
             readers = max(1, jobs.workers(1 << 30) // len(settings.devices))
         return FeatureTask(
             settings.output,

@@ -23,6 +23,11 @@ from pipeline.flow_task import FlowResult, FlowTask
 from pipeline.flow_workers import extract_one
 from pipeline.jobs import JobOptions, Outcome, run_jobs
 
+#: Workers up to which videos side by side run in threads. They start at once and share one engine,
+#: where processes take a second to load it; but what is not flow holds the interpreter lock for
+#: some 3 % of a worker's time, so that many threads would wait for one another.
+MOST_THREADS = 8
+
 FlowOutcome = Outcome[Source, FlowResult]
 
 
@@ -88,6 +93,8 @@ def compute(todo: Sequence[Source], task: FlowTask, jobs: JobOptions, outcome: F
     else:
         warm_up(task.engine)  # once, before workers start, so that none compiles again
     workers = jobs.workers(1 << 30)
+    if jobs.backend == "auto" and workers <= MOST_THREADS:
+        jobs = replace(jobs, backend="threading")
     beside, split = _parts(todo, task, jobs, workers)
     whole = partial(extract_one, task=task)
     shared = partial(extract_one, task=task, workers=workers)

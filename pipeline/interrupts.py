@@ -40,8 +40,12 @@ def interrupts_held() -> Iterator[None]:
             signal.raise_signal(signal.SIGINT)
 
 
+#: Seconds for which tasks in threads are waited for after Ctrl-C.
+PATIENCE_S = 5.0
 # A list, because a lock could be held already where the next signal strikes.
 _noted: list[int] = []
+# `told`: the event that ends what this thread does.
+_here = threading.local()
 
 
 @contextmanager
@@ -81,7 +85,52 @@ def interrupts_noted() -> Iterator[None]:
         _noted.clear()
 
 
+class StoppedError(Exception):
+    """The command has ended, and nobody waits for the result of this thread."""
+
+
+class Threads:
+    """Tasks of a command's threads, which nothing can end from outside: they are told to."""
+
+    def __init__(self) -> None:
+        self._told = threading.Event()
+        self._running = 0
+        self._ended = threading.Condition()
+
+    @contextmanager
+    def task(self) -> Iterator[None]:
+        """Let `check_interrupts` in the block, in this thread, raise StoppedError after `stop`."""
+        with self._ended:
+            self._running += 1
+        _here.told = self._told
+        try:
+            check_interrupts()
+            yield
+        finally:
+            _here.told = None
+            with self._ended:
+                self._running -= 1
+                self._ended.notify_all()
+
+    def stop(self) -> None:
+        """Tell tasks to end where they next look, and wait, for those that do not look so long."""
+        self._told.set()
+        with self._ended:
+            self._ended.wait_for(lambda: not self._running, PATIENCE_S)
+
+
 def check_interrupts() -> None:
-    """Raise KeyboardInterrupt where one got lost; to be called now and then in long loops."""
+    """Raise what ends this thread, if anything does; to be called now and then in long loops.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        In the main thread, where one got lost.
+    StoppedError
+        In a task of `Threads` that were stopped.
+    """
     if _noted and threading.current_thread() is threading.main_thread():
         raise KeyboardInterrupt
+    told: threading.Event | None = getattr(_here, "told", None)
+    if told is not None and told.is_set():
+        raise StoppedError

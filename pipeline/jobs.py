@@ -12,7 +12,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from data.errors import InputError
 from pipeline.console import emit, format_bytes, log, progress
-from pipeline.interrupts import check_interrupts, interrupts_held
+from pipeline.interrupts import Threads, check_interrupts, interrupts_held
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -23,7 +23,8 @@ class JobOptions:
     """How many workers there are, of which kind, and which part of the items is ours."""
 
     jobs: int = -1
-    backend: str = "loky"
+    #: joblib's, or "auto": processes, unless the stage itself prefers threads.
+    backend: str = "auto"
     scheduler: str | None = None
     shard: str | None = None
 
@@ -43,6 +44,11 @@ class JobOptions:
             raise InputError("--scheduler needs --backend dask")
         available = joblib.cpu_count() + 1 + self.jobs if self.jobs < 0 else self.jobs
         return max(1, min(available, items))
+
+    @property
+    def processes(self) -> bool:
+        """Whether several workers are processes of this machine."""
+        return self.backend in ("auto", "loky")
 
 
 @dataclass
@@ -81,7 +87,11 @@ def run_jobs(
 
     workers = options.workers(len(items))
     here = os.getcwd()
-    calls = (joblib.delayed(_guarded)(index, task, item, here) for index, item in enumerate(items))
+    threads = Threads() if options.backend == "threading" and workers > 1 else None
+    calls = (
+        joblib.delayed(_guarded)(index, task, item, here, threads)
+        for index, item in enumerate(items)
+    )
     found: dict[int, Any] = {}
     with (
         warnings.catch_warnings(),
@@ -93,7 +103,8 @@ def run_jobs(
         parallel = joblib.Parallel(
             batch_size=1, pre_dispatch="2*n_jobs", return_as="generator_unordered"
         )
-        with _running(parallel, calls, options.backend == "loky" and workers > 1) as results:
+        held = options.processes and workers > 1
+        with _running(parallel, calls, held, threads) as results:
             for index, result in results:
                 check_interrupts()
                 found[index] = result
@@ -198,8 +209,11 @@ def _backend(options: JobOptions, workers: int) -> Iterator[None]:
             yield
         return
     # One thread a worker: the workers already fill the cores.
-    inner: dict[str, Any] = {"inner_max_num_threads": 1} if options.backend == "loky" else {}
-    with joblib.parallel_config(options.backend, n_jobs=workers, **inner):
+    if options.processes:
+        config = joblib.parallel_config("loky", n_jobs=workers, inner_max_num_threads=1)
+    else:
+        config = joblib.parallel_config(options.backend, n_jobs=workers)
+    with config:
         yield
 
 
@@ -225,20 +239,25 @@ def _dask_client(scheduler: str | None) -> Iterator[None]:
         yield
 
 
-def _guarded(index: int, task: Callable[[Item], Result], item: Item, here: str) -> tuple[int, Any]:
+def _guarded(
+    index: int, task: Callable[[Item], Result], item: Item, here: str, threads: Threads | None
+) -> tuple[int, Any]:
     # Workers are used again: they stand where the caller stood when they started. On another
     # machine the folder may not be there.
     with suppress(OSError):
         os.chdir(here)
     try:
-        return index, task(item)
+        with threads.task() if threads else nullcontext():
+            return index, task(item)
     except (InputError, OSError, MemoryError) as error:
         check_interrupts()  # which may be what the error comes from
         return index, _Failure(str(error) or "out of memory")
 
 
 @contextmanager
-def _running(parallel: Any, calls: Iterator[Any], processes: bool) -> Iterator[Iterator[Any]]:
+def _running(
+    parallel: Any, calls: Iterator[Any], processes: bool, threads: Threads | None
+) -> Iterator[Iterator[Any]]:
     """Start the workers, processes of ours out of the reach of Ctrl-C; they end with the block."""
     results = None
     try:
@@ -249,6 +268,8 @@ def _running(parallel: Any, calls: Iterator[Any], processes: bool) -> Iterator[I
         if results is not None:
             with warnings.catch_warnings(action="ignore"):  # it says how much was left undone
                 results.close()
+        if threads:
+            threads.stop()
 
 
 def _explained(results: Iterator[Any]) -> Iterator[Any]:

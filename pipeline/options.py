@@ -115,10 +115,10 @@ _GROUPS: dict[str, list[Decorator]] = {
         ),
         click.option(
             "--backend",
-            type=click.Choice(["loky", "threading", "dask"]),
-            default="loky",
+            type=click.Choice(["auto", "loky", "threading", "dask"]),
+            default="auto",
             show_default=True,
-            help="How joblib runs the workers: processes, threads, or a Dask cluster.",
+            help="How joblib runs the workers: loky's processes, threads, or a Dask cluster.",
         ),
         click.option(
             "--scheduler", metavar="HOST:PORT", help="Dask scheduler, for --backend dask."

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import threading
+import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
@@ -81,6 +83,29 @@ def test_an_interrupt_is_no_failure_of_an_item() -> None:
     with pytest.raises(KeyboardInterrupt), interrupts_noted():
         run_jobs(task, [1, 2], JobOptions(jobs=1), desc="test")
     assert met == [1]
+
+
+def test_threads_are_stopped_and_waited_for() -> None:
+    """After an error, or Ctrl-C in a notebook, threads compute and write for hours unseen."""
+    began, ended = threading.Event(), threading.Event()
+
+    def task(item: int) -> None:
+        if item:
+            began.wait(10)
+            raise RuntimeError("a defect")
+        began.set()
+        try:
+            for _ in range(3000):
+                check_interrupts()
+                time.sleep(0.01)
+        finally:
+            time.sleep(0.1)  # so that not waiting would show
+            ended.set()
+
+    with pytest.raises(RuntimeError, match="a defect"):
+        run_jobs(task, [0, 1], JobOptions(2, "threading"), desc="test")
+    assert ended.is_set()
+    check_interrupts()  # this thread goes on
 
 
 def test_held_back_then_noted() -> None:
