@@ -4,7 +4,7 @@ Every run is the command itself, from its start to its exit, on videos that this
 many short ones, which run side by side, and a long one, which is split over its pairs. Runs with
 one and with two workers, and of two commands at once, alternate, so that a busy machine slows all;
 a ratio means something only where two cores were idle, and the shares of the machine that others
-took are printed beside it. About half an hour on two idle cores; fewer ``--rounds`` are faster,
+took are printed beside it. Three quarters of an hour on two idle cores; fewer ``--rounds`` are faster,
 and tell less where the machine's speed varies. Example::
 
     python benchmarks/extract_flow.py --work /tmp/extract_flow_benchmark --json extract_flow.json
@@ -256,9 +256,9 @@ def main() -> None:
     """Parse the command line, draw what is missing, measure, print tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--work", type=Path, required=True, help="folder for videos and caches")
-    parser.add_argument("--rounds", type=int, default=5, help="runs with each number of workers")
-    parser.add_argument("--videos", type=int, default=24, help="short videos, of 2 s each")
-    parser.add_argument("--segments", type=int, default=40, help="of the long video")
+    parser.add_argument("--rounds", type=int, default=4, help="runs with each number of workers")
+    parser.add_argument("--videos", type=int, default=40, help="short videos, of 2 s each")
+    parser.add_argument("--segments", type=int, default=80, help="of the long video")
     parser.add_argument("--minutes", type=float, nargs=2, default=[2, 20], help="for memory")
     parser.add_argument("--stride", type=int, default=5, help="frames from pair to pair, memory")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything")

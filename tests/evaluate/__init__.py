@@ -1,0 +1,1 @@
+"""Tests of cross-validation, and the material that they share."""

@@ -1,0 +1,1 @@
+"""Tests of train-ranker, and the material that they share."""

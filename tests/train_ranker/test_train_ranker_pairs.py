@@ -1,0 +1,182 @@
+"""What train-ranker makes of judgements and data sets: used rightly, or refused in one line."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.cache import cache_path
+from data.cache_header import Header
+from data.errors import InputError
+from data.feature_cache import create_features
+from data.pairs import Pair
+from model.ranker.options import TrainOptions
+from pipeline import ranker_plan
+from pipeline.run_folder import CHECKPOINT, load_run
+from pipeline.train_ranker import train_ranker
+from tests.train_ranker.material import (
+    FLAGS,
+    RANKER,
+    C,
+    run,
+    train,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("better,worse\nA0,B1\nA0,nobody\n", "1 of 3 videos have no feature cache, e.g. nobody"),
+        ("", "is empty"),
+        ("A0,B1\n", "expected the columns"),
+        ("better,worse\n", "no pairs"),
+    ],
+)
+def test_bad_pairs_are_one_line_and_exit_2(place, tmp_path, text, told):
+    """Fails if a list that cannot be meant trains a ranker, or ends in a traceback."""
+    (tmp_path / "bad.csv").write_text(text)
+    result = run(
+        "train-ranker", "--features", place / "features", "--pairs", tmp_path / "bad.csv",
+        "-o", tmp_path / "run",
+    )  # fmt: skip
+    assert result.exit_code == 2
+    errors = [line for line in result.output.splitlines() if line.startswith("error")]
+    assert len(errors) == 1
+    assert told in errors[0]
+    assert not (tmp_path / "run").exists()
+
+
+def test_contradictory_pairs_are_reported_and_used_unless_strict(place, tmp_path):
+    """Fails if contradictions are hidden, or treated otherwise than by evaluate."""
+    (tmp_path / "both.csv").write_text("better,worse\nB1,A0\nA0,B1\nA2,A0\nB3,A0\n")
+    result = train(place, tmp_path / "run", "--dry-run", pairs=tmp_path / "both.csv")
+    assert result.exit_code == 0, result.output
+    warned = next(line for line in result.stderr.splitlines() if line.startswith("warning"))
+    assert "1 pair judged both ways, e.g. B1.mp4 > A0.mp4 (1 for, 1 against)" in warned
+    assert "attainable pair accuracy: 75.00 %" in warned
+    result = train(place, tmp_path / "run", "--strict", pairs=tmp_path / "both.csv")
+    assert result.exit_code == 2
+    assert "1 pair judged both ways" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_pairs_of_unknown_videos_are_left_out_when_asked_and_counted(place, tmp_path):
+    """Fails if --missing skip drops pairs without a word, or keeps none."""
+    (tmp_path / "typo.csv").write_text("better,worse\nB9,A0\nB9,nobody\nB9,A2\n")
+    more = ["--missing", "skip", "--dry-run", "--protocol", "last"]
+    result = train(place, tmp_path / "run", *more, pairs=tmp_path / "typo.csv")
+    assert result.exit_code == 0, result.output
+    assert "1 of 4 videos have no feature cache, e.g. nobody: 1 of 3 pairs left out" in (
+        result.stderr
+    )
+    assert "2 training pairs of 3 videos" in result.output
+    (tmp_path / "typo.csv").write_text("better,worse\nB9,nobody\n")
+    result = train(place, tmp_path / "run", *more, pairs=tmp_path / "typo.csv")
+    assert result.exit_code == 2
+    assert "no pair is left" in result.stderr
+
+
+def test_scored_videos_train_without_folds(place, tmp_path):
+    """Fails if a `video,score` table that evaluate takes is refused, or too few for folds."""
+    (tmp_path / "scores.csv").write_text("video,score\nA0,1\nB9,7.5\n")
+    result = train(place, tmp_path / "run", "--epochs", "2", pairs=tmp_path / "scores.csv")
+    assert result.exit_code == 0, result.output
+    assert load_run(tmp_path / "run").training_videos == ("A0.mp4", "B9.mp4")
+
+
+def test_only_the_judged_part_is_trained_on_and_the_run_says_so(place, tmp_path):
+    """Fails if frames outside the judged part train or score, or the run hides the cut."""
+    from data.annotations.dataset import Span
+
+    pairs = [Pair("B9.mp4", "A0.mp4"), Pair("B9.mp4", "A2.mp4")]
+    spans = {"B9.mp4": Span(8, 22, "frames")}  # of snippets at 0, 5, … 35 these: 10, 15, 20
+    options = TrainOptions(epochs=2)
+    whole = train_ranker(
+        place / "features", pairs, tmp_path / "whole", ranker=RANKER, train=options
+    )
+    part = train_ranker(
+        place / "features", pairs, tmp_path / "part", ranker=RANKER, train=options, spans=spans
+    )
+    assert part.scores.tolist() != whole.scores.tolist()
+    saved = load_run(tmp_path / "part")
+    assert saved.parts == {"B9.mp4": (8, 23)}
+    assert "judged part alone of 1 of 3 videos" in saved.part_note()
+    assert not load_run(tmp_path / "whole").part_note()
+    with (tmp_path / "part" / "scores.csv").open() as file:
+        frames = {row["video"]: row["frames"] for row in csv.DictReader(file)}
+    assert frames == {"A0.mp4": "all", "A2.mp4": "all", "B9.mp4": "8 to 22"}
+    plan = ranker_plan.plan_training(
+        place / "features", pairs, [], RANKER, options, None, 1, 0, spans
+    )
+    assert [list(rows) for rows in plan.features.rows][-1] == [2, 3, 4]
+    told = (
+        "only the judged part of the file is used of 1 of 3 videos, e.g. frames 8 to 22 of B9.mp4"
+    )
+    assert told in " ".join(plan.lines())
+    with pytest.raises(InputError, match="other features, pairs, seed or options"):
+        train_ranker(
+            place / "features", pairs, tmp_path / "part", ranker=RANKER, train=options, resume=True
+        )
+
+
+def test_whole_videos_of_best_are_cut_to_their_judged_seconds(tmp_path):
+    """Fails if the command drops the judged parts that a data set gives."""
+    frames = np.arange(10) * 250  # of 100 s at 25 frames a second
+    for number in range(6):
+        key = f"origami/or-{number}_x.mp4"
+        header = Header("features", source_digest=key, decoded_frames=2500)
+        path = cache_path(tmp_path / "features", key)
+        with create_features(path, header, frames, frames / 25, (C, 2, 2)) as out:
+            for row in range(len(frames)):
+                out.put(row, np.full((C, 2, 2), number + row / 10))
+    best = Path(__file__).parents[1] / "fixtures" / "annotations" / "RAAN" / "BEST"
+    result = run(
+        "train-ranker", "--features", tmp_path / "features", "--pairs", best, "--task", "origami",
+        "--fold", "1", "-o", tmp_path / "run", *FLAGS[:-1], "2",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "only the judged part of the file is used of 6 of 6 videos" in result.stderr
+    # BEST.csv: 0.5 to 60.25 s of or-0_x.
+    assert load_run(tmp_path / "run").parts["origami/or-0_x.mp4"] == (12, 1507)
+
+
+def test_what_cannot_be_trained_is_one_line(place, tmp_path):
+    """Fails if a diverging run writes a checkpoint, or a bad number ends in a traceback."""
+    # Two hinges of 3e38 are infinite in float32.
+    result = train(place, tmp_path / "run", "--margin", "3e38")
+    assert result.exit_code == 2
+    assert "training diverged: the loss became" in result.stderr
+    assert not (tmp_path / "run" / CHECKPOINT).exists()
+    result = train(place, tmp_path / "other", "--seed", "-1")
+    assert result.exit_code == 2
+    assert "--seed must not be negative" in result.stderr
+    result = train(place, tmp_path / "other", "--segments", "9", "--dry-run")
+    assert "8 of 8 videos have fewer snippets (8 at least) than 9 segments" in result.stderr
+
+
+def test_a_variant_without_its_streams_is_refused(place, tmp_path):
+    """Fails if video_lstm is trained on fused maps."""
+    result = train(place, tmp_path / "run", "--variant", "video_lstm")
+    assert result.exit_code == 2
+    assert "--keep-streams" in result.output
+
+
+def test_a_fold_of_a_data_set_trains_and_tests(place, tmp_path):
+    """Fails if --fold mixes its sides, or --group-by splits a subject in validation."""
+    more = ["--fold", "1", "--folds", "2", "--epochs", "2"]
+    result = train(place, tmp_path / "fold", *more)
+    assert result.exit_code == 0, result.output
+    metrics = json.loads((tmp_path / "fold" / "metrics.json").read_text())
+    assert metrics["pairs"]["test"] > 0
+    # Every test pair of a fold names a video that no training pair names.
+    assert not [name for name in metrics["accuracy"] if name.endswith("both seen")]
+    result = train(place, tmp_path / "fold", "--fold", "9", "--folds", "2", "--overwrite")
+    assert result.exit_code == 2
+    assert "has 2 folds" in result.output
+    result = train(place, tmp_path / "subject", "--group-by", "^[AB]", "--dry-run")
+    # Four videos of one subject left of eight: held out together.
+    assert "they name 4 held-out training videos" in result.output
