@@ -4,8 +4,8 @@ Every run is the command itself, from its start to its exit, on videos that this
 many short ones, which run side by side, and a long one, which is split over its pairs. Runs with
 one and with two workers, and of two commands at once, alternate, so that a busy machine slows all;
 a ratio means something only where two cores were idle, and the shares of the machine that others
-took are printed beside it. Three quarters of an hour on two idle cores; fewer ``--rounds`` are faster,
-and tell less where the machine's speed varies. Example::
+took are printed beside it. Three quarters of an hour on two idle cores; fewer ``--rounds`` are
+faster, and tell less where the machine's speed varies. Example::
 
     python benchmarks/extract_flow.py --work /tmp/extract_flow_benchmark --json extract_flow.json
 """
