@@ -150,6 +150,9 @@ def main() -> None:
     try:
         cli.main()
     finally:
+        # `python -m` ends by a signal rather than with our code when Ctrl-C has struck while source
+        # text was executed, as libraries do in their start. The next text makes it forget that.
+        exec("")
         # Python's shutdown goes through all objects several times: a third of a second where
         # numba is loaded. What must be closed has been closed.
         gc.freeze()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -106,6 +110,35 @@ def test_threads_are_stopped_and_waited_for() -> None:
         run_jobs(task, [0, 1], JobOptions(2, "threading"), desc="test")
     assert ended.is_set()
     check_interrupts()  # this thread goes on
+
+
+MODULE = """
+import multiprocessing.dummy  # while it is imported, text is executed
+import signal
+from pipeline import cli
+
+@cli.cli.command("work")
+def command():
+    exec("signal.raise_signal(signal.SIGINT)")
+
+cli.COMMANDS["work"] = ("__main__", "")
+cli.main()
+"""
+
+
+def test_the_exit_code_does_not_depend_on_where_it_strikes(tmp_path: Path) -> None:
+    """`python -m pipeline` dies of a signal, which a scheduler takes for a crash."""
+    (tmp_path / "starter.py").write_text(MODULE)
+    done = subprocess.run(
+        [sys.executable, "-m", "starter", "work"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 130, done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_held_back_then_noted() -> None:
