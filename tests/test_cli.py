@@ -51,6 +51,19 @@ def test_every_command_prints_its_configuration(command: str) -> None:
     assert result.stdout.startswith(f"[{command}]")
 
 
+def test_nothing_is_printed_after_the_end() -> None:
+    """Libraries that find objects left at exit bury the result under a page about leaks."""
+    code = "import numba, torch._dynamo; from pipeline.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--help"],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+
+
 def test_misspelt_command_is_a_usage_error() -> None:
     """Exit code 2 tells a script that nothing was done."""
     done = run("extract-flwo")
