@@ -17,12 +17,16 @@ def interrupts_held() -> Iterator[None]:
 
     A process that meets it while it imports prints a traceback of its own. In this process it
     takes effect after the block. Only the main thread may set signals; elsewhere nothing changes.
+    The process that cleans up after joblib's workers does not tell what they left when they were
+    ended so early.
     """
     if os.name == "nt" or threading.current_thread() is not threading.main_thread():
         yield
         return
     from multiprocessing import resource_tracker
 
+    given = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, (given, "ignore:resource_tracker")))
     resource_tracker.ensure_running()  # when it starts, it lets signals through
     caught: list[int] = []
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # new processes inherit it
@@ -36,6 +40,10 @@ def interrupts_held() -> Iterator[None]:
             signal.signal(signal.SIGINT, handler)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if given is None:
+            del os.environ["PYTHONWARNINGS"]
+        else:
+            os.environ["PYTHONWARNINGS"] = given
         if caught:
             signal.raise_signal(signal.SIGINT)
 
@@ -71,7 +79,13 @@ def interrupts_noted() -> Iterator[None]:
         if lost.exc_type is not KeyboardInterrupt:
             hook(lost)
 
+    def drop_in_thread(lost: threading.ExceptHookArgs) -> None:
+        # joblib's own threads fail where Ctrl-C ends them while they start workers.
+        if not _noted:
+            thread_hook(lost)
+
     hook, sys.unraisablehook = sys.unraisablehook, drop
+    thread_hook, threading.excepthook = threading.excepthook, drop_in_thread
     signal.signal(signal.SIGINT, note)
     try:
         yield
@@ -81,7 +95,7 @@ def interrupts_noted() -> Iterator[None]:
         raise
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        sys.unraisablehook = hook
+        sys.unraisablehook, threading.excepthook = hook, thread_hook
         _noted.clear()
 
 

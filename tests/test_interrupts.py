@@ -141,6 +141,22 @@ def test_the_exit_code_does_not_depend_on_where_it_strikes(tmp_path: Path) -> No
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("struck", [False, True])
+def test_threads_that_ctrl_c_ends_are_silent_and_others_are_not(
+    struck: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C shows a traceback of joblib's threads, or the defects of threads are hidden."""
+    told: list[type[BaseException]] = []
+    monkeypatch.setattr(threading, "excepthook", lambda lost: told.append(lost.exc_type))
+    with suppress(KeyboardInterrupt), interrupts_noted():
+        if struck:
+            swallowed()
+        thread = threading.Thread(target=int, args=("x",))
+        thread.start()
+        thread.join()
+    assert told == ([] if struck else [ValueError])
+
+
 def test_held_back_then_noted() -> None:
     """An interrupt while workers start is lost for the loops after."""
 
