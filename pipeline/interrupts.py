@@ -17,16 +17,12 @@ def interrupts_held() -> Iterator[None]:
 
     A process that meets it while it imports prints a traceback of its own. In this process it
     takes effect after the block. Only the main thread may set signals; elsewhere nothing changes.
-    The process that cleans up after joblib's workers does not tell what they left when they were
-    ended so early.
     """
     if os.name == "nt" or threading.current_thread() is not threading.main_thread():
         yield
         return
     from multiprocessing import resource_tracker
 
-    given = os.environ.get("PYTHONWARNINGS")
-    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, (given, "ignore:resource_tracker")))
     resource_tracker.ensure_running()  # when it starts, it lets signals through
     caught: list[int] = []
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # new processes inherit it
@@ -35,17 +31,31 @@ def interrupts_held() -> Iterator[None]:
         # lost.
         handler = signal.signal(signal.SIGINT, lambda number, frame: caught.append(number))
         try:
-            yield
+            with _leftovers_untold():
+                yield
         finally:
             signal.signal(signal.SIGINT, handler)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if caught:
+            signal.raise_signal(signal.SIGINT)
+
+
+@contextmanager
+def _leftovers_untold() -> Iterator[None]:
+    """Have the process that cleans up after joblib's workers, if started here, be silent.
+
+    It would tell what workers left that Ctrl-C ended while they started.
+    """
+    given = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, (given, "ignore:resource_tracker")))
+    try:
+        yield
+    finally:
         if given is None:
             del os.environ["PYTHONWARNINGS"]
         else:
             os.environ["PYTHONWARNINGS"] = given
-        if caught:
-            signal.raise_signal(signal.SIGINT)
 
 
 #: Seconds for which tasks in threads are waited for after Ctrl-C.

@@ -42,12 +42,20 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, errors
 
 
+def wait_for_writing(process: subprocess.Popen[str], output: Path) -> None:
+    """Wait until a cache is being written, or the command has ended."""
+    deadline = time.monotonic() + 30
+    while not list(output.rglob(".dexterank-*.tmp")):
+        if process.poll() is not None or time.monotonic() > deadline:
+            break
+        time.sleep(0.002)
+
+
 def interrupt(
     process: subprocess.Popen[str], output: Path, send: Callable[[int, int], None] = os.killpg
 ) -> None:
     """Send Ctrl-C once a cache is being written, and check how the command ends."""
-    while not list(output.rglob(".dexterank-*.tmp")) and process.poll() is None:
-        time.sleep(0.002)
+    wait_for_writing(process, output)
     send(process.pid, signal.SIGINT)
     code, errors = finish(process)
     assert code == 130
@@ -84,11 +92,7 @@ def test_killed_at_any_moment_and_started_again(
     killed = 0
     for _ in range(3):
         process = start(videos, tmp_path, *workers)
-        deadline = time.monotonic() + 30
-        while not list(tmp_path.rglob(".dexterank-*.tmp")):  # at least one file is being written
-            if process.poll() is not None or time.monotonic() > deadline:
-                break
-            time.sleep(0.005)
+        wait_for_writing(process, tmp_path)
         time.sleep(rng.uniform(0, 0.15))
         with suppress(ProcessLookupError):  # a fast machine may be done before the third kill
             os.killpg(process.pid, signal.SIGKILL)

@@ -8,13 +8,7 @@ import pytest
 from data.cache import cache_path
 from data.cache_header import Header
 from data.feature_cache import create_features
-from tests.train_ranker.material import (
-    SIDE,
-    C,
-    S,
-    V,
-    write_pairs,
-)
+from tests.train_ranker.material import SIDE, C, S, V, write_pairs
 
 
 @pytest.fixture(scope="session")

@@ -45,16 +45,20 @@ def test_the_run_folder_holds_everything_and_the_same_bytes_each_time(place, tmp
     assert (tmp_path / "one" / "learning_curves.png").read_bytes().startswith(b"\x89PNG")
 
 
+def trained_on_one_pair(place, output, epochs):
+    train_ranker(
+        place / "features", [Pair("B9.mp4", "A0.mp4")], output, ranker=RANKER,
+        train=TrainOptions(epochs=epochs),
+    )  # fmt: skip
+    return load_run(output)
+
+
 def test_a_loaded_run_scores_exactly_as_it_did(place, tmp_path):
     """Fails if the checkpoint loses a weight or an option that scoring depends on."""
     from model.ranker.training import score
     from pipeline.feature_set import load_feature_set
 
-    train_ranker(
-        place / "features", [Pair("B9.mp4", "A0.mp4")], tmp_path, ranker=RANKER,
-        train=TrainOptions(epochs=2),
-    )  # fmt: skip
-    saved = load_run(tmp_path)
+    saved = trained_on_one_pair(place, tmp_path, epochs=2)
     videos = load_feature_set(place / "features", saved.keys, saved.ranker.segments)
     again = score(saved.model, videos, saved.ranker.segments, saved.train.sampling)
     assert again.score.tolist() == list(saved.scores)
@@ -163,11 +167,7 @@ def test_checkpoints_of_another_shape_are_refused(place, tmp_path):
     """Fails if weights are read into a network of other sizes, or features of other maps scored."""
     from pipeline.weights import read_safetensors, write_safetensors
 
-    train_ranker(
-        place / "features", [Pair("B9.mp4", "A0.mp4")], tmp_path, ranker=RANKER,
-        train=TrainOptions(epochs=1),
-    )  # fmt: skip
-    saved = load_run(tmp_path)
+    saved = trained_on_one_pair(place, tmp_path, epochs=1)
     saved.check_features("new/", (C, SIDE, SIDE), {"rgb": "r", "fusion": "u"})
     with pytest.raises(InputError, match="new/: holds maps of 9×3×3"):
         saved.check_features("new/", (9, SIDE, SIDE), {"rgb": "r", "fusion": "u"})
