@@ -28,20 +28,20 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from data.cache import cache_path
+from data.cache.folder import cache_path
 from data.options import FlowOptions, PlanOptions
 from data.sources import Source, find_sources
 from model.features.options import FusionOptions, TrunkOptions
 from model.features.stage_one import StageOne, for_inference
-from pipeline import console
-from pipeline.extract_features import extract_features
-from pipeline.extract_flow import extract_flow
-from pipeline.feature_plan import FeaturePlan, Settings
-from pipeline.feature_workers import make_forward, run_share
-from pipeline.forward import parse_devices, resolve_precision
-from pipeline.jobs import JobOptions
-from pipeline.snippets import read_snippets
-from pipeline.stage_one import load_stage_one
+from pipeline.extract_features.command import extract_features
+from pipeline.extract_features.forward import parse_devices, resolve_precision
+from pipeline.extract_features.plan import FeaturePlan, Settings
+from pipeline.extract_features.share import make_forward, run_share
+from pipeline.extract_features.snippets import read_snippets
+from pipeline.extract_flow.command import extract_flow
+from pipeline.runner.jobs import JobOptions
+from pipeline.shell import console
+from pipeline.stage_one.file import load_stage_one
 
 # Multiply-adds of one ResNet101 at 448 px: torchvision's 7.8e9 at 224 px, times four.
 MACS_A_TRUNK = 4 * 7.8e9

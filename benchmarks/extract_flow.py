@@ -30,12 +30,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from data.flow_cache import create_flow, dequantise, open_flow
+from data.cache.flow import create_flow, dequantise, open_flow
 from data.options import PlanOptions
 from data.sampling import plan_snippets
-from data.video import file_digest, scan
+from data.video.reading import file_digest, scan
 from model.tvl1 import engines
-from pipeline.flow_frames import read_pairs
+from pipeline.extract_flow.frames import read_pairs
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SIZE, RATE = (340, 256), 25

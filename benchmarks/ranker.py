@@ -24,7 +24,7 @@ from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from model.ranker import variants
+from model.ranker import build as variants
 from model.ranker.loss import ranking_loss
 from model.ranker.options import RankerOptions, TrainOptions
 from model.ranker.training import fit

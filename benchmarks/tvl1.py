@@ -23,7 +23,8 @@ import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from model.tvl1 import engines, fused, opencv
+from model.tvl1 import engines, opencv
+from model.tvl1.cpu import fused
 from model.tvl1.options import TVL1Options
 
 Frame = npt.NDArray[np.uint8]

@@ -135,7 +135,7 @@ def _clip_pairs(clips: list[Path], each: int, chosen: list[int]) -> npt.NDArray[
     """Read pairs of neighbouring frames: the chosen ones, or `each` spread over every clip."""
     import cv2
 
-    from data.video import read_frames, scan
+    from data.video.reading import read_frames, scan
 
     frames = []
     for clip in clips:
@@ -159,7 +159,7 @@ def _moved(flow: Flow, first: Frames, second: Frames, rng: np.random.Generator) 
     """Compute how far one draw of the noise moves OpenCV's field: mean px, share within 1."""
     import cv2
 
-    from data.flow_cache import quantise
+    from data.cache.flow import quantise
 
     solver = cv2.optflow.DualTVL1OpticalFlow_create()
     moved = solver.calc(_with_noise(first, rng), _with_noise(second, rng), None)

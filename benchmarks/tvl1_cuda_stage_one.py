@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from tvl1_cuda_common import BOUND, DEVICE, INTERPRET, Sizes, seconds, table
 
-from model.tvl1.cuda import CudaTVL1
+from model.tvl1.cuda.calc import CudaTVL1
 from model.tvl1.options import TVL1Options
 
 #: What the whole command needs beside PyTorch.
@@ -97,9 +97,9 @@ def measure_command(sizes: Sizes, options: TVL1Options) -> dict[str, Any]:
     from data.options import FlowOptions, PlanOptions
     from data.sources import find_sources
     from model.features.options import FusionOptions, TrunkOptions
-    from pipeline import feature_workers
-    from pipeline.extract_features import extract_features
-    from pipeline.jobs import JobOptions
+    from pipeline.extract_features import share as feature_workers
+    from pipeline.extract_features.command import extract_features
+    from pipeline.runner.jobs import JobOptions
 
     plan = PlanOptions(
         segments=25 if not INTERPRET else 2, candidates=2 if not INTERPRET else 1,

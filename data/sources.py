@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from data.errors import InputError
-from data.frame_names import frame_series
+from data.video.frame_names import frame_series
 
 # fmt: off
 VIDEO_EXTENSIONS = frozenset({

@@ -67,7 +67,7 @@ def explain_videos(run: str | Path, videos: Paths, output: str | Path, **options
     InputError
         A run without attention over the frame, or options that cannot be used.
     """
-    from pipeline.explain import carry_out
+    from pipeline.explain.command import carry_out
 
     ctx = context("explain", {**options, "output": output}, [run, *as_paths(videos)])
     outcome = carry_out(ctx.params)

@@ -18,13 +18,13 @@ import click
 
 from data.errors import InputError
 from pipeline.cli import COMMANDS
-from pipeline.console import log
+from pipeline.shell.console import log
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 #: One path, or several.
 Paths = str | Path | Sequence[str | Path]
 
-# Flags that `pipeline.options.common_options` deals with itself.
+# Flags that `pipeline.shell.flags.common_options` deals with itself.
 _OF_THE_CONSOLE = {"config", "print_config", "log_format", "quiet", "verbose", "debug"}
 #: Flags that only make sense on a command line.
 OF_THE_TERMINAL = _OF_THE_CONSOLE | {"dry_run", "help"}

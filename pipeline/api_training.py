@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 from data.errors import InputError
 from pipeline.api_options import Paths, as_paths, context, run_command, takes_options_of
 from pipeline.api_results import CrossValidation, Extracted, LearntFusion, Trained
-from pipeline.jobs import JobOptions
-from pipeline.options import build
+from pipeline.runner.jobs import JobOptions
+from pipeline.shell.flags import build
 
 if TYPE_CHECKING:
     from data.sources import Source
-    from pipeline.extract_features import FeatureResult
-    from pipeline.flow_workers import FlowResult
-    from pipeline.jobs import Outcome
+    from pipeline.extract_features.command import FeatureResult
+    from pipeline.extract_flow.video import FlowResult
+    from pipeline.runner.jobs import Outcome
 
 
 # Flow is always kept here: a folder of its own for it would be one too many.
@@ -72,7 +72,7 @@ def _compute_flow(
 ) -> Outcome[Source, FlowResult]:
     from data.options import FlowOptions, PlanOptions
     from model.tvl1.options import TVL1Options
-    from pipeline.extract_flow import extract_flow
+    from pipeline.extract_flow.command import extract_flow
 
     params = context("extract-flow", {**options, "output": output}, given).params
     return extract_flow(
@@ -95,7 +95,7 @@ def _compute_features(
 ) -> Outcome[Source, FeatureResult]:
     from data.options import PlanOptions
     from model.features.options import FusionOptions, TrunkOptions
-    from pipeline.extract_features import extract_features
+    from pipeline.extract_features.command import extract_features
 
     folders = {"output": found.features, "flow": found.flow}
     params = context("extract-features", {**options, **folders}, given).params

@@ -14,8 +14,8 @@ from typing import Any
 import click
 
 from data.errors import InputError
-from pipeline import console
-from pipeline.interrupts import interrupts_noted
+from pipeline.runner.interrupts import interrupts_noted
+from pipeline.shell import console
 
 EXIT_FAILURES = 1
 EXIT_USAGE = 2
@@ -23,19 +23,34 @@ EXIT_INTERRUPTED = 130
 
 # Command -> (module with the attribute `command`, line for `pipeline --help`).
 COMMANDS: dict[str, tuple[str, str]] = {
-    "demo": ("pipeline.demo", "Everything end to end on a synthetic set, in a minute or two."),
-    "extract-flow": ("pipeline.extract_flow", "Stage 1a: videos to TV-L1 optical flow caches."),
+    "demo": (
+        "pipeline.demo.command",
+        "Everything end to end on a synthetic set, in a minute or two.",
+    ),
+    "extract-flow": (
+        "pipeline.extract_flow.command",
+        "Stage 1a: videos to TV-L1 optical flow caches.",
+    ),
     "extract-features": (
-        "pipeline.extract_features",
+        "pipeline.extract_features.command",
         "Stage 1b: videos and flow to feature caches (two ResNet101s and ConvFusion).",
     ),
-    "fit-fusion": ("pipeline.fit_fusion", "Learn ConvFusion on training pairs, then freeze it."),
-    "train-ranker": ("pipeline.train_ranker", "Stage 2: train the ranker on cached features."),
-    "score": ("pipeline.score", "Score new videos with a trained run, in one command."),
-    "explain": ("pipeline.explain", "Show where in the frame a trained run looked."),
-    "evaluate": ("pipeline.evaluate", "Cross-validate variants into a table like the paper's."),
-    "report": ("pipeline.report", "Write one self-contained HTML page about a run."),
-    "inspect": ("pipeline.inspect_command", "Say what is in videos, caches, runs and pair lists."),
+    "fit-fusion": (
+        "pipeline.fit_fusion.command",
+        "Learn ConvFusion on training pairs, then freeze it.",
+    ),
+    "train-ranker": (
+        "pipeline.train_ranker.command",
+        "Stage 2: train the ranker on cached features.",
+    ),
+    "score": ("pipeline.score.command", "Score new videos with a trained run, in one command."),
+    "explain": ("pipeline.explain.command", "Show where in the frame a trained run looked."),
+    "evaluate": (
+        "pipeline.evaluate.command",
+        "Cross-validate variants into a table like the paper's.",
+    ),
+    "report": ("pipeline.report.command", "Write one self-contained HTML page about a run."),
+    "inspect": ("pipeline.inspect.command", "Say what is in videos, caches, runs and pair lists."),
 }
 
 

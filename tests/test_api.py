@@ -141,7 +141,7 @@ def test_presets_give_way_to_given_options(
         seen["train"] = args[4]
         raise InputError("far enough")
 
-    monkeypatch.setattr("pipeline.ranker_plan.plan_training", plan)
+    monkeypatch.setattr("pipeline.train_ranker.plan.plan_training", plan)
     with pytest.raises(InputError, match="far enough"):
         train(extracted.features, place / "pairs.csv", place / "x", preset="surgery", epochs=7)
     assert (seen["train"].optimizer, seen["train"].epochs) == ("sgd", 7)

@@ -11,8 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from data.errors import InputError
-from pipeline import console
 from pipeline.cli import COMMANDS, cli
+from pipeline.shell import console
+from tests.helpers.places import ROOT
 
 HEAVY = ("torch", "cv2", "h5py", "numba", "joblib", "matplotlib", "scipy", "PIL")
 
@@ -56,7 +57,7 @@ def test_nothing_is_printed_after_the_end() -> None:
     code = "import numba, torch._dynamo; from pipeline.cli import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", code, "--help"],
-        cwd=Path(__file__).parents[1],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,

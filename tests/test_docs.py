@@ -12,16 +12,18 @@ import cv2
 import numpy as np
 import pytest
 
-from data.annotations.reading import read_dataset
-from data.cache import cache_path
-from data.cache_header import Header
-from data.feature_cache import create_features
+from data.cache.features import create_features
+from data.cache.folder import cache_path
+from data.cache.header import Header
+from data.judgements.reading import read_dataset
 from data.synthetic.options import SyntheticOptions
 from data.synthetic.writer import generate
-from pipeline import api_answers, api_options, api_training, published
+from pipeline import api_answers, api_options, api_training
 from pipeline.cli import COMMANDS
-from tests import docs_pages
-from tests.docs_pages import PAGES, ROOT, Line, blocks, commands, is_pipeline, steps
+from pipeline.evaluate import published
+from tests.helpers import docs_pages
+from tests.helpers.docs_pages import PAGES, ROOT, Line, blocks, commands, is_pipeline, steps
+from tests.helpers.places import FIXTURES
 
 # What is not run here, and why. Everything else in a ```sh block is.
 NOT_RUN = {
@@ -30,16 +32,15 @@ NOT_RUN = {
 }
 # Lines of this program that need what is not there: parsed whole, with --print-config.
 ONLY_PARSED = {
-    r"\S*pipeline demo ": "minutes long; tests/test_demo.py runs it at the smallest sizes",
+    r"\S*pipeline demo ": "minutes long; tests/demo/test_demo.py runs it at the smallest sizes",
     r"pipeline extract-features mit_dive/": "159 videos; the test writes such caches itself",
     r"pipeline explain demo/": "needs the demo's output",
-    r"pipeline .*--backend dask": "needs a cluster; tests/test_jobs.py and others start one",
+    r"pipeline .*--backend dask": "needs a cluster; tests/runner/test_jobs.py and others start one",
 }
 # How the code marks a deliberate difference.
 MARK = re.compile(r"[Dd]iffers from (?:the paper|the authors|RAAN's code|torchvision)\b")
 # Flags of other programs that the pages speak of.
 FOREIGN = {"--trim"}
-FIXTURES = Path(__file__).parent / "fixtures" / "annotations"
 NAMES = [f"{person}_{n:02}.mp4" for person in ("anna", "ben", "carl", "dora") for n in (1, 3)]
 
 
@@ -88,10 +89,10 @@ def data_sets(place: Path, small_videos: list[Path]) -> None:
     """Lay out every data set as the page says: small annotations, a few tiny videos as all."""
     tiny = [tiny_video(place / f"tiny{seed}.avi", 6, seed) for seed in range(12)]
     epic, raan = place / "EPIC-Skills2018", place / "rank-aware-attention-network" / "data"
-    shutil.copytree(FIXTURES / "EPIC-Skills2018", epic)
-    shutil.copytree(FIXTURES / "RAAN", raan)
+    shutil.copytree(FIXTURES / "annotations" / "EPIC-Skills2018", epic)
+    shutil.copytree(FIXTURES / "annotations" / "RAAN", raan)
     for folder in ("infant_grasp", "JIGSAWS", "mit_dive"):
-        shutil.copytree(FIXTURES / folder, place / folder)
+        shutil.copytree(FIXTURES / "annotations" / folder, place / folder)
     rows = (epic / "dough_rolling_segments.csv").read_text().split()
     (epic / "dough_rolling_segments.csv").write_text(
         "\n".join(re.sub(r",\d+,\d+,?$", ",1,5", row) for row in rows) + "\n"

@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from model.ranker import variants
+from model.ranker import build as variants
 from model.ranker.loss import ranking_loss
 from model.ranker.options import RankerOptions, TrainOptions
 from model.ranker.recurrent import Output

@@ -12,9 +12,9 @@ from importlib.metadata import PackageNotFoundError, version
 NAMES = ("auto", "numba", "opencv", "cuda")
 
 _MODULES = {
-    "numba": "model.tvl1.fused",
+    "numba": "model.tvl1.cpu.fused",
     "opencv": "model.tvl1.opencv",
-    "cuda": "model.tvl1.cuda",
+    "cuda": "model.tvl1.cuda.calc",
 }
 # Packages that an engine's results may depend on, beside OpenCV.
 _LIBRARIES = {"numba": ("numba",), "opencv": (), "cuda": ("torch", "triton")}
@@ -99,13 +99,13 @@ def _reproduces_opencv() -> bool:
     major = _opencv_version().split(".")[0]
     if platform.machine().lower() not in _X86_64 or major != str(_OPENCV_MAJOR):
         return False
-    return importlib.import_module("model.tvl1.agreement").agrees()
+    return importlib.import_module("model.tvl1.cpu.agreement").agrees()
 
 
 def _why_not(name: str) -> str | None:
     """Return why an engine cannot run here, and what to do; None where it can."""
     if name == "cuda":
-        usable, reason = importlib.import_module("model.tvl1.cuda_runtime").available()
+        usable, reason = importlib.import_module("model.tvl1.cuda.runtime").available()
         return None if usable else f"{reason}; use auto, numba or opencv"
     library, advice = {
         "numba": ("numba", "numba is not installed; pip install numba, or use opencv"),

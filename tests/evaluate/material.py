@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from click.testing import CliRunner, Result
 
-from data.cache import cache_path
-from data.cache_header import Header
-from data.feature_cache import create_features
+from data.cache.features import create_features
+from data.cache.folder import cache_path
+from data.cache.header import Header
 from pipeline.cli import cli
 
 VIDEOS = 12

@@ -11,10 +11,10 @@ from click.testing import Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.pairs import Pair
-from data.splits import k_fold_by_video
+from data.judgements.pairs import Pair
+from data.judgements.splits import k_fold_by_video
 from model.ranker.options import TrainOptions
-from pipeline.validation_pairs import choose_pairs
+from pipeline.runs.validation import choose_pairs
 from tests.evaluate.material import FAST, run, table_rows, write_features
 
 
@@ -87,7 +87,7 @@ def test_maps_that_do_not_fit_are_mapped_from_a_file_and_change_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A large set would fill the memory once for each worker, or give other numbers."""
-    from pipeline import evaluation_maps
+    from pipeline.evaluate import maps as evaluation_maps
 
     monkeypatch.setattr(evaluation_maps, "free_memory", lambda: 1000)
     evaluation_maps._maps.cache_clear()

@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.annotations.dataset import Span
-from data.cache import cache_path
-from data.cache_header import Header
+from data.cache.features import create_features
+from data.cache.flow import create_flow
+from data.cache.folder import cache_path
+from data.cache.header import Header
 from data.errors import InputError
-from data.feature_cache import create_features
-from data.flow_cache import create_flow
-from data.pairs import Pair
+from data.judgements.dataset import Span
+from data.judgements.pairs import Pair
 from tests.evaluate.material import FAST, VIDEOS, run, table_rows
+from tests.helpers.places import FIXTURES
 
 
 def test_missing_features_are_counted_and_skipped_only_when_asked(
@@ -36,7 +37,7 @@ def test_missing_features_are_counted_and_skipped_only_when_asked(
 
 def test_mean_flow_is_measured_from_flow_caches(features: Path, tmp_path: Path) -> None:
     """The baseline must be the flow's length in px, over all keys and their judged parts alone."""
-    from pipeline.baselines import baseline_scores, training_sign
+    from pipeline.evaluate.baselines import baseline_scores, training_sign
 
     keys = ["s0/v00.avi", "s1/v01.avi"]
     for key, speeds in zip(keys, ((0.0, 6.0), (1.0, 1.0)), strict=True):
@@ -70,7 +71,7 @@ def test_mean_flow_is_measured_from_flow_caches(features: Path, tmp_path: Path) 
 
 def test_bad_boxes_and_variants_are_refused(features: Path, pairs: Path, tmp_path: Path) -> None:
     """One clear line before any training."""
-    from pipeline.evaluation_plan import read_boxes
+    from pipeline.evaluate.plan import read_boxes
 
     (tmp_path / "b.csv").write_text("video,frame,x0,y0,x1\n")
     with pytest.raises(InputError, match="expected the columns 'video,frame,x0,y0,x1,y1'"):
@@ -129,7 +130,7 @@ def test_contradictory_pairs_are_reported_and_used_unless_strict(
 
 def test_attention_is_measured_where_the_map_lies_in_the_frame() -> None:
     """Cells in the middle of their tiles would be 16 px of 224 beside what they saw."""
-    from pipeline.evaluation_attention import grid_of
+    from pipeline.evaluate.attention import grid_of
 
     # Stream cells of 224 px have their centres on 0.5, 32.5 … 192.5; a fused one between two of
     # them, and the seventh is dropped.
@@ -145,8 +146,8 @@ def test_attention_is_measured_where_the_map_lies_in_the_frame() -> None:
 
 def test_only_the_judged_part_of_a_video_is_used(features: Path, tmp_path: Path) -> None:
     """A whole kitchen video would be judged where only the rolling was; a cut one must stay."""
-    from pipeline.feature_set import find_feature_set
-    from pipeline.judged_part import within_spans
+    from pipeline.runs.maps import find_feature_set
+    from pipeline.runs.spans import within_spans
 
     keys = ["s0/v00.avi", "s1/v01.avi", "s2/v02.avi"]  # snippets at frames 5, 15, 25, 35 of 40
     found = find_feature_set(features, keys, 4)
@@ -164,7 +165,7 @@ def test_only_the_judged_part_of_a_video_is_used(features: Path, tmp_path: Path)
 
 def test_published_numbers_stand_beside_a_known_data_set(tmp_path: Path) -> None:
     """The paper's numbers must be labelled as such, and stand in the right rows."""
-    epic = Path(__file__).parents[1] / "fixtures" / "annotations" / "EPIC-Skills2018"
+    epic = FIXTURES / "annotations" / "EPIC-Skills2018"
     rng = np.random.default_rng(0)
     for task in ("Suturing", "Knot_Tying", "Needle_Passing"):
         for trial in ("B001", "B002", "C001", "C002"):
@@ -190,8 +191,8 @@ def test_brightness_is_measured_from_the_videos(tmp_path: Path) -> None:
     """The baseline must be the mean grey level of each video under its own key."""
     import cv2
 
-    from pipeline.baselines import _measure
-    from pipeline.jobs import JobOptions
+    from pipeline.evaluate.baselines import _measure
+    from pipeline.runner.jobs import JobOptions
 
     levels = {"a/dark": 50, "b/light": 200}
     for key, level in levels.items():

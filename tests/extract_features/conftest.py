@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from data.sources import Source
-from pipeline.stage_one import StageOneSetup
+from pipeline.stage_one.file import StageOneSetup
 from tests.extract_features.material import Extract, material
 
 

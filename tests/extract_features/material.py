@@ -15,22 +15,22 @@ import h5py
 import numpy as np
 import pytest
 
-from data.cache import cache_path
-from data.cache_header import Header
-from data.feature_cache import open_features
-from data.flow_cache import create_flow
+from data.cache.features import open_features
+from data.cache.flow import create_flow
+from data.cache.folder import cache_path
+from data.cache.header import Header
 from data.options import FlowOptions, PlanOptions
 from data.sampling import plan_snippets
 from data.sources import Source, find_sources
-from data.video import scan
+from data.video.reading import scan
 from model.features.options import FusionOptions, TrunkOptions
 from model.tvl1.options import TVL1Options
-from pipeline.extract_features import FeatureResult, extract_features
-from pipeline.extract_flow import extract_flow
-from pipeline.feature_plan import FeaturePlan, Settings
-from pipeline.feature_workers import FeatureTask
-from pipeline.jobs import JobOptions, Outcome
-from pipeline.stage_one import StageOneSetup, load_stage_one
+from pipeline.extract_features.command import FeatureResult, extract_features
+from pipeline.extract_features.plan import FeaturePlan, Settings
+from pipeline.extract_features.share import FeatureTask
+from pipeline.extract_flow.command import extract_flow
+from pipeline.runner.jobs import JobOptions, Outcome
+from pipeline.stage_one.file import StageOneSetup, load_stage_one
 
 L = 2
 PLAN = PlanOptions(segments=3, candidates=1, stack_length=L)

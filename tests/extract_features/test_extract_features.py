@@ -14,17 +14,17 @@ from torch import Tensor
 from torchvision import transforms
 from torchvision.models import resnet101
 
-from data.cache import cache_path
-from data.feature_cache import open_features
-from data.flow_cache import quantise
+from data.cache.features import open_features
+from data.cache.flow import quantise
+from data.cache.folder import cache_path
 from data.sampling import plan_snippets
 from data.sources import Source
-from data.video import scan
+from data.video.reading import scan
 from pipeline import cli
-from pipeline.extract_features import extract_features
-from pipeline.feature_workers import ShareResult, run_share
-from pipeline.forward import Forward
-from pipeline.stage_one import StageOneSetup, load_stage_one
+from pipeline.extract_features.command import extract_features
+from pipeline.extract_features.forward import Forward
+from pipeline.extract_features.share import ShareResult, run_share
+from pipeline.stage_one.file import StageOneSetup, load_stage_one
 from tests.extract_features.material import (
     BOUND,
     FLOAT,
@@ -120,7 +120,7 @@ def test_snippets_carry_their_frames(made: Path, sources: list[Source]) -> None:
 
 def test_a_moving_square_reaches_the_right_channels(sources: list[Source], flow: Path) -> None:
     """Channel 2k is u and 2k+1 is v of the k-th field in time: swapped or shifted stacks fail."""
-    from pipeline.snippets import VideoInput, read_snippets
+    from pipeline.extract_features.snippets import VideoInput, read_snippets
 
     source = next(s for s in sources if s.key == "deep/two.avi")
     plan = plan_snippets(scan(source.path).times, PLAN)

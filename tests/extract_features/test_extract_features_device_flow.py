@@ -17,18 +17,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from data.cache import cache_path, read_header
+from data.cache.folder import cache_path, read_header
 from data.options import PlanOptions
 from data.sources import Source
-from model.tvl1 import cuda
+from model.tvl1.cuda import calc as cuda
 from model.tvl1.options import TVL1Options
-from pipeline import direct_flow, feature_recipe
-from pipeline.device_flow import cpu_flows
-from pipeline.feature_plan import FeaturePlan, Settings
-from pipeline.feature_workers import FeatureTask, VideoJob, run_share
-from pipeline.forward import Forward
-from pipeline.jobs import JobOptions
-from pipeline.stage_one import StageOneSetup, load_stage_one
+from pipeline.extract_features import direct_flow
+from pipeline.extract_features import recipe as feature_recipe
+from pipeline.extract_features.device_flow import cpu_flows
+from pipeline.extract_features.forward import Forward
+from pipeline.extract_features.plan import FeaturePlan, Settings
+from pipeline.extract_features.share import FeatureTask, VideoJob, run_share
+from pipeline.runner.jobs import JobOptions
+from pipeline.stage_one.file import StageOneSetup, load_stage_one
 from tests.extract_features.material import (
     FLOW,
     FRAMES,

@@ -12,11 +12,11 @@ from torch import Tensor
 from data.errors import InputError
 from data.sources import Source
 from model.features.stage_one import Maps, StageOne
-from pipeline.feature_plan import FeaturePlan
-from pipeline.feature_workers import run_share
-from pipeline.forward import Forward
-from pipeline.jobs import JobOptions
-from pipeline.stage_one import StageOneSetup
+from pipeline.extract_features.forward import Forward
+from pipeline.extract_features.plan import FeaturePlan
+from pipeline.extract_features.share import run_share
+from pipeline.runner.jobs import JobOptions
+from pipeline.stage_one.file import StageOneSetup
 from tests.extract_features.material import (
     FRAMES,
     Extract,

@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data.cache import cache_path, read_header
+from data.cache.folder import cache_path, read_header
 from data.errors import InputError, StaleCacheError
 from data.sources import Source, find_sources
-from pipeline import cli, direct_flow, feature_recipe
-from pipeline.extract_features import extract_features
-from pipeline.extract_flow import extract_flow
-from pipeline.jobs import JobOptions
+from pipeline import cli
+from pipeline.extract_features import direct_flow
+from pipeline.extract_features import recipe as feature_recipe
+from pipeline.extract_features.command import extract_features
+from pipeline.extract_flow.command import extract_flow
+from pipeline.runner.jobs import JobOptions
 from tests.extract_features.material import (
     FLOW,
     FRAMES,
@@ -75,7 +77,7 @@ def test_features_are_those_of_two_commands_to_the_bit(both: tuple[Path, Path]) 
 
 def test_kept_flow_is_what_extract_flow_writes(both: tuple[Path, Path], flow: Path) -> None:
     """Later commands go on with it: arrays, clipped share, header and fingerprint are equal."""
-    from data.flow_cache import open_flow
+    from data.cache.flow import open_flow
 
     for key in FRAMES:
         kept, expected = (cache_path(folder, key) for folder in (flow.parent / "kept", flow))
@@ -212,7 +214,7 @@ def test_a_gpu_without_triton_falls_back_with_one_line(
 ) -> None:
     """The networks still run on the GPU; the user must read why flow does not."""
     why = "Triton cannot be imported (No module named 'triton'); pip install triton"
-    monkeypatch.setattr("model.tvl1.cuda_runtime.available", lambda: (False, why))
+    monkeypatch.setattr("model.tvl1.cuda.runtime.available", lambda: (False, why))
     with caplog.at_level(logging.WARNING, logger="pipeline"):
         assert feature_recipe.resolve_engine("auto", ["cuda:0"]) in ("numba", "opencv")
     (record,) = caplog.records
@@ -226,7 +228,7 @@ def test_cuda_is_the_default_where_the_networks_run_on_gpus(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Flow belongs on its trunk's device; where one of them is a CPU, all take a CPU engine."""
-    monkeypatch.setattr("model.tvl1.cuda_runtime.available", lambda: (True, ""))
+    monkeypatch.setattr("model.tvl1.cuda.runtime.available", lambda: (True, ""))
     assert feature_recipe.resolve_engine("auto", ["cuda:0", "cuda:1"]) == "cuda"
     assert feature_recipe.resolve_engine("auto", ["cpu"]) != "cuda"
     assert feature_recipe.resolve_engine("auto", ["cuda:0", "cpu"]) != "cuda"

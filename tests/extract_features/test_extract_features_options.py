@@ -7,13 +7,13 @@ from pathlib import Path
 import cv2
 import pytest
 
-from data.cache import cache_path, read_header
+from data.cache.folder import cache_path, read_header
 from data.sources import find_sources
 from pipeline import cli
-from pipeline.extract_features import extract_features
-from pipeline.extract_flow import extract_flow
-from tests import odd_videos
+from pipeline.extract_features.command import extract_features
+from pipeline.extract_flow.command import extract_flow
 from tests.extract_features.material import FLOW, FUSION, ONE, PLAN, QUICK, TRUNK, draw
+from tests.helpers import odd_videos
 
 FLAGS = [
     *("--segments", 3, "--candidates", 1, "--stack-length", 2, "--device", "cpu", "-j", 1),

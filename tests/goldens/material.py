@@ -21,8 +21,9 @@ from click.testing import CliRunner, Result
 from torchvision.models import resnet101
 
 from pipeline.cli import cli
+from tests.helpers.places import FIXTURES
 
-GOLDENS = Path(__file__).parent.parent / "fixtures" / "goldens"
+GOLDENS = FIXTURES / "goldens"
 VIDEOS = [f"person_{number}" for number in range(6)]
 FRAMES, HEIGHT, WIDTH = 26, 48, 64
 

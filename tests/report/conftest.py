@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.annotations.options import DatasetOptions
-from data.cache import cache_path
-from data.cache_header import Header
-from data.feature_cache import create_features
-from data.pairs import Pair
-from pipeline.evaluate import evaluate
-from pipeline.evaluation_options import EvaluateOptions
-from pipeline.report import write_report
-from pipeline.train_ranker import train_ranker
+from data.cache.features import create_features
+from data.cache.folder import cache_path
+from data.cache.header import Header
+from data.judgements.options import DatasetOptions
+from data.judgements.pairs import Pair
+from pipeline.evaluate.command import evaluate
+from pipeline.evaluate.options import EvaluateOptions
+from pipeline.report.command import write_report
+from pipeline.train_ranker.command import train_ranker
 from tests.report.material import NAMES, RANKER, TRAIN, write_video
 
 S, SIDE, C = 6, 3, 4

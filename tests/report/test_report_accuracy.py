@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from data.annotations.options import DatasetOptions
 from data.errors import InputError
-from data.pairs import Pair
+from data.judgements.options import DatasetOptions
+from data.judgements.pairs import Pair
 from model.ranker.options import TrainOptions
-from pipeline.report import write_report
-from pipeline.train_ranker import train_ranker
+from pipeline.report.command import write_report
+from pipeline.train_ranker.command import train_ranker
+from tests.helpers.report_html import Page
 from tests.report.material import NAMES, RANKER, TRAIN
-from tests.report_html import Page
 
 
 def test_training_accuracy_never_passes_for_more(place: Path, run: Path, full_text: str) -> None:

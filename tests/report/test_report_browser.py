@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.report_html import BROWSER, in_browser
 from tests.report.material import NAMES
-from tests.report_html import BROWSER, in_browser
 
 PROBE = """
 var failed = [];

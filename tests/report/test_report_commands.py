@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from data.cache import cache_path
-from data.cache_header import Header
-from data.feature_cache import create_features
+from data.cache.features import create_features
+from data.cache.folder import cache_path
+from data.cache.header import Header
 from pipeline.cli import cli
-from pipeline.report_record import read_folds, read_run_record
-from tests.report_html import Page
+from pipeline.runs.record import read_folds, read_run_record
+from tests.helpers.report_html import Page
 
 VIDEOS = [f"v{number}.mp4" for number in range(8)]
 FLAGS = ("--segments", "2", "--hidden-size", "4", "--attention-size", "3", "--epochs", "4")

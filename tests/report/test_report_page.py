@@ -9,14 +9,14 @@ import pytest
 from click.testing import CliRunner
 
 from data.errors import InputError
-from data.pairs import Pair
+from data.judgements.pairs import Pair
 from model.ranker.options import RankerOptions
 from pipeline.cli import cli
-from pipeline.report import write_report
-from pipeline.report_options import ReportOptions
-from pipeline.train_ranker import train_ranker
+from pipeline.report.command import write_report
+from pipeline.report.options import ReportOptions
+from pipeline.train_ranker.command import train_ranker
+from tests.helpers.report_html import Page, outside_references
 from tests.report.material import HOSTILE, NAMES, TRAIN
-from tests.report_html import Page, outside_references
 
 
 def ranked_names(page: Page) -> list[str]:

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from data.pairs import Pair
-from pipeline.evaluation_statistics import Interval
-from pipeline.report_accuracy import accuracy_interval, wilson
-from pipeline.report_charts import bars, learning_curves, nice_step
-from pipeline.report_methods import Method
-from pipeline.report_pictures import jpeg
-from pipeline.report_ranking import Ordered, OrderedPairs, Ranked, most_wrong, with_pictures
+from data.judgements.pairs import Pair
+from pipeline.evaluate.statistics import Interval
+from pipeline.report.accuracy import accuracy_interval, wilson
+from pipeline.report.charts import bars, learning_curves, nice_step
+from pipeline.report.images import jpeg
+from pipeline.report.methods import Method
+from pipeline.report.ranking import Ordered, OrderedPairs, Ranked, most_wrong, with_pictures
 
 
 @pytest.mark.parametrize(("successes", "trials"), [(8, 10), (0, 10), (10, 10), (150, 200), (1, 1)])

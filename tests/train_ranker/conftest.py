@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from data.cache import cache_path
-from data.cache_header import Header
-from data.feature_cache import create_features
+from data.cache.features import create_features
+from data.cache.folder import cache_path
+from data.cache.header import Header
 from tests.train_ranker.material import SIDE, C, S, V, write_pairs
 
 

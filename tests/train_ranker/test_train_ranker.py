@@ -8,11 +8,14 @@ import json
 import pytest
 
 from data.errors import InputError
-from data.pairs import Pair
+from data.judgements.pairs import Pair
 from model.ranker.options import TrainOptions
-from pipeline import ranker_plan, ranker_run, ranker_state, run_folder
-from pipeline.run_folder import CHECKPOINT, load_run
-from pipeline.train_ranker import train_ranker
+from pipeline.runs import folder as run_folder
+from pipeline.runs.folder import CHECKPOINT, load_run
+from pipeline.train_ranker import plan as ranker_plan
+from pipeline.train_ranker import state as ranker_state
+from pipeline.train_ranker import training as ranker_run
+from pipeline.train_ranker.command import train_ranker
 from tests.train_ranker.material import (
     RANKER,
     SIDE,
@@ -56,7 +59,7 @@ def trained_on_one_pair(place, output, epochs):
 def test_a_loaded_run_scores_exactly_as_it_did(place, tmp_path):
     """Fails if the checkpoint loses a weight or an option that scoring depends on."""
     from model.ranker.training import score
-    from pipeline.feature_set import load_feature_set
+    from pipeline.runs.maps import load_feature_set
 
     saved = trained_on_one_pair(place, tmp_path, epochs=2)
     videos = load_feature_set(place / "features", saved.keys, saved.ranker.segments)
@@ -165,7 +168,7 @@ def test_dry_run_writes_nothing_and_says_what(place, tmp_path):
 
 def test_checkpoints_of_another_shape_are_refused(place, tmp_path):
     """Fails if weights are read into a network of other sizes, or features of other maps scored."""
-    from pipeline.weights import read_safetensors, write_safetensors
+    from pipeline.stage_one.weights import read_safetensors, write_safetensors
 
     saved = trained_on_one_pair(place, tmp_path, epochs=1)
     saved.check_features("new/", (C, SIDE, SIDE), {"rgb": "r", "fusion": "u"})
@@ -187,7 +190,7 @@ def test_checkpoints_of_another_shape_are_refused(place, tmp_path):
 
 def test_stage_one_travels_with_the_run(place, tmp_path):
     """Fails if a run alone does not hold the weights that new videos must be shown to."""
-    from pipeline.stage_one import FILE_NAME
+    from pipeline.stage_one.file import FILE_NAME
 
     features = tmp_path / "features"
     features.mkdir()

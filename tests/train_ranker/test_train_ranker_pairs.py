@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import csv
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from data.cache import cache_path
-from data.cache_header import Header
+from data.cache.features import create_features
+from data.cache.folder import cache_path
+from data.cache.header import Header
 from data.errors import InputError
-from data.feature_cache import create_features
-from data.pairs import Pair
+from data.judgements.pairs import Pair
 from model.ranker.options import TrainOptions
-from pipeline import ranker_plan
-from pipeline.run_folder import CHECKPOINT, load_run
-from pipeline.train_ranker import train_ranker
+from pipeline.runs.folder import CHECKPOINT, load_run
+from pipeline.train_ranker import plan as ranker_plan
+from pipeline.train_ranker.command import train_ranker
+from tests.helpers.places import FIXTURES
 from tests.train_ranker.material import (
     FLAGS,
     RANKER,
@@ -90,7 +90,7 @@ def test_scored_videos_train_without_folds(place, tmp_path):
 
 def test_only_the_judged_part_is_trained_on_and_the_run_says_so(place, tmp_path):
     """Fails if frames outside the judged part train or score, or the run hides the cut."""
-    from data.annotations.dataset import Span
+    from data.judgements.dataset import Span
 
     pairs = [Pair("B9.mp4", "A0.mp4"), Pair("B9.mp4", "A2.mp4")]
     spans = {"B9.mp4": Span(8, 22, "frames")}  # of snippets at 0, 5, … 35 these: 10, 15, 20
@@ -133,7 +133,7 @@ def test_whole_videos_of_best_are_cut_to_their_judged_seconds(tmp_path):
         with create_features(path, header, frames, frames / 25, (C, 2, 2)) as out:
             for row in range(len(frames)):
                 out.put(row, np.full((C, 2, 2), number + row / 10))
-    best = Path(__file__).parents[1] / "fixtures" / "annotations" / "RAAN" / "BEST"
+    best = FIXTURES / "annotations" / "RAAN" / "BEST"
     result = run(
         "train-ranker", "--features", tmp_path / "features", "--pairs", best, "--task", "origami",
         "--fold", "1", "-o", tmp_path / "run", *FLAGS[:-1], "2",

@@ -1,0 +1,249 @@
+"""Flow caches: the TV-L1 fields of one video, one HDF5 chunk a field.
+
+Layout (schema 1): ``flow`` (P, 2, H, W) uint8 or float16, channel 0 u (right) and 1 v (down);
+``frame_index`` and ``next_index`` (P,) int64, the two frames of each pair; ``time`` (P,) float64,
+seconds of the first; ``frame_time`` (F,) float64, seconds of every decoded frame. Attributes
+``scale`` and ``offset``, on the dataset and on the root: px = (value − offset) · scale.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import h5py
+import numpy as np
+
+from data.cache import folder as cache
+from data.cache.digest import RowsDigest
+from data.cache.header import Header
+from data.errors import CacheError
+
+#: Level of zero motion in uint8. OpenCV's tools use 127.5, which turns still pixels into +.08 px.
+ZERO = 128
+#: Levels between zero and the bound, the same on both sides; level 0 is never written.
+LEVELS = 127
+#: The fastest; level 4 would take a fifth less room and 1.7 times the time.
+GZIP_LEVEL = 1
+
+
+def quantise(flow: np.ndarray, bound: float) -> np.ndarray:
+    """Round a flow field to 8 bits, zero motion exactly representable.
+
+    Parameters
+    ----------
+    flow : ndarray (…,) float32
+        Displacement in px; values beyond ±`bound` are clipped.
+    bound : float
+        Displacement in px of the levels 1 and 255.
+
+    Returns
+    -------
+    ndarray (…,) uint8
+        128 + round(flow · 127 / bound), within 1 … 255; off by at most bound / 254 px inside.
+    """
+    if not bound > 0:
+        raise ValueError(f"the bound is a displacement above 0 px, got {bound}")
+    levels = np.rint(flow * np.float32(LEVELS / bound))
+    return (np.clip(levels, -LEVELS, LEVELS) + ZERO).astype(np.uint8)
+
+
+def dequantise(values: np.ndarray, scale: float, offset: float) -> np.ndarray:
+    """Turn stored values back into px, float32: (values − offset) · scale."""
+    return (values.astype(np.float32) - np.float32(offset)) * np.float32(scale)
+
+
+class FlowCache:
+    """A flow cache open for reading; fields are read one at a time.
+
+    Attributes
+    ----------
+    header : Header
+    frame_index, next_index : ndarray (P,) int64
+        First and second frame of each pair, sorted.
+    time : ndarray (P,) float64
+        Seconds of each pair's first frame.
+    frame_time : ndarray (F,) float64
+        Seconds of every decoded frame of the video.
+    scale, offset : float
+        px = (value − offset) · scale.
+    clipped : float
+        Share of the values beyond the bound.
+    shape : tuple (P, 2, H, W)
+    dtype : numpy.dtype
+    """
+
+    def __init__(self, path: Path, file: h5py.File, header: Header) -> None:
+        self.path = path
+        self.header = header
+        self._flow = file["flow"]
+        self.frame_index: np.ndarray = file["frame_index"][()]
+        self.next_index: np.ndarray = file["next_index"][()]
+        self.time: np.ndarray = file["time"][()]
+        self.frame_time: np.ndarray = file["frame_time"][()]
+        self.scale = float(self._flow.attrs["scale"])
+        self.offset = float(self._flow.attrs["offset"])
+        self.clipped = float(self._flow.attrs["clipped"])
+        self.shape: tuple[int, int, int, int] = self._flow.shape
+        self.dtype: np.dtype = self._flow.dtype
+        self._row = {
+            pair: row
+            for row, pair in enumerate(
+                zip(self.frame_index.tolist(), self.next_index.tolist(), strict=True)
+            )
+        }
+
+    def __len__(self) -> int:
+        """Return the number of pairs P."""
+        return self.shape[0]
+
+    def read(self, row: int) -> np.ndarray:
+        """One field as stored: (2, H, W), uint8 or float16."""
+        try:
+            return np.asarray(self._flow[row])
+        except OSError as error:
+            raise CacheError(
+                f"{self.path}: field {row} cannot be read; delete the file and run extract-flow"
+            ) from error
+
+    def read_px(self, row: int) -> np.ndarray:
+        """One field in px: (2, H, W) float32."""
+        return dequantise(self.read(row), self.scale, self.offset)
+
+    def rows(self, pairs: np.ndarray) -> np.ndarray:
+        """Rows that hold the given pairs of frames.
+
+        Parameters
+        ----------
+        pairs : ndarray (…, 2) int
+            First and second frame of each pair.
+
+        Returns
+        -------
+        ndarray (…,) int64
+
+        Raises
+        ------
+        CacheError
+            A pair is not in the cache; the message gives the command that adds it.
+        """
+        flat = np.asarray(pairs).reshape(-1, 2)
+        found = [self._row.get((int(first), int(second)), -1) for first, second in flat]
+        if -1 in found:
+            first, second = flat[found.index(-1)]
+            raise CacheError(
+                f"{self.path}: {found.count(-1)} of {len(found)} pairs of frames are missing"
+                f" (such as {first} → {second}); run `pipeline extract-flow` on"
+                f" {self.header.source} with the sampling options that you use here"
+            )
+        return np.array(found, np.int64).reshape(np.shape(pairs)[:-1])
+
+
+@contextmanager
+def open_flow(path: str | Path) -> Iterator[FlowCache]:
+    """Open a flow cache; CacheError when it is missing, damaged or of another kind."""
+    with cache.open_cache(path, "flow") as (file, header):
+        try:
+            opened = FlowCache(Path(path), file, header)
+        except (KeyError, OSError) as error:
+            raise CacheError(f"{path}: a dataset is missing or damaged ({error})") from error
+        yield opened
+
+
+class FlowWriter:
+    """A flow cache being written; `put` every pair once, best in order."""
+
+    def __init__(self, file: h5py.File, bound: float) -> None:
+        self._flow = file["flow"]
+        self._digest = RowsDigest(self._flow)
+        self._flow_size = int(self._flow.size)
+        self._bound = bound
+        self._missing = set(range(len(self._flow)))
+        self._clipped = 0
+
+    def put(self, row: int, flow: np.ndarray) -> None:
+        """Store the field of one pair: (H, W, 2) float32 px, u then v."""
+        expected = (*self._flow.shape[2:], 2)
+        if flow.shape != expected:
+            raise ValueError(f"expected a flow field of shape {expected}, got {flow.shape}")
+        self._clipped += int(np.count_nonzero(np.abs(flow) > self._bound))
+        if self._flow.dtype == np.uint8:
+            values = quantise(flow, self._bound)
+        else:
+            values = flow.astype(np.float16)
+        stored = np.ascontiguousarray(values.transpose(2, 0, 1))
+        # HDF5 would compress too, but hold the interpreter lock, which other threads wait for.
+        self._flow.id.write_direct_chunk((row, 0, 0, 0), zlib.compress(stored.data, GZIP_LEVEL))
+        self._digest.add(row, stored)
+        self._missing.discard(row)
+
+    @property
+    def clipped(self) -> float:
+        """Share of the values so far that lay beyond the bound."""
+        return self._clipped / self._flow_size
+
+    def close(self) -> None:
+        """Check that all is there, and note what share of the values lay beyond the bound."""
+        if self._missing:
+            raise CacheError(f"{len(self._missing)} fields were never written")
+        self._flow.attrs["clipped"] = self.clipped
+        self._digest.store()
+
+
+@contextmanager
+def create_flow(
+    path: str | Path,
+    header: Header,
+    *,
+    pairs: np.ndarray,
+    frame_time: np.ndarray,
+    height: int,
+    width: int,
+    bound: float,
+    dtype: Literal["uint8", "float16"] = "uint8",
+) -> Iterator[FlowWriter]:
+    """Write a flow cache, whole or not at all.
+
+    Parameters
+    ----------
+    path, header
+        As for `data.cache.folder.create`.
+    pairs : ndarray (P, 2) int64
+        First and second frame of each pair.
+    frame_time : ndarray (F,) float64
+        Seconds of every decoded frame.
+    height, width : int
+        Size of the fields in px.
+    bound : float
+        Displacement in px beyond which uint8 values are clipped; float16 ones never are.
+    dtype : {"uint8", "float16"}
+        How values are stored.
+
+    Yields
+    ------
+    FlowWriter
+    """
+    with cache.create(path, header) as file:
+        flow = file.create_dataset(
+            "flow",
+            shape=(len(pairs), 2, height, width),
+            dtype=dtype,
+            chunks=(1, 2, height, width),
+            compression="gzip",
+            compression_opts=GZIP_LEVEL,
+        )
+        scale, offset = (bound / LEVELS, float(ZERO)) if dtype == "uint8" else (1.0, 0.0)
+        for place in (flow, file):
+            place.attrs["scale"] = scale
+            place.attrs["offset"] = offset
+        first = pairs[:, 0].astype(np.int64)
+        file.create_dataset("frame_index", data=first)
+        file.create_dataset("next_index", data=pairs[:, 1].astype(np.int64))
+        file.create_dataset("time", data=frame_time[first].astype(np.float64))
+        file.create_dataset("frame_time", data=frame_time.astype(np.float64))
+        writer = FlowWriter(file, bound)
+        yield writer
+        writer.close()

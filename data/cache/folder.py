@@ -1,0 +1,278 @@
+"""HDF5 cache files: written whole or not at all, and opened only when they can be trusted.
+
+A cache is written under a temporary name in its own folder, flushed, synced and then renamed,
+so that a process killed at any moment leaves the old file or none. HDF5 itself gives no such
+promise: a plain file is unreadable after a kill, a preallocated one is silently zero.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import h5py
+
+from data.cache.digest import array_problems, seal
+from data.cache.files import sweep, sync, temporary_name
+from data.cache.header import SCHEMA, Header, from_attributes, header_differences, to_attributes
+from data.errors import CacheError, InputError, StaleCacheError
+
+__all__ = [
+    "SCHEMA",
+    "Header",
+    "cache_path",
+    "check_folder",
+    "content_digest",
+    "create",
+    "difference",
+    "find_caches",
+    "key_of",
+    "open_cache",
+    "read_header",
+    "sweep",
+    "verify",
+]
+
+SUFFIX = ".h5"
+
+
+def cache_path(output: str | Path, key: str) -> Path:
+    """Where the cache of a source lies: ``<output>/<key>.h5``, the key keeping its extension."""
+    return Path(output) / (key + SUFFIX)
+
+
+def key_of(output: str | Path, path: str | Path) -> str:
+    """Give back the source key of a cache path; the inverse of `cache_path`."""
+    return Path(path).relative_to(output).as_posix().removesuffix(SUFFIX)
+
+
+def find_caches(folder: str | Path, kind: str | None = None) -> dict[str, Path]:
+    """Find the caches below a folder, by source key.
+
+    Parameters
+    ----------
+    folder : path
+        The ``--output`` of the stage that wrote them.
+    kind : {"flow", "features"}, optional
+        Leave out the other kind. A file that cannot be read is kept, so that whoever opens it
+        reports it; HDF5 files of other programs are left out.
+
+    Raises
+    ------
+    InputError
+        The folder does not exist.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; it should hold the caches of an earlier stage")
+    found = {}
+    for path in sorted(folder.rglob("*" + SUFFIX)):
+        held = _kind_of(path)
+        if held == "" or (held is not None and kind in (held, None)):
+            found[key_of(folder, path)] = path
+    return found
+
+
+def _kind_of(path: Path) -> str | None:
+    """Kind of a cache; "" when the file cannot be read, None when it is not one of ours."""
+    if not path.is_file():
+        return None
+    try:
+        with h5py.File(path, "r", locking="best-effort") as file:
+            return str(file.attrs["kind"]) if "fingerprint" in file.attrs else None
+    except (OSError, KeyError):
+        return ""
+
+
+@contextmanager
+def create(path: str | Path, header: Header) -> Iterator[h5py.File]:
+    """Write one cache file: all of it, or nothing.
+
+    Parameters
+    ----------
+    path : path
+        Final place of the file; its folder is made.
+    header : Header
+        Written as attributes of the root.
+
+    Yields
+    ------
+    h5py.File
+        Open for writing under a temporary name. When the block ends normally the digest of every
+        dataset is stored, the file is marked ``complete``, synced and renamed into place. When
+        it ends by any exception, nothing is left behind.
+    """
+    path = Path(path)
+    temporary = path.parent / temporary_name()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with h5py.File(temporary, "x", locking="best-effort") as file:
+            file.attrs.update(to_attributes(header))
+            yield file
+            seal(file)
+        sync(temporary)
+        os.replace(temporary, path)
+        sync(path.parent)
+    except OSError as error:
+        _discard(temporary)
+        raise CacheError(f"{path}: cannot be written ({_reason(error)})") from error
+    except BaseException:
+        _discard(temporary)
+        raise
+
+
+def _discard(temporary: Path) -> None:
+    """Delete a temporary if it was made; its folder may not even exist."""
+    with suppress(OSError):
+        temporary.unlink()
+
+
+@contextmanager
+def open_cache(path: str | Path, kind: str | None = None) -> Iterator[tuple[h5py.File, Header]]:
+    """Open a finished cache for reading, with its header.
+
+    Raises
+    ------
+    CacheError
+        The file is missing, damaged, unfinished, of another schema, or not of the kind asked.
+    """
+    path = Path(path)
+    try:
+        file = h5py.File(path, "r", locking="best-effort")
+    except FileNotFoundError:
+        raise CacheError(f"{path}: no such cache") from None
+    except OSError as error:
+        raise CacheError(f"{path}: not a readable HDF5 file ({_reason(error)})") from error
+    with file:
+        header = _checked_header(path, file)
+        if kind and header.kind != kind:
+            raise CacheError(f"{path}: expected a {kind} cache, found {header.kind}")
+        yield file, header
+
+
+def _checked_header(path: Path, file: h5py.File) -> Header:
+    """Header of an open file, or a CacheError that says why there is none."""
+    try:
+        attributes = dict(file.attrs)
+        if "schema" not in attributes or "fingerprint" not in attributes:
+            raise CacheError(f"{path}: an HDF5 file, but not a cache of this program")
+        if attributes["schema"] != SCHEMA:
+            found = attributes["schema"]
+            raise CacheError(f"{path}: cache layout {found}, this version reads {SCHEMA}")
+        if not attributes.get("complete"):
+            raise CacheError(f"{path}: the cache was never finished; delete it and run again")
+        return from_attributes(attributes)
+    except (KeyError, TypeError, OSError) as error:
+        raise CacheError(f"{path}: the cache's header is damaged ({_reason(error)})") from error
+    except ValueError as error:
+        if isinstance(error, CacheError):
+            raise
+        raise CacheError(f"{path}: the cache's header is damaged ({error})") from error
+
+
+def _reason(error: Exception) -> str:
+    """First line of an HDF5 error, which may otherwise run over several."""
+    return str(error).partition("\n")[0]
+
+
+def read_header(path: str | Path) -> Header:
+    """Header of a finished cache; CacheError as for `open_cache`."""
+    with open_cache(path) as (_, header):
+        return header
+
+
+def content_digest(path: str | Path) -> str:
+    """Digest of all arrays of a cache: what a later stage records as its upstream."""
+    with open_cache(path) as (file, _):
+        return str(file.attrs["content_digest"])
+
+
+def difference(path: str | Path, wanted: Header) -> list[str] | None:
+    """Compare a cache with the one wanted.
+
+    Returns
+    -------
+    None, or list of str
+        None when there is no file; an empty list when it is valid; otherwise one string a
+        difference, each completing "the cache …".
+    """
+    if not Path(path).exists():
+        return None
+    try:
+        return header_differences(read_header(path), wanted)
+    except CacheError as error:
+        return ["is damaged: " + str(error).removeprefix(f"{path}: ")]
+
+
+def check_folder(
+    output: str | Path,
+    wanted: Mapping[str, Header],
+    overwrite: bool = False,
+    flag: str = "--output",
+) -> list[str]:
+    """Keys still to do, in the order given; nothing stale is kept and nothing is rebuilt unasked.
+
+    `flag` is what names the folder on the command line.
+
+    Raises
+    ------
+    StaleCacheError
+        Some caches were made from other input or options, or are damaged; one line for all.
+    """
+    if overwrite:
+        return list(wanted)
+    todo, stale = [], {}
+    for key, header in wanted.items():
+        found = difference(cache_path(output, key), header)
+        if found is None:
+            todo.append(key)
+        elif found:
+            stale[key] = found
+    if stale:
+        raise StaleCacheError(_stale_line(Path(output), stale, flag))
+    return todo
+
+
+def _stale_line(output: Path, stale: Mapping[str, list[str]], flag: str) -> str:
+    """Summarise stale caches: each difference once, with how many caches share it."""
+    holders: dict[str, list[str]] = {}
+    for key, messages in stale.items():
+        for message in messages:
+            # Digests differ from video to video: they would make every message unique.
+            holders.setdefault(message.partition(" (sha256")[0], []).append(key)
+    parts = []
+    for message, keys in sorted(holders.items(), key=lambda item: -len(item[1]))[:4]:
+        noun = "1 cache" if len(keys) == 1 else f"{len(keys)} caches"
+        example = f" ({keys[0]})" if len(holders) > 1 or len(keys) == 1 else ""
+        parts.append(f"{noun}{example} {_plural(message, len(keys))}")
+    more = "; and more" if len(holders) > len(parts) else ""
+    return f"{output}: {'; '.join(parts)}{more}; pass --overwrite or another {flag}"
+
+
+def _plural(message: str, count: int) -> str:
+    """Match the verb that a difference begins with to the number of caches."""
+    verbs = {"was": "were", "is": "are", "holds": "hold"}
+    first, space, rest = message.partition(" ")
+    return (verbs.get(first, first) if count > 1 else first) + space + rest
+
+
+def verify(path: str | Path) -> list[str]:
+    """Read a whole cache again and compare its digests.
+
+    Returns
+    -------
+    list of str
+        One string a problem; empty when every array is what was written.
+    """
+    try:
+        with open_cache(path) as (file, header):
+            problems = array_problems(file)
+            if file.attrs["fingerprint"] != header.fingerprint:
+                problems.append("the header was changed after writing")
+            return problems
+    except CacheError as error:
+        return [str(error).removeprefix(f"{path}: ")]
+    except (KeyError, OSError, RuntimeError) as error:
+        return [f"damaged ({_reason(error)})"]

@@ -1,0 +1,206 @@
+"""What every annotation reader returns: pairs, folds, scores and the files that names stand for."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from data.errors import InputError
+from data.judgements.pairs import Pair, videos_of
+from data.judgements.splits import Split
+
+
+@dataclass(frozen=True)
+class Span:
+    """The part of a video file that was judged; either bound may be open (None).
+
+    Attributes
+    ----------
+    start, end : float or None
+        First and last moment, in `unit`.
+    unit : str
+        ``"frames"`` or ``"seconds"``.
+    """
+
+    start: float | None
+    end: float | None
+    unit: str
+
+
+@dataclass(frozen=True)
+class Matching:
+    """Which cached videos the names of an annotation stand for."""
+
+    keys: dict[str, str]
+    unknown: tuple[str, ...]
+
+    def complaint(self, where: str) -> str:
+        """Return one line that counts the unknown names, with examples."""
+        total = len(self.keys) + len(self.unknown)
+        shown = ", ".join(self.unknown[:3])
+        return f"{len(self.unknown)} of {total} annotated videos are not in {where}, e.g. {shown}"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One task of one data set, as judged.
+
+    Attributes
+    ----------
+    name : str
+        Shown in tables, e.g. ``"EPIC-Skills 2018, surgery"``.
+    pairs : list of Pair
+        All judgements, as listed (repetitions are kept).
+    folds : list of Split
+        Published folds, or folds drawn as asked.
+    scores : dict of str to float, or None
+        A score of each video, where the annotation has one; higher is better.
+    known : str or None
+        Key of the paper's own results table (``"chopstick"``, ``"surgery"``, ``"drawing"``,
+        ``"dough"``, ``"infant-grasp"``), or None.
+    folds_source : str
+        Where the folds come from, for the tables, e.g. ``"published"``.
+    files : mapping of str to tuple of str
+        File names (without extension, possibly with folders) that a name may stand for, the
+        most specific first; a name that is not a key stands for itself.
+    spans : mapping of str to Span
+        Parts of the files that were judged, where the annotation limits them.
+    groups : mapping of str to str, or None
+        Group of each video, mostly its subject, where names tell.
+    folds_keep_groups : bool
+        Whether no group has videos on both sides of a fold.
+    """
+
+    name: str
+    pairs: list[Pair]
+    folds: list[Split]
+    scores: dict[str, float] | None = None
+    known: str | None = None
+    folds_source: str = "published"
+    files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    spans: Mapping[str, Span] = field(default_factory=dict)
+    groups: Mapping[str, str] | None = None
+    folds_keep_groups: bool = False
+
+    @property
+    def videos(self) -> list[str]:
+        """Names of all judged videos, sorted."""
+        return sorted({*videos_of(self.pairs), *(self.scores or ())})
+
+    def match(self, keys: Iterable[str]) -> Matching:
+        """Find the cache key of every judged video.
+
+        A name matches a key whose path, with or without its extension, ends in the name or in
+        one of its `files`, letter case aside.
+
+        Raises
+        ------
+        InputError
+            When a name fits several keys equally well, or two names fit the same key.
+        """
+        keys = sorted(keys)
+        tails = _tails(keys)
+        found: dict[str, str] = {}
+        unknown: list[str] = []
+        for name in self.videos:
+            key = _find(name, self.files.get(name, (name,)), tails, keys)
+            if key is None:
+                unknown.append(name)
+            else:
+                found[name] = key
+        _refuse_shared(found)
+        return Matching(found, tuple(unknown))
+
+
+def _tails(keys: Sequence[str]) -> Mapping[str, list[str]]:
+    """Map every ending of every key's path, with and without extension, to its keys."""
+    tails: dict[str, list[str]] = defaultdict(list)
+    for key in keys:
+        path = PurePosixPath(key)
+        for form in {path, path.with_suffix("")}:
+            for start in range(len(form.parts)):
+                tails["/".join(form.parts[start:]).casefold()].append(key)
+    return tails
+
+
+def _find(
+    name: str, candidates: Sequence[str], tails: Mapping[str, list[str]], keys: Sequence[str]
+) -> str | None:
+    for candidate in candidates:
+        fitting = tails.get(candidate.casefold(), [])
+        if candidate in fitting:
+            return candidate
+        if len(fitting) > 1:
+            raise InputError(
+                f"'{name}' may be any of {len(fitting)} videos, e.g. "
+                f"{', '.join(fitting[:3])}: give a folder with one of them, or name "
+                "the folder in the annotation"
+            )
+        if fitting:
+            return fitting[0]
+    return None
+
+
+def _refuse_shared(found: Mapping[str, str]) -> None:
+    owner: dict[str, str] = {}
+    for name, key in found.items():
+        if key in owner:
+            raise InputError(
+                f"'{owner[key]}' and '{name}' of the annotation are both video "
+                f"'{key}': their files must be distinct"
+            )
+        owner[key] = name
+
+
+def join(name: str, parts: Sequence[Dataset], known: str | None) -> Dataset:
+    """Merge tasks into one data set, fold by fold; their videos must have distinct names."""
+    folds = []
+    for same in zip(*(part.folds for part in parts), strict=True):
+        folds.append(
+            Split(
+                [pair for fold in same for pair in fold.train],
+                [pair for fold in same for pair in fold.test],
+                same[0].name,
+            )
+        )
+    scored = [part.scores for part in parts]
+    scores: dict[str, float] | None = None
+    if all(each is not None for each in scored):
+        scores = {video: score for each in scored if each for video, score in each.items()}
+    return Dataset(
+        name,
+        [pair for part in parts for pair in part.pairs],
+        folds,
+        scores,
+        known,
+        parts[0].folds_source,
+        {video: files for part in parts for video, files in part.files.items()},
+        {video: span for part in parts for video, span in part.spans.items()},
+        {video: group for part in parts for video, group in (part.groups or {}).items()} or None,
+    )
+
+
+def choose_task(asked: str | None, tasks: Iterable[str], where: object) -> str:
+    """Return the task that `asked` names, case, spaces, hyphens and underscores aside.
+
+    Raises
+    ------
+    InputError
+        When there are several tasks and none is asked for, or none is so called.
+    """
+    by_plain = {plain(task): task for task in tasks}
+    listed = ", ".join(sorted(by_plain.values()))
+    if asked is None:
+        if len(by_plain) == 1:
+            return next(iter(by_plain.values()))
+        raise InputError(f"{where} holds several tasks: choose one by --task from {listed}")
+    if plain(asked) not in by_plain:
+        raise InputError(f"{where} has no task '{asked}': choose from {listed}")
+    return by_plain[plain(asked)]
+
+
+def plain(task: str) -> str:
+    """Return a task's name in one spelling: ``Chopstick-Using`` is ``chopstick_using``."""
+    return task.strip().lower().replace("-", "_").replace(" ", "_")

@@ -1,0 +1,1 @@
+"""Published annotation formats, one module each; `data.judgements.reading` picks."""

@@ -1,0 +1,264 @@
+"""Comparisons of two videos: reading them from text, and checking that they agree."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.errors import InputError
+from data.judgements.ordering import best_order, strong_components
+from data.judgements.rows import Row, read_rows, read_text, read_words
+
+__all__ = [
+    "Attainable",
+    "Pair",
+    "PairReport",
+    "Row",
+    "check_pairs",
+    "pairs_from_scores",
+    "read_pairs",
+    "read_rows",
+    "read_text",
+    "read_words",
+    "videos_of",
+]
+
+_BETTER_WORSE = ("better", "worse")
+_WINNER_NAMES = ("best", "better")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One judgement: the video called `better` shows more skill than the one called `worse`.
+
+    Names are those of the annotation until they are matched to cache keys.
+    """
+
+    better: str
+    worse: str
+
+    def reversed(self) -> Pair:
+        """Return the opposite judgement."""
+        return Pair(self.worse, self.better)
+
+
+def read_pairs(path: str | Path) -> list[Pair]:
+    """Read comparisons in file order, with every repetition that the file holds.
+
+    Three forms are understood: a CSV with the header ``better,worse``; a CSV with the header
+    ``Vid1,Vid2,Best`` (or ``Better``), whose third column names the winner; and a text file
+    (ending ``.txt``) of ``better worse`` lines without a header. Trailing commas, CRLF and a
+    byte-order mark are accepted. Contradictions are kept: see `check_pairs`.
+
+    Raises
+    ------
+    InputError
+        When the file is unreadable or empty, has no known header, or a row is malformed
+        (wrong number of values, a video against itself, a winner that is neither video).
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".txt":
+        pairs = [_pair(path, row, row.cells) for row in read_words(path)]
+    else:
+        pairs = _pairs_of_table(path, read_rows(path))
+    if not pairs:
+        raise InputError(f"{path} holds no pairs: expected one 'better,worse' comparison a line")
+    return pairs
+
+
+def _pairs_of_table(path: Path, rows: Sequence[Row]) -> list[Pair]:
+    """Read the rows after a header of one of the two known forms."""
+    if not rows:
+        raise InputError(f"{path} is empty: expected the header 'better,worse' and one pair a line")
+    header = tuple(name.lower() for name in rows[0].cells)
+    if header == _BETTER_WORSE:
+        return [_pair(path, row, row.cells) for row in rows[1:]]
+    if len(header) == 3 and header[:2] == ("vid1", "vid2") and header[2] in _WINNER_NAMES:
+        return [_pair(path, row, _winner_first(path, row)) for row in rows[1:]]
+    if set(_BETTER_WORSE) <= set(header):
+        columns = [header.index(name) for name in _BETTER_WORSE]
+        return [_pair(path, row, _cells_at(row, columns)) for row in rows[1:]]
+    raise InputError(
+        f"{path}: expected the columns 'better,worse' (or 'Vid1,Vid2,Best'), found "
+        f"'{','.join(rows[0].cells)}'; add the header line if it is missing"
+    )
+
+
+def _cells_at(row: Row, columns: Sequence[int]) -> tuple[str, ...]:
+    return tuple(row.cells[c] for c in columns if c < len(row.cells))
+
+
+def _winner_first(path: Path, row: Row) -> tuple[str, ...]:
+    """Turn ``first, second, winner`` into ``better, worse``."""
+    if len(row.cells) != 3 or row.cells[2] not in row.cells[:2]:
+        raise InputError(
+            f"{path}, line {row.line}: expected two videos and which of them is "
+            f"better, found '{','.join(row.cells)}'"
+        )
+    first, second, winner = row.cells
+    return (first, second) if winner == first else (second, first)
+
+
+def _pair(path: Path, row: Row, cells: Sequence[str]) -> Pair:
+    if len(cells) != 2 or not all(cells):
+        raise InputError(
+            f"{path}, line {row.line}: expected two video names, the better first, "
+            f"found '{' '.join(row.cells)}'"
+        )
+    if cells[0] == cells[1]:
+        raise InputError(f"{path}, line {row.line}: '{cells[0]}' is compared with itself")
+    return Pair(cells[0], cells[1])
+
+
+def videos_of(pairs: Iterable[Pair]) -> list[str]:
+    """Return the distinct video names of `pairs`, sorted."""
+    return sorted({name for pair in pairs for name in (pair.better, pair.worse)})
+
+
+def pairs_from_scores(scores: Mapping[str, float], gap: float = 0.0) -> list[Pair]:
+    """Return a pair for every two videos whose scores differ by more than `gap`."""
+    if gap < 0:
+        raise InputError(f"--score-gap must not be negative, found {gap:g}")
+    names = list(scores)
+    both = (
+        (a, b) if scores[a] > scores[b] else (b, a)
+        for i, a in enumerate(names)
+        for b in names[i + 1 :]
+    )
+    return [Pair(a, b) for a, b in both if scores[a] - scores[b] > gap]
+
+
+@dataclass(frozen=True)
+class Attainable:
+    """The highest pair accuracy that any score could reach, given contradictions and cycles.
+
+    Attributes
+    ----------
+    reached : float
+        Accuracy in [0, 1] of an order that was found.
+    bound : float
+        No order does better; equal to `reached` where the answer is exact.
+    """
+
+    reached: float
+    bound: float
+
+    @property
+    def exact(self) -> bool:
+        """Whether `reached` is the maximum."""
+        return self.reached == self.bound
+
+    def __str__(self) -> str:
+        if self.exact:
+            return f"{100 * self.bound:.2f} %"
+        return f"at least {100 * self.reached:.2f} %, at most {100 * self.bound:.2f} %"
+
+
+@dataclass(frozen=True)
+class PairReport:
+    """What `check_pairs` found.
+
+    Attributes
+    ----------
+    videos, listed, distinct : int
+        Distinct videos; pairs as listed; pairs without repetitions.
+    duplicates : tuple of (Pair, int)
+        Pairs listed more than once, with how often.
+    contradictions : tuple of (Pair, int, int)
+        Pairs judged both ways, with how often each way (the direction listed first leads).
+    cycles : tuple of tuple of str
+        The videos of each strongly connected component of more than two videos, or of two
+        that contradict each other: in none of them does an order agree with every pair.
+    shortest_cycle : tuple of str
+        One shortest chain "each better than the next, the last better than the first".
+    components : int
+        Groups of videos that no chain of pairs connects: scores compare only within one.
+    attainable : Attainable
+        Best accuracy that any score could reach on the pairs as listed.
+    """
+
+    videos: int
+    listed: int
+    distinct: int
+    duplicates: tuple[tuple[Pair, int], ...]
+    contradictions: tuple[tuple[Pair, int, int], ...]
+    cycles: tuple[tuple[str, ...], ...]
+    shortest_cycle: tuple[str, ...]
+    components: int
+    attainable: Attainable
+
+    def lines(self, examples: int = 3) -> list[str]:
+        """Return the report as lines of text, with at most `examples` examples of each fault."""
+        lines = [f"{self.videos} videos, {self.distinct} distinct pairs, {self.listed} listed"]
+        if self.duplicates:
+            shown = [f"{p.better} > {p.worse} ({n} times)" for p, n in self.duplicates[:examples]]
+            lines.append(_listing("pair", "listed more than once", len(self.duplicates), shown))
+        if self.contradictions:
+            shown = [
+                f"{p.better} > {p.worse} ({a} for, {b} against)"
+                for p, a, b in self.contradictions[:examples]
+            ]
+            lines.append(_listing("pair", "judged both ways", len(self.contradictions), shown))
+        if self.cycles:
+            involved = sum(map(len, self.cycles))
+            chain = " > ".join([*self.shortest_cycle, self.shortest_cycle[0]])
+            lines.append(
+                _listing("cyclic group", f"({involved} videos in all)", len(self.cycles), [chain])
+            )
+        if self.components > 1:
+            lines.append(
+                f"{self.components} groups of videos that no pair connects: "
+                "their scores cannot be compared across groups"
+            )
+        lines.append(f"attainable pair accuracy: {self.attainable}")
+        return lines
+
+
+def _listing(what: str, detail: str, count: int, shown: Sequence[str]) -> str:
+    return f"{count} {what}{'s' * (count != 1)} {detail}, e.g. {'; '.join(shown)}"
+
+
+def check_pairs(pairs: Sequence[Pair]) -> PairReport:
+    """Count repetitions, contradictions and cycles, and the accuracy that they leave attainable.
+
+    The attainable accuracy is exact where every cyclic group has at most
+    `data.judgements.ordering.EXACT_SIZE` videos, otherwise it is an interval.
+    """
+    listed = Counter(pairs)
+    names = videos_of(listed)
+    index = {name: i for i, name in enumerate(names)}
+    weights = {(index[p.better], index[p.worse]): n for p, n in listed.items()}
+    groups = [c for c in strong_components(len(names), weights) if len(c) > 1]
+    lost = [best_order(group, weights) for group in groups]
+    cycle = min((order.cycle for order in lost), key=len, default=())
+    total = max(len(pairs), 1)
+    return PairReport(
+        videos=len(names),
+        listed=len(pairs),
+        distinct=len(listed),
+        duplicates=tuple((p, n) for p, n in listed.items() if n > 1),
+        contradictions=tuple(_contradictions(listed)),
+        cycles=tuple(tuple(names[i] for i in group) for group in groups),
+        shortest_cycle=tuple(names[i] for i in cycle),
+        components=_connected_groups(len(names), weights),
+        attainable=Attainable(
+            reached=1 - sum(o.lost for o in lost) / total,
+            bound=1 - sum(o.lost_at_least for o in lost) / total,
+        ),
+    )
+
+
+def _contradictions(listed: Counter[Pair]) -> Iterator[tuple[Pair, int, int]]:
+    seen: set[Pair] = set()
+    for pair, count in listed.items():
+        if pair.reversed() in listed and pair.reversed() not in seen:
+            seen.add(pair)
+            yield pair, count, listed[pair.reversed()]
+
+
+def _connected_groups(n: int, edges: Iterable[tuple[int, int]]) -> int:
+    """Count the groups of nodes that edges connect, whatever their direction."""
+    both = {edge: 1 for a, b in edges for edge in ((a, b), (b, a))}
+    return len(strong_components(n, both))

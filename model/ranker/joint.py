@@ -1,0 +1,199 @@
+"""ConvFusion learnt with the ranker from pairs, as the paper trains it (section 3.4).
+
+Memory is that of one video, not of a batch: fused maps are computed first without a graph, the
+loss is taken back to them, and then video by video through ConvFusion. The gradients are those of
+the whole graph.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from model.features.fusion import ConvFusion
+from model.ranker.options import TrainOptions
+from model.ranker.scoring import pair_accuracy
+from model.ranker.training import pair_loss
+from model.ranker.videos import SnippetRanges
+
+# Gives the stream maps (n, 2048, h, w) of some rows, RGB and flow, any floating type.
+ReadStreams = Callable[[Tensor], tuple[Tensor, Tensor]]
+Record = dict[str, float]
+
+
+@dataclass
+class JointState:
+    """All that a fit needs in order to go on after an interruption, in the same way."""
+
+    epoch: int = 0
+    best_epoch: int = 0
+    fusion: dict[str, Tensor] = field(default_factory=dict)
+    ranker: dict[str, Tensor] = field(default_factory=dict)
+    best_fusion: dict[str, Tensor] = field(default_factory=dict)
+    optimizer: dict[str, object] = field(default_factory=dict)
+    generator: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.uint8))
+    history: list[Record] = field(default_factory=list)
+
+
+class JointFit:
+    """One fit of ConvFusion and ranker.
+
+    Parameters
+    ----------
+    fusion : ConvFusion
+        Start; trained in place.
+    ranker : nn.Module
+        From `model.ranker.build.build`; trained in place.
+    read : callable
+        Stream maps of given rows.
+    ranges : SnippetRanges
+        Rows of each video's segments.
+    train : TrainOptions
+        `protocol` is not looked at: the epoch is chosen by validation pairs where there are any.
+    seed : int
+        Of snippet draws and order of pairs.
+    device : str
+    """
+
+    def __init__(
+        self,
+        fusion: ConvFusion,
+        ranker: nn.Module,
+        read: ReadStreams,
+        ranges: SnippetRanges,
+        train: TrainOptions,
+        seed: int,
+        device: str = "cpu",
+    ) -> None:
+        self.fusion = fusion.requires_grad_(True).to(device)
+        self.ranker = ranker.to(device)
+        self.read = read
+        self.ranges = ranges
+        self.train = train
+        self.device = device
+        self.generator = torch.Generator().manual_seed(seed)
+        self.parameters = [*self.fusion.parameters(), *self.ranker.parameters()]
+        self.optimizer = _optimizer(self.parameters, train)
+        self.state = JointState()
+
+    def resume(self, state: JointState) -> None:
+        """Go on from a state of this same fit."""
+        self.state = state
+        self.fusion.load_state_dict(state.fusion)
+        self.ranker.load_state_dict(state.ranker)
+        self.optimizer.load_state_dict(state.optimizer)
+        self.generator.set_state(state.generator)
+
+    def run(
+        self,
+        train_pairs: Tensor,
+        validation_pairs: Tensor | None,
+        on_epoch: Callable[[JointState], None] = lambda state: None,
+        on_step: Callable[[], object] = lambda: None,
+    ) -> JointState:
+        """Fit; return the last state, with the best epoch's ConvFusion in `best_fusion`.
+
+        Parameters
+        ----------
+        train_pairs, validation_pairs : Tensor (P, 2) int64
+            Rows (better, worse) of the videos.
+        on_epoch, on_step
+            Called after every epoch and every step.
+        """
+        while not self._finished(validation_pairs is not None):
+            record = {"epoch": float(self.state.epoch + 1)} | self._epoch(train_pairs, on_step)
+            if validation_pairs is not None:
+                record |= self._validate(validation_pairs)
+            self._enter(record)
+            on_epoch(self.state)
+        return self.state
+
+    def fuse(self, rows: Tensor) -> Tensor:
+        """Fused maps (n, C, H, W) of some rows, float32."""
+        rgb, flow = self.read(rows)
+        return self.fusion(rgb.to(self.device).float(), flow.to(self.device).float())
+
+    def step(self, rows: Tensor, pairs: Tensor) -> tuple[float, Tensor]:
+        """Take one step on the videos whose rows (B, N) are given; return loss and scores."""
+        with torch.no_grad():
+            x = torch.stack([self.fuse(each) for each in rows])
+        x.requires_grad_(True)
+        out = self.ranker(x, self.generator)
+        loss = pair_loss(self.ranker, out, pairs.to(self.device), self.train.margin)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if x.grad is not None:
+            for each, grad in zip(rows, x.grad, strict=True):
+                self.fuse(each).backward(grad)
+        if self.train.clip_norm:
+            nn.utils.clip_grad_norm_(self.parameters, self.train.clip_norm)
+        self.optimizer.step()
+        return loss.item(), out.score.detach().cpu()
+
+    def _epoch(self, pairs: Tensor, on_step: Callable[[], object]) -> Record:
+        self.fusion.train()
+        self.ranker.train()
+        rows = self.ranges.draw(self.generator)
+        total = right = 0.0
+        for batch in batches(pairs, self.train.batch_pairs, self.generator):
+            # Each distinct video is scored once, however many pairs name it.
+            distinct, position = torch.unique(batch, return_inverse=True)
+            loss, score = self.step(rows[distinct], position)
+            total += loss * len(batch)
+            right += pair_accuracy(score, position) * len(batch)
+            on_step()
+        return {"train_loss": total / len(pairs), "train_accuracy": right / len(pairs)}
+
+    @torch.no_grad()
+    def _validate(self, pairs: Tensor) -> Record:
+        self.ranker.eval()
+        distinct, position = torch.unique(pairs, return_inverse=True)
+        parts = []
+        for rows in self.ranges.test[distinct]:
+            generator = torch.Generator().manual_seed(0)
+            parts.append(self.ranker(self.fuse(rows)[None], generator).score.cpu())
+        score = torch.cat(parts)
+        lead = score[position[:, 0]] - score[position[:, 1]]
+        return {
+            "validation_loss": torch.clamp(self.train.margin - lead, min=0).mean().item(),
+            "validation_accuracy": pair_accuracy(score, position),
+        }
+
+    def _enter(self, record: Record) -> None:
+        state = self.state
+        state.epoch += 1
+        state.history.append(record)
+        state.fusion, state.ranker = self.fusion.state_dict(), self.ranker.state_dict()
+        state.optimizer = self.optimizer.state_dict()
+        state.generator = self.generator.get_state()
+        best = state.history[state.best_epoch - 1] if state.best_epoch else None
+        if best is None or "validation_loss" not in record or _merit(record) > _merit(best):
+            state.best_epoch = state.epoch
+            state.best_fusion = copy.deepcopy(state.fusion)
+
+    def _finished(self, validated: bool) -> bool:
+        state, train = self.state, self.train
+        waited = state.epoch - state.best_epoch
+        tired = validated and bool(train.patience) and waited >= (train.patience or 0)
+        return state.epoch >= train.epochs or tired
+
+
+def _merit(record: Record) -> tuple[float, float]:
+    return record["validation_accuracy"], -record["validation_loss"]
+
+
+def _optimizer(parameters: list[nn.Parameter], train: TrainOptions) -> torch.optim.Optimizer:
+    rate, decay = train.learning_rate, train.weight_decay
+    if train.optimizer == "sgd":
+        return torch.optim.SGD(parameters, lr=rate, momentum=train.momentum, weight_decay=decay)
+    return torch.optim.Adam(parameters, lr=rate, weight_decay=decay)
+
+
+def batches(pairs: Tensor, batch_pairs: int | None, generator: torch.Generator) -> Iterator[Tensor]:
+    """Cut the pairs into batches in random order; None makes one batch of all."""
+    order = torch.randperm(len(pairs), generator=generator)
+    yield from (pairs[part] for part in order.split(batch_pairs or len(pairs)))

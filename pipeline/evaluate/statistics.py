@@ -1,0 +1,129 @@
+"""Means, errors and intervals of cross-validated pair accuracies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from data.judgements.pairs import Pair
+
+# Weights of pairs held at once by the bootstrap: 32 MB.
+_BLOCK = 4_000_000
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over folds and seeds with its standard error.
+
+    Attributes
+    ----------
+    mean : float
+        Mean of the folds' means over seeds; NaN where there is no value.
+    error : float
+        Standard error. A fold's seeds share its test pairs and are no independent trials, so it
+        is the deviation of the folds' means over the root of their number; with one fold, of the
+        seeds; NaN with one of each.
+    seed_deviation : float
+        Root mean square, over folds, of the deviation between seeds; NaN with one seed.
+    folds : int
+        Number of folds with a value.
+    """
+
+    mean: float
+    error: float
+    seed_deviation: float
+    folds: int
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean difference and its 95 % bootstrap interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class PairedFold:
+    """Outcomes of two methods on one fold's test pairs.
+
+    Attributes
+    ----------
+    clusters : ndarray (P, 2) int
+        Cluster (video, or group of videos) of each pair's two videos.
+    difference : ndarray (S, P) float
+        Right (1) or wrong (0) of the one method less that of the other, for each seed.
+    """
+
+    clusters: np.ndarray
+    difference: np.ndarray
+
+
+def right(scores: Mapping[str, float], pairs: Sequence[Pair]) -> np.ndarray:
+    """Return for each pair whether its better video scores strictly higher; ties are wrong."""
+    return np.array([scores[pair.better] > scores[pair.worse] for pair in pairs], bool)
+
+
+def estimate(values: np.ndarray) -> Estimate:
+    """Summarise values of (folds, seeds); folds with a value that is not finite are left out."""
+    values = values[np.isfinite(values).all(axis=1)]
+    folds, seeds = values.shape
+    if folds == 0:
+        return Estimate(math.nan, math.nan, math.nan, 0)
+    of_folds = values.mean(axis=1)
+    spread = math.sqrt(values.var(axis=1, ddof=1).mean()) if seeds > 1 else math.nan
+    if folds > 1:
+        error = float(of_folds.std(ddof=1)) / math.sqrt(folds)
+    else:
+        error = spread / math.sqrt(seeds) if seeds > 1 else math.nan
+    return Estimate(float(of_folds.mean()), error, spread, folds)
+
+
+def rank_correlations(
+    scores: Mapping[str, float], truth: Mapping[str, float], names: Sequence[str]
+) -> tuple[float, float]:
+    """Return Kendall's tau-b and Spearman's rho over some videos; NaN for fewer than three."""
+    from scipy.stats import kendalltau, spearmanr
+
+    ours = np.array([scores[name] for name in names])
+    theirs = np.array([truth[name] for name in names])
+    if len(names) < 3 or np.ptp(ours) == 0 or np.ptp(theirs) == 0:
+        return math.nan, math.nan
+    return float(kendalltau(ours, theirs).statistic), float(spearmanr(ours, theirs).statistic)
+
+
+def paired_interval(folds: Sequence[PairedFold], draws: int, seed: int = 0) -> Interval:
+    """Return the mean difference of two methods' accuracies with a 95 % bootstrap interval.
+
+    A pair is not independent of the other pairs that name its videos, so clusters (videos, or
+    groups of them) are drawn with replacement, not pairs: a pair weighs as often as both its
+    clusters were drawn (the bootstrap for pairs of Owen, "The pigeonhole bootstrap", Annals of
+    Applied Statistics 2007). Seeds are drawn likewise. Folds stay as they are, and the trained
+    models with them: that folds share training videos is not in the interval.
+    """
+    mean = float(np.mean([fold.difference.mean() for fold in folds]))
+    _, numbered = np.unique(np.concatenate([fold.clusters for fold in folds]), return_inverse=True)
+    numbered = numbered.reshape(-1, 2)
+    n, seeds = int(numbered.max()) + 1, len(folds[0].difference)
+    rng = np.random.default_rng(seed)
+    counts = rng.multinomial(n, np.full(n, 1 / n), draws).astype(np.float64)
+    seed_share = rng.multinomial(seeds, np.full(seeds, 1 / seeds), draws) / seeds
+    drawn = np.full((len(folds), draws), np.nan)
+    start = 0
+    for row, fold in enumerate(folds):
+        first, second = numbered[start : start + len(fold.clusters)].T
+        start += len(fold.clusters)
+        for some in np.array_split(np.arange(draws), -(-draws * len(first) // _BLOCK)):
+            weight = counts[some][:, first]
+            weight *= np.where(first == second, 1.0, counts[some][:, second])
+            total = weight.sum(axis=1)
+            kept = total > 0
+            change = ((weight @ fold.difference.T) * seed_share[some]).sum(axis=1)
+            drawn[row, some[kept]] = change[kept] / total[kept]
+    drawn = drawn[:, np.isfinite(drawn).any(axis=0)]
+    low, high = np.percentile(np.nanmean(drawn, axis=0), [2.5, 97.5])
+    return Interval(mean, float(low), float(high))

@@ -1,0 +1,216 @@
+"""The table of a cross-validation: as text, CSV, JSON, Markdown and LaTeX."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pipeline.evaluate.statistics import Estimate, Interval
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One method.
+
+    Attributes
+    ----------
+    method : str
+        Variant, or name of a baseline.
+    kind : str
+        ``"variant"``, ``"baseline"`` or ``"bound"``.
+    accuracy, both_unseen, one_unseen : Estimate
+        Pair accuracies as shares; of all test pairs, and of those with both or one video unseen.
+    kendall, spearman : Estimate or None
+        Rank correlations over held-out videos, where the annotation has scores.
+    published : float or None
+        Accuracy in per cent that others published for this method on this data set.
+    difference : Interval or None
+        Accuracy less that of the first variant.
+    """
+
+    method: str
+    kind: str
+    accuracy: Estimate
+    both_unseen: Estimate
+    one_unseen: Estimate
+    kendall: Estimate | None = None
+    spearman: Estimate | None = None
+    published: float | None = None
+    difference: Interval | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with what must be said above and below it; details are left out of LaTeX.
+
+    The protocol says how the variants' epochs were chosen; the CSV, which has no room for notes,
+    gives it in each variant's row.
+    """
+
+    title: str
+    reference: str
+    rows: tuple[TableRow, ...]
+    notes: tuple[str, ...]
+    details: tuple[str, ...] = ()
+    protocol: str = ""
+
+    def header(self) -> list[str]:
+        """Return the columns' names; those without any value are left out."""
+        return [name for name, _ in self._columns()]
+
+    def cells(self) -> list[list[str]]:
+        """Return the rows as text."""
+        columns = [values for _, values in self._columns()]
+        return [[values[i] for values in columns] for i in range(len(self.rows))]
+
+    def _columns(self) -> list[tuple[str, list[str]]]:
+        rows = self.rows
+        columns = [
+            ("method", [row.method for row in rows]),
+            ("pair accuracy, %", [_percent(row.accuracy) for row in rows]),
+            ("both unseen, %", [_percent(row.both_unseen) for row in rows]),
+            ("one unseen, %", [_percent(row.one_unseen) for row in rows]),
+            ("Kendall's tau", [_plain(row.kendall) for row in rows]),
+            ("Spearman's rho", [_plain(row.spearman) for row in rows]),
+            (f"less {self.reference} [95 %]", [_interval(row.difference) for row in rows]),
+            ("published, %", ["" if r.published is None else f"{r.published:.1f}" for r in rows]),
+        ]
+        return [(name, values) for name, values in columns if any(values)]
+
+    def as_text(self) -> str:
+        """Return the table for a terminal."""
+        grid = [self.header(), *self.cells()]
+        widths = [max(len(line[i]) for line in grid) for i in range(len(grid[0]))]
+        lines = [
+            "  ".join(
+                [line[0].ljust(widths[0])]
+                + [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
+            ).rstrip()
+            for line in grid
+        ]
+        lines.insert(1, "-" * len(max(lines, key=len)))
+        return "\n".join([self.title, "", *lines, "", *self.notes, *self.details])
+
+    def as_markdown(self) -> str:
+        """Return the table for a README."""
+        header = self.header()
+        rule = ["---", *(["---:"] * (len(header) - 1))]
+        lines = [f"| {' | '.join(line)} |" for line in (header, rule, *self.cells())]
+        return "\n".join(
+            [f"**{self.title}**", "", *lines, "", *(f"- {n}" for n in (*self.notes, *self.details))]
+        )
+
+    def as_latex(self) -> str:
+        """Return the table for a paper (booktabs)."""
+        header = self.header()
+        body = [" & ".join(map(_latex, line)) + r" \\" for line in self.cells()]
+        return "\n".join(
+            [
+                r"\begin{table}",
+                rf"\caption{{{_latex('. '.join([self.title, *self.notes]))}.}}",
+                rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}",
+                r"\toprule",
+                " & ".join(map(_latex, header)) + r" \\",
+                r"\midrule",
+                *body,
+                r"\bottomrule",
+                r"\end{tabular}",
+                r"\end{table}",
+            ]
+        )
+
+    def as_csv(self) -> str:
+        """Return the table with every number in full and in a column of its own."""
+        names = ("accuracy", "both_unseen", "one_unseen", "kendall", "spearman")
+        parts = ("mean", "error", "seed_deviation", "folds")
+        header = [
+            "method",
+            "kind",
+            *(f"{n}_{p}" for n in names for p in parts),
+            "difference",
+            "difference_low",
+            "difference_high",
+            "published_percent",
+            "protocol",
+        ]
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(header)
+        for row in self.rows:
+            numbers: list[Any] = []
+            for name in names:
+                value = getattr(row, name)
+                numbers += [getattr(value, p) for p in parts] if value else [None] * len(parts)
+            change = row.difference
+            numbers += [change.mean, change.low, change.high] if change else [None] * 3
+            protocol = self.protocol if row.kind == "variant" else ""
+            numbers.append(row.published)
+            writer.writerow([row.method, row.kind, *map(_number, numbers), protocol])
+        return out.getvalue()
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the table's content; what is not a number is null."""
+        return {
+            "title": self.title,
+            "reference": self.reference,
+            "rows": [finite(asdict(row)) for row in self.rows],
+            "notes": [*self.notes, *self.details],
+        }
+
+
+def _percent(value: Estimate) -> str:
+    if math.isnan(value.mean):
+        return ""
+    error = "" if math.isnan(value.error) else f" ± {100 * value.error:.1f}"
+    return f"{100 * value.mean:.1f}{error}"
+
+
+def _plain(value: Estimate | None) -> str:
+    if value is None or math.isnan(value.mean):
+        return ""
+    return f"{value.mean:.3f}" + ("" if math.isnan(value.error) else f" ± {value.error:.3f}")
+
+
+def _interval(value: Interval | None) -> str:
+    if value is None:
+        return ""
+    return f"{100 * value.mean:+.1f} [{100 * value.low:+.1f}, {100 * value.high:+.1f}]"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None or math.isnan(value) else repr(value)
+
+
+def finite(content: Any) -> Any:
+    """Return the same content with null, which JSON has, for what is not a number."""
+    if isinstance(content, dict):
+        return {name: finite(value) for name, value in content.items()}
+    if isinstance(content, list):
+        return [finite(value) for value in content]
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    return content
+
+
+_LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "%": r"\%",
+        "_": r"\_",
+        "&": r"\&",
+        "#": r"\#",
+        "$": r"\$",
+        "{": r"\{",
+        "}": r"\}",
+        "^": r"\^{}",
+        "±": r"$\pm$",
+        "×": r"$\times$",
+    }
+)
+
+
+def _latex(text: str) -> str:
+    return text.translate(_LATEX)

@@ -1,0 +1,243 @@
+"""What is in a folder: videos, caches, runs, evaluations and judgements, counted and compared."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from data.cache.files import temporary_name
+from data.errors import InputError
+from data.judgements import table
+from data.judgements.pairs import check_pairs, pairs_from_scores, read_pairs
+from data.sources import find_sources, folders_below
+from pipeline.inspect.groups import add_options
+from pipeline.inspect.report import Report, counted
+from pipeline.inspect.run import is_evaluation, is_run
+from pipeline.shell.console import format_bytes, format_duration
+
+_EXAMPLES = 3
+#: What the names of unfinished caches begin and end with.
+_TEMPORARY = (temporary_name().split("-")[0], temporary_name().rpartition(".")[2])
+
+
+@dataclass
+class Contents:
+    """Paths below a folder, by what they are.
+
+    Attributes
+    ----------
+    videos, caches, runs, evaluations, weights, tables, temporaries
+        Sorted; `weights` are files of weights outside runs, `tables` CSV files outside runs and
+        evaluations.
+    """
+
+    videos: list[Path] = field(default_factory=list)
+    caches: list[Path] = field(default_factory=list)
+    runs: list[Path] = field(default_factory=list)
+    evaluations: list[Path] = field(default_factory=list)
+    weights: list[Path] = field(default_factory=list)
+    tables: list[Path] = field(default_factory=list)
+    temporaries: list[Path] = field(default_factory=list)
+
+
+def survey(folder: Path) -> Contents:
+    """Find what there is below a folder, without opening more than tables."""
+    found = Contents()
+    for here, folders, names in folders_below(folder):
+        files = [here / name for name in sorted(names)]
+        found.temporaries += [file for file in files if _is_temporary(file.name)]
+        if here != folder and is_run(here):
+            found.runs.append(here)
+        elif here != folder and is_evaluation(here):
+            found.evaluations.append(here)
+            folders.clear()
+        else:
+            found.caches += [file for file in files if file.suffix == ".h5"]
+            found.weights += [file for file in files if file.suffix == ".safetensors"]
+            found.tables += [file for file in files if file.suffix.lower() == ".csv"]
+    try:
+        found.videos = [source.path for source in find_sources([folder])]
+    except InputError:
+        found.videos = []
+    return found
+
+
+def _is_temporary(name: str) -> bool:
+    start, end = _TEMPORARY
+    return name.startswith(start) and name.endswith(end)
+
+
+def summarise(folder: Path, shown: str, contents: Contents, files: Sequence[Report]) -> Report:
+    """Put the reports of a folder's files together.
+
+    Parameters
+    ----------
+    folder, shown
+        The folder, and what to call it.
+    contents : Contents
+        What `survey` found.
+    files : sequence of Report
+        Of its videos, caches, runs, evaluations and weights; their paths are below the folder.
+    """
+    report = Report(shown, "folder", files=list(files))
+    by_kind = {kind: _of_kind(files, kind) for kind in ("video", "folder of frames")}
+    _add_videos(report, [*by_kind["video"], *by_kind["folder of frames"]])
+    for kind, unit in (("flow cache", "field"), ("feature cache", "fused map")):
+        caches = _of_kind(files, kind)
+        if caches:
+            _add_caches(report, caches, kind, unit)
+    for kind in ("run", "evaluation", "weights"):
+        for each in _of_kind(files, kind):
+            if not each.problems:
+                report.add(kind, f"{each.path}: {each.brief}")
+    tables = _add_tables(report, folder, contents.tables)
+    _add_temporaries(report, contents.temporaries)
+    _add_faults(report, files)
+    if not (files or tables or contents.temporaries):
+        report.problems.append(
+            "holds no videos, caches, runs, evaluations or judgements that are known here"
+        )
+    return report
+
+
+def _of_kind(files: Iterable[Report], kind: str) -> list[Report]:
+    return [file for file in files if file.kind.startswith(kind)]
+
+
+def _add_videos(report: Report, videos: Sequence[Report]) -> None:
+    if not videos:
+        return
+    size = sum(video.facts["bytes"] for video in videos)
+    decoded = all("frames" in video.facts for video in videos)
+    counts = [video.facts.get("frames", video.facts["claimed_frames"]) for video in videos]
+    known = [count for count in counts if count is not None]
+    sizes = sorted({(video.facts["width"], video.facts["height"]) for video in videos})
+    shown = ", ".join(f"{width}×{height}" for width, height in sizes[:_EXAMPLES])
+    more = f" and {len(sizes) - _EXAMPLES} more sizes" if len(sizes) > _EXAMPLES else ""
+    report.facts["videos"] = {
+        "count": len(videos),
+        "bytes": size,
+        "frames_decoded" if decoded else "frames_claimed": sum(known),
+        "sizes": [list(each) for each in sizes],
+    }
+    lasting = "" if not decoded else _lasting(videos)
+    report.add(
+        "videos",
+        f"{counted(len(videos), 'video')}{_where(videos)}, {format_bytes(size)}\n"
+        f"{_range(known)} frames{lasting}, {shown}{more} px"
+        + ("" if decoded else " (as the headers claim; --each decodes them)"),
+    )
+
+
+def _lasting(videos: Sequence[Report]) -> str:
+    return f", {format_duration(sum(video.facts['duration_s'] for video in videos))} in all"
+
+
+def _add_caches(report: Report, caches: Sequence[Report], kind: str, unit: str) -> None:
+    size = sum(cache.facts["bytes"] for cache in caches)
+    rows = sum(cache.facts["shape"][0] for cache in caches)
+    shapes = sorted({tuple(cache.facts["shape"][1:]) for cache in caches})
+    shown = ", ".join("×".join(map(str, shape)) for shape in shapes[:_EXAMPLES])
+    more = f" and {len(shapes) - _EXAMPLES} more shapes" if len(shapes) > _EXAMPLES else ""
+    facts: dict[str, Any] = {
+        "count": len(caches),
+        "bytes": size,
+        "rows": rows,
+        "shapes": [list(shape) for shape in shapes],
+    }
+    report.facts[kind.replace(" ", "_") + "s"] = facts
+    report.add(
+        "flow" if kind == "flow cache" else "features",
+        f"{counted(len(caches), kind)}{_where(caches)}, complete, {format_bytes(size)}\n"
+        f"{counted(rows, unit)} of {shown}{more}",
+    )
+    if kind == "flow cache":
+        clipped = max(cache.facts["clipped_share"] for cache in caches)
+        report.add("", f"at most {100 * clipped:.2g} % of a cache's values beyond the bound")
+    add_options(report, caches, kind, facts)
+    checked = [cache.facts["verified"] for cache in caches if "verified" in cache.facts]
+    if checked:
+        same = sum(each["source"] is True for each in checked)
+        good = sum(each["content"] for each in checked)
+        report.add(
+            "",
+            f"verified: {good} of {len(caches)} hold what was written, "
+            f"{same} of {len(caches)} source videos are there and unchanged",
+        )
+    linked = [cache.facts.get("upstream_unchanged") for cache in caches]
+    if kind == "feature cache" and any(each is not None for each in linked):
+        report.add("", f"{linked.count(True)} of {len(caches)} made from the flow that is here")
+
+
+def _add_tables(report: Report, folder: Path, tables: Sequence[Path]) -> int:
+    """Add the tables that hold judgements; how many there are."""
+    count = 0
+    for path in tables:
+        try:
+            scores = table.read_scores(path) if table.is_score_table(path) else None
+            pairs = read_pairs(path) if scores is None else pairs_from_scores(scores)
+        except InputError:
+            continue  # Some other table: a list of videos, boxes, metrics.
+        name = path.relative_to(folder).as_posix()
+        if scores is not None:
+            text = f"scores of {counted(len(scores), 'video')}"
+        else:
+            checked = check_pairs(pairs)
+            text = (
+                f"{counted(checked.distinct, 'pair')} of {counted(checked.videos, 'video')}, "
+                f"attainable {checked.attainable}"
+            )
+        report.facts.setdefault("judgements", {})[name] = text
+        report.add("judgements", f"{name}: {text}")
+        count += 1
+    return count
+
+
+def _add_temporaries(report: Report, temporaries: Sequence[Path]) -> None:
+    """Tell of caches that are being written, or were when their writer was killed."""
+    sizes, ages = [], []
+    for path in temporaries:
+        try:
+            state = path.stat()
+        except FileNotFoundError:  # finished meanwhile
+            continue
+        sizes.append(state.st_size)
+        ages.append(max(time.time() - state.st_mtime, 0.0))
+    if not sizes:
+        return
+    report.facts["unfinished"] = {"count": len(sizes), "bytes": sum(sizes)}
+    report.warnings.append(
+        f"{counted(len(sizes), 'unfinished file')} ({format_bytes(sum(sizes))}, last written "
+        f"{format_duration(min(ages))} ago): being written now, or left by a process that was "
+        "killed; the next run of its command sweeps what is left"
+    )
+
+
+def _add_faults(report: Report, files: Sequence[Report]) -> None:
+    """Count files with warnings and problems, with examples of the warnings."""
+    odd = [file for file in files if file.warnings]
+    if odd:
+        shown = "; ".join(f"{file.path}: {file.warnings[0]}" for file in odd[:_EXAMPLES])
+        report.warnings.append(f"{counted(len(odd), 'file')} with warnings, e.g. {shown}")
+    report.facts["files_with_warnings"] = len(odd)
+    report.facts["files_with_problems"] = sum(bool(file.all_problems) for file in files)
+
+
+def _where(files: Sequence[Report]) -> str:
+    """Say in which folder files lie, where it is not the one asked about."""
+    parents = {str(Path(file.path).parent) for file in files}
+    common = os.path.commonpath(parents)
+    if common in ("", "."):
+        return "" if len(parents) == 1 else f" in {len(parents)} folders"
+    return f" in {common}/" + ("" if len(parents) == 1 else f" ({len(parents)} folders)")
+
+
+def _range(values: Sequence[int]) -> str:
+    if not values:
+        return "an unknown number of"
+    low, high = min(values), max(values)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"

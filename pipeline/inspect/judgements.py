@@ -1,0 +1,177 @@
+"""What is in judgements: a table of pairs or scores, or a published data set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data.errors import InputError
+from data.judgements import table
+from data.judgements.formats import best, epic_skills, jigsaws, raan
+from data.judgements.options import DatasetOptions
+from data.judgements.pairs import check_pairs, pairs_from_scores, read_pairs, read_rows
+from data.judgements.reading import read_with_options, recognise
+from pipeline.evaluate.results import describe
+from pipeline.inspect.report import Report, counted, failure
+
+if TYPE_CHECKING:
+    from data.judgements.dataset import Dataset
+
+
+def inspect_pairs(
+    path: Path, shown: str, options: DatasetOptions, features: Path | None = None
+) -> list[Report]:
+    """Say what is in judgements: a report for each task.
+
+    Parameters
+    ----------
+    path : Path
+        A table of pairs or scores, or the folder of a published data set.
+    shown : str
+        What to call it.
+    options : DatasetOptions
+        Which form and task, and which folds; all tasks where none is named.
+    features : Path, optional
+        Feature caches whose names are compared with those judged.
+    """
+    reports = []
+    for task in _tasks(path, options):
+        name = shown if task is None else f"{shown} ({task})"
+        try:
+            dataset, warnings = _read(path, replace(options, task=task))
+            report = _report(dataset, name)
+            report.warnings += warnings
+            _add_matches(report, dataset, path, features)
+        except InputError as error:
+            report = failure(path, "unusable judgements", error)
+            report.path = name
+        reports.append(report)
+    return reports
+
+
+def inspect_boxes(path: Path, shown: str) -> Report:
+    """Say how many boxes of how many videos a table holds, for `evaluate --boxes`."""
+    rows = read_rows(path)[1:]
+    videos = sorted({row.cells[0] for row in rows})
+    report = Report(shown, "boxes", facts={"boxes": len(rows), "videos": videos})
+    report.brief = f"{counted(len(rows), 'box', 'boxes')} in {counted(len(videos), 'video')}"
+    report.add("holds", f"{report.brief}; `pipeline evaluate --boxes` measures attention by them")
+    return report
+
+
+def _tasks(path: Path, options: DatasetOptions) -> Sequence[str | None]:
+    """Tasks to report on: the one asked for, or all that a folder holds."""
+    if options.task is not None or path.is_file():
+        return [options.task]
+    try:
+        kind, place = recognise(path) if options.dataset == "auto" else (options.dataset, path)
+    except InputError:
+        return [None]  # Reading says what is wrong.
+    if kind == "epic-skills":
+        found = list(epic_skills.task_folders(place))
+        merged = [name for name, parts in epic_skills.MERGED.items() if set(parts) <= set(found)]
+        return [*found, *merged] or [None]
+    if kind == "jigsaws":
+        return list(jigsaws.meta_files(place)) or [None]
+    listers = {"raan": raan.task_folders, "best": best.task_folders}
+    return list(listers[kind](place)) or [None] if kind in listers else [None]
+
+
+def _read(path: Path, options: DatasetOptions) -> tuple[Dataset, list[str]]:
+    """Read judgements; where no folds can be drawn, without folds and with a warning."""
+    try:
+        return read_with_options(path, options), []
+    except InputError as error:
+        if path.is_dir() or options.dataset not in ("auto", "csv"):
+            raise
+        from data.judgements.dataset import Dataset
+
+        scores = table.read_scores(path) if table.is_score_table(path) else None
+        # What cannot be read fails here again, with the same words.
+        gap = options.score_gap or 0.0
+        pairs = read_pairs(path) if scores is None else pairs_from_scores(scores, gap)
+        if not pairs:
+            raise
+        return Dataset(path.stem, pairs, [], scores, folds_source="none"), [str(error)]
+
+
+def _report(dataset: Dataset, shown: str) -> Report:
+    found = check_pairs(dataset.pairs)
+    report = Report(shown, "judgements")
+    report.brief = (
+        f"{counted(found.distinct, 'pair')} of {counted(found.videos, 'video')}, "
+        f"attainable {found.attainable}"
+    )
+    report.facts = {
+        "name": dataset.name,
+        "videos": dataset.videos,
+        "pairs": {"listed": found.listed, "distinct": found.distinct},
+        "duplicates": [[p.better, p.worse, times] for p, times in found.duplicates],
+        "contradictions": [[p.better, p.worse, a, b] for p, a, b in found.contradictions],
+        "cycles": [list(group) for group in found.cycles],
+        "shortest_cycle": list(found.shortest_cycle),
+        "unconnected_groups": found.components,
+        "attainable": {"reached": found.attainable.reached, "bound": found.attainable.bound},
+        "scored": dataset.scores is not None,
+        "groups": len(set(dataset.groups.values())) if dataset.groups else None,
+        "judged_parts": {name: asdict(span) for name, span in dataset.spans.items()},
+        "folds_source": dataset.folds_source,
+        "folds": [_fold(fold) for fold in dataset.folds],
+    }
+    report.rows = [("" if number else "holds", line) for number, line in enumerate(_lines(dataset))]
+    return report
+
+
+def _lines(dataset: Dataset) -> list[str]:
+    lines = describe(dataset)
+    return lines if dataset.folds else [line for line in lines if not line.startswith("folds (")]
+
+
+def _fold(fold: Any) -> dict[str, Any]:
+    unseen = fold.unseen()
+    return {
+        "name": fold.name,
+        "train_pairs": len(fold.train),
+        "train_videos": len(fold.train_videos),
+        "test_pairs": len(fold.test),
+        "both_unseen": unseen.count(2),
+        "one_unseen": unseen.count(1),
+        "none_unseen": unseen.count(0),
+    }
+
+
+def _add_matches(report: Report, dataset: Dataset, path: Path, features: Path | None) -> None:
+    """Say which judged names are videos or caches that there are."""
+    from data.cache.folder import find_caches
+    from data.sources import find_sources
+
+    if features is not None:
+        _add_match(report, dataset, "features", list(find_caches(features, "features")), features)
+    if path.is_dir():
+        try:
+            keys = [source.key for source in find_sources([path])]
+        except InputError:
+            return  # Published annotations seldom lie beside their videos.
+        _add_match(report, dataset, "videos", keys, path)
+
+
+def _add_match(
+    report: Report, dataset: Dataset, what: str, keys: Sequence[str], where: Path
+) -> None:
+    try:
+        matching = dataset.match(keys)
+    except InputError as error:
+        report.problems.append(str(error))
+        return
+    total = len(dataset.videos)
+    unused = sorted(set(keys) - set(matching.keys.values()))
+    report.facts[f"matched_{what}"] = matching.keys
+    report.facts[f"unknown_in_{what}"] = list(matching.unknown)
+    text = f"{len(matching.keys)} of {counted(total, 'judged video')} found in {where}"
+    if unused:
+        text += f"; {len(unused)} there not judged, e.g. {', '.join(unused[:3])}"
+    report.add(what, text)
+    if matching.unknown:
+        report.warnings.append(matching.complaint(str(where)))

@@ -1,0 +1,269 @@
+"""The run folder: what train-ranker leaves behind, and how later commands read it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from data.errors import InputError
+from model.ranker.options import RankerOptions, TrainOptions
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import nn
+
+CHECKPOINT = "checkpoint.safetensors"
+STATE = "state.pt"
+RECORD = "record.json"
+FILES = (
+    CHECKPOINT,
+    STATE,
+    "metrics.csv",
+    "metrics.json",
+    "learning_curves.png",
+    "scores.csv",
+    RECORD,
+)
+FORMAT = 1
+# One entry: the order of several in a safetensors header differs from write to write.
+_METADATA_KEY = "dexterank"
+
+Options = TypeVar("Options", RankerOptions, TrainOptions)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained ranker with all that is needed to use it.
+
+    Attributes
+    ----------
+    model : nn.Module
+        In evaluation mode, on the CPU.
+    ranker, train : options
+        What it is and how it was trained.
+    shape : tuple (C, H, W)
+        Maps that it takes.
+    weights : dict of str to str
+        Digests of stage one's weights that made its training features.
+    parameters : dict
+        Options of stage one that made them.
+    snippet_stride : int
+        Least distance of snippets, in frames.
+    keys : tuple of str
+        Videos scored at the end of training, those of scores.csv.
+    scores : tuple of float
+        Their scores.
+    training_videos : tuple of str
+        Videos that the training pairs name, those for validation included.
+    protocol : str
+        How the epoch was chosen, in words.
+    seed, best_epoch : int
+    parts : dict of str to tuple of int
+        First frame, and the one after the last, of the videos of which only the judged part was
+        used; their scores are those of that part, not of the whole file.
+    """
+
+    model: nn.Module
+    ranker: RankerOptions
+    train: TrainOptions
+    shape: tuple[int, int, int]
+    weights: dict[str, str]
+    parameters: dict[str, Any]
+    snippet_stride: int
+    keys: tuple[str, ...]
+    scores: tuple[float, ...]
+    training_videos: tuple[str, ...]
+    protocol: str
+    seed: int
+    best_epoch: int
+    parts: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def part_note(self) -> str:
+        """Say in one line what scores of other videos must be compared with care; else ""."""
+        if not self.parts:
+            return ""
+        return (
+            f"the ranker was trained on the judged part alone of {len(self.parts)} of "
+            f"{len(self.keys)} videos: cut a video to such a part first, or its score is that of "
+            "all that the file shows"
+        )
+
+    def check_features(
+        self, where: str | Path, shape: Sequence[int], weights: Mapping[str, str]
+    ) -> None:
+        """Refuse features that this ranker was not trained on.
+
+        Raises
+        ------
+        InputError
+            Another shape, or other weights of stage one.
+        """
+        if tuple(shape) != self.shape:
+            raise InputError(
+                f"{where}: holds maps of {_cross(shape)}, the ranker was trained on "
+                f"{_cross(self.shape)}; extract features as for training"
+            )
+        for name, digest in self.weights.items():
+            if weights.get(name) != digest:
+                raise InputError(
+                    f"{where}: made with other {name} weights ({weights.get(name, 'none')[:8]}) "
+                    f"than the ranker's training features ({digest[:8]}); extract features as for "
+                    "training"
+                )
+
+
+def write_checkpoint(folder: Path, model: nn.Module, about: Mapping[str, Any]) -> None:
+    """Write the weights, with everything in `about` beside them, whole or not at all."""
+    from pipeline.stage_one.weights import write_safetensors
+
+    metadata = {"format": FORMAT, **about}
+    write_safetensors(folder / CHECKPOINT, model.state_dict(), {_METADATA_KEY: metadata})
+
+
+def load_run(folder: str | Path) -> Run:
+    """Read a run folder, or a checkpoint by its own path.
+
+    Raises
+    ------
+    InputError
+        There is no checkpoint, it is damaged, of another format, or its weights do not have the
+        shapes that its own options ask for.
+    """
+    from model.ranker import build as variants
+    from pipeline.stage_one.weights import read_safetensors
+
+    path = Path(folder)
+    path = path / CHECKPOINT if path.is_dir() else path
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint; train-ranker writes one")
+    tensors, metadata = read_safetensors(path)
+    about = metadata.get(_METADATA_KEY)
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        raise InputError(f"{path}: not a ranker's checkpoint of this version (format {FORMAT})")
+    try:
+        ranker = _options(RankerOptions, about["ranker"])
+        model = variants.build(ranker, *about["shape"])
+        model.load_state_dict(tensors)
+        return Run(
+            model.eval(),
+            ranker,
+            _options(TrainOptions, about["train"]),
+            tuple(about["shape"]),
+            about["weights"],
+            about["parameters"],
+            about["snippet_stride"],
+            tuple(about["keys"]),
+            tuple(about["scores"]),
+            tuple(about["training_videos"]),
+            about["protocol"],
+            about["seed"],
+            about["best_epoch"],
+            {key: (part[0], part[1]) for key, part in about.get("parts", {}).items()},
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: its header is damaged ({error!r})") from error
+    except RuntimeError as error:
+        told = " ".join(str(error).split())
+        raise InputError(
+            f"{path}: its weights are of another shape than its options: {told}"
+        ) from error
+
+
+def _options(cls: type[Options], values: Mapping[str, Any]) -> Options:
+    known = {each.name for each in fields(cls)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise ValueError(f"unknown option {unknown[0]}")
+    return cls(**values)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    from data.cache.files import sync, temporary_name
+
+    temporary = path.parent / temporary_name()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        sync(temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def csv_bytes(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """Return rows as a CSV file with the first row's keys as header."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    return text.getvalue().encode()
+
+
+def json_bytes(content: Any) -> bytes:
+    """Return a value as a readable JSON file."""
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def ranking(
+    keys: Sequence[str],
+    scores: np.ndarray,
+    parts: Mapping[str, tuple[int, int]] | None = None,
+) -> list[dict[str, Any]]:
+    """Return videos from best to worst.
+
+    Rank 1 is the best and equal scores share a rank. The percentile is the share of the videos,
+    in per cent, that score lower, those that score the same counted half. Where only `parts` of
+    some videos were scored, a column says which frames.
+    """
+    rows = []
+    for key, score in zip(keys, scores.tolist(), strict=True):
+        below, equal = int((scores < score).sum()), int((scores == score).sum())
+        rows.append(
+            {
+                "video": key,
+                "score": repr(score),
+                "rank": int((scores > score).sum()) + 1,
+                "percentile": f"{100 * (below + equal / 2) / len(scores):.2f}",
+            }
+        )
+        if parts:
+            part = parts.get(key)
+            rows[-1]["frames"] = f"{part[0]} to {part[1] - 1}" if part else "all"
+    return sorted(rows, key=lambda row: (row["rank"], row["video"]))
+
+
+def claim(folder: Path, overwrite: bool, resume: bool) -> None:
+    """Make sure that a new run may be written to a folder.
+
+    Raises
+    ------
+    InputError
+        It holds a run already, and neither `overwrite` nor `resume` is set; or a run to
+        `resume` from has lost its state.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: a file; --output must be a folder")
+    there = [name for name in FILES if (folder / name).exists()]
+    if resume and there and STATE not in there:
+        raise InputError(
+            f"{folder}: holds a run without its {STATE}, so that there is nothing to go on from; "
+            "pass --overwrite to replace it, or another --output"
+        )
+    if there and not (overwrite or resume):
+        raise InputError(
+            f"{folder}: holds a run already ({there[0]}); pass --resume to go on with it, "
+            "--overwrite to replace it, or another --output"
+        )
+
+
+def _cross(shape: Sequence[int]) -> str:
+    return "×".join(map(str, shape))

@@ -1,0 +1,230 @@
+"""What a report needs to know that neither checkpoints nor tables hold: pairs, folders, times.
+
+`train-ranker` leaves ``record.json`` in its run folder, `evaluate` leaves ``folds.json`` beside
+its tables. Both name videos by cache key. Reports are written without them too, with gaps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data.errors import InputError
+from data.judgements.pairs import Pair
+from data.judgements.splits import Split
+from pipeline.runs.folder import CHECKPOINT, RECORD
+
+if TYPE_CHECKING:
+    from pipeline.evaluate.plan import Evaluation
+    from pipeline.train_ranker.plan import TrainingPlan
+
+FOLDS = "folds.json"
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """Where a run came from.
+
+    Attributes
+    ----------
+    features : Path
+        Feature caches it was trained on, where they lay then.
+    train, validation, test : list of Pair
+        Pairs that it was fitted on, that chose its epoch, and that judged it.
+    seconds : float
+        Wall time of training, over all calls that went on with it.
+    versions : dict of str to str
+        Libraries that trained it.
+    """
+
+    features: Path
+    train: list[Pair]
+    validation: list[Pair]
+    test: list[Pair]
+    seconds: float
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FoldsRecord:
+    """The folds of an evaluation.
+
+    Attributes
+    ----------
+    splits : tuple of Split
+    groups : dict of str to str, or None
+        Group of each video where no group has videos on both sides of a fold.
+    known : str or None
+        Key of the paper's own table for this data set.
+    """
+
+    splits: tuple[Split, ...]
+    groups: dict[str, str] | None = None
+    known: str | None = None
+
+
+def record_run(folder: Path, plan: TrainingPlan, seconds: float, *, resumed: bool = False) -> None:
+    """Write a finished run's record; a resumed run's time is added to what is recorded.
+
+    Raises
+    ------
+    InputError
+        It cannot be written.
+    """
+    from pipeline.runs.folder import json_bytes, write_file
+
+    earlier = _earlier_seconds(folder) if resumed else 0.0
+    authors = plan.train.protocol == "authors"  # There the validation pairs are the test pairs.
+    content = {
+        "format": _FORMAT,
+        "checkpoint": _digest(folder / CHECKPOINT),
+        "features": str(plan.folder.resolve()),
+        "seconds": round(seconds + earlier, 3),
+        "versions": _versions(),
+        "pairs": {
+            "train": _listed(plan.train_pairs),
+            "validation": [] if authors else _listed(plan.validation_pairs),
+            "test": _listed(plan.test_pairs),
+        },
+    }
+    write_file(folder / RECORD, json_bytes(content))
+
+
+def record_folds(found: Evaluation) -> None:
+    """Write the folds of a finished evaluation.
+
+    Raises
+    ------
+    InputError
+        They cannot be written.
+    """
+    from pipeline.runs.folder import json_bytes, write_file
+
+    plan = found.plan
+    groups = plan.groups if found.dataset.folds_keep_groups else None
+    content = {
+        "format": _FORMAT,
+        "known": found.dataset.known,
+        "groups": dict(groups) if groups else None,
+        "folds": [
+            {"name": each.name, "train": _listed(each.train), "test": _listed(each.test)}
+            for each in plan.splits
+        ],
+    }
+    write_file(plan.output / FOLDS, json_bytes(content))
+
+
+def read_run_record(folder: Path) -> RunRecord | None:
+    """Read a run's record; None where there is none, or it is of an earlier checkpoint.
+
+    Raises
+    ------
+    InputError
+        It is damaged.
+    """
+    content = _read(folder / RECORD)
+    if content is None or content.get("checkpoint") != _digest(folder / CHECKPOINT):
+        return None
+    try:
+        pairs = content["pairs"]
+        return RunRecord(
+            Path(content["features"]),
+            _pairs(pairs["train"]),
+            _pairs(pairs["validation"]),
+            _pairs(pairs["test"]),
+            float(content["seconds"]),
+            {str(name): str(value) for name, value in content["versions"].items()},
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _damaged(folder / RECORD) from error
+
+
+def read_folds(folder: Path) -> FoldsRecord | None:
+    """Read an evaluation's folds; None where there are none.
+
+    Raises
+    ------
+    InputError
+        The file is damaged.
+    """
+    content = _read(folder / FOLDS)
+    if content is None:
+        return None
+    try:
+        groups = content["groups"]
+        return FoldsRecord(
+            tuple(
+                Split(_pairs(each["train"]), _pairs(each["test"]), str(each["name"]))
+                for each in content["folds"]
+            ),
+            {str(name): str(value) for name, value in groups.items()} if groups else None,
+            content["known"],
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _damaged(folder / FOLDS) from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a file that holds one JSON object.
+
+    Raises
+    ------
+    InputError
+        It is missing, unreadable, or holds something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except ValueError as error:
+        raise InputError(f"{path}: not a JSON file ({error})") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected a JSON object, found a {type(content).__name__}")
+    return content
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    content = read_json(path)
+    if content.get("format") != _FORMAT:
+        raise InputError(f"{path}: not of this version (format {_FORMAT})")
+    return content
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+def _damaged(path: Path) -> InputError:
+    return InputError(f"{path}: damaged; delete it, and the page is written without it")
+
+
+def _earlier_seconds(folder: Path) -> float:
+    """Return the time of the calls that a resumed run goes on from, as far as recorded."""
+    try:
+        return float((_read(folder / RECORD) or {}).get("seconds", 0.0))
+    except (InputError, TypeError, ValueError):
+        return 0.0
+
+
+def _listed(pairs: Sequence[Pair]) -> list[list[str]]:
+    return [[pair.better, pair.worse] for pair in pairs]
+
+
+def _pairs(listed: Any) -> list[Pair]:
+    pairs = [Pair(better, worse) for better, worse in listed]
+    if not all(isinstance(name, str) for pair in pairs for name in (pair.better, pair.worse)):
+        raise ValueError("a pair is two names")
+    return pairs
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    return {name: version(name) for name in ("dexterank", "torch", "numpy")}

@@ -1,0 +1,198 @@
+"""Scores of new videos for reading, as CSV and as JSON."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from data.errors import InputError
+from pipeline.runs.folder import csv_bytes, json_bytes, write_file
+from pipeline.score.command import ScoreResult, VideoScore
+from pipeline.score.ranking import Neighbour
+
+# The first and the last columns of the CSV; an ensemble's own stand between them.
+_COLUMNS = (
+    *("video", "score", "standardised", "rank", "of", "percentile"),
+    *("better", "better_score", "worse", "worse_score"),
+)
+_LAST = ("note", "path")
+_NUMBERS = ("score", "standardised", "percentile", "better_score", "worse_score", "spread")
+# Keys of the JSON by which it is known again.
+_KEYS = {"run", "members", "training", "videos", "failures"}
+# Columns of the printed table that hold names.
+_NAMES = ("video", "next better", "next worse")
+
+
+def lines(found: ScoreResult) -> list[str]:
+    """Return the scores as a table, best first, with what the numbers mean below it."""
+    rows = sorted((row for _, row in found.outcome.results), key=lambda row: -row.score)
+    several = rows[0].spread is not None
+    head = ["video", "score", "rank", "percentile", "next better", "next worse"]
+    if several:
+        head[2:2] = ["±"]
+        head[4:4] = ["ranks"]
+    table = [head, *(_cells(row, several) for row in rows)]
+    widths = [max(len(line[column]) for line in table) for column in range(len(head))]
+    text = ["  ".join(map(_set, line, widths, head)) for line in table]
+    by_note: dict[str, list[str]] = {}
+    for row in rows:
+        if row.note:
+            by_note.setdefault(row.note, []).append(row.video)
+    notes = [f"{', '.join(videos)}: {note}" for note, videos in by_note.items()]
+    return [*(line.rstrip() for line in text), "", *_explanation(found, several), *notes]
+
+
+def _cells(row: VideoScore, several: bool) -> list[str]:
+    place = row.place
+    cells = [
+        row.video,
+        f"{row.score:+.3f}",
+        f"{place.rank} of {place.of}",
+        f"{place.percentile:.0f} %",
+        _neighbour(place.better, "best of all"),
+        _neighbour(place.worse, "lowest of all"),
+    ]
+    if several and row.ranks is not None:
+        cells[2:2] = [f"{row.spread or 0.0:.3f}"]
+        cells[4:4] = [f"{row.ranks[0]} … {row.ranks[1]}"]
+    return cells
+
+
+def _neighbour(found: Neighbour | None, otherwise: str) -> str:
+    return otherwise if found is None else f"{found.video} ({found.score:+.3f})"
+
+
+def _set(text: str, width: int, column: str) -> str:
+    """Set names to the left and numbers to the right."""
+    return text.ljust(width) if column in _NAMES else text.rjust(width)
+
+
+def _explanation(found: ScoreResult, several: bool) -> list[str]:
+    reference = found.reference
+    count = len(reference.videos)
+    low, high = float(reference.scores.min()), float(reference.scores.max())
+    if not several:
+        return [
+            f"Ranked among the {count} training videos, whose scores run from {low:+.3f} to "
+            f"{high:+.3f} (mean {reference.mean:+.3f}, sd {reference.deviation:.3f}).",
+        ]
+    return [
+        f"Mean of {len(found.members)} runs, each standardised on its own training videos; ± is "
+        "the standard deviation over the runs, ranks are the best and the worst of theirs.",
+        f"Ranked among {count} training videos, whose mean scores run from {low:+.3f} to "
+        f"{high:+.3f}.",
+    ]
+
+
+def table_rows(rows: Sequence[VideoScore]) -> list[dict[str, Any]]:
+    """Return one flat row a video, best first."""
+    result = []
+    for row in sorted(rows, key=lambda each: -each.score):
+        better, worse = row.place.better, row.place.worse
+        flat: dict[str, Any] = {
+            "video": row.video,
+            "score": repr(row.score),
+            "standardised": f"{row.standardised:.6f}",
+            "rank": row.place.rank,
+            "of": row.place.of,
+            "percentile": f"{row.place.percentile:.2f}",
+            "better": better.video if better else "",
+            "better_score": repr(better.score) if better else "",
+            "worse": worse.video if worse else "",
+            "worse_score": repr(worse.score) if worse else "",
+        }
+        if row.ranks is not None:
+            flat |= {
+                "spread": f"{row.spread or 0.0:.6f}",
+                "rank_best": row.ranks[0],
+                "rank_worst": row.ranks[1],
+            }
+        result.append(flat | {"note": row.note, "path": row.path})
+    return result
+
+
+def claim(table: Path | None, everything: Path | None) -> None:
+    """Make sure that only earlier scores would be replaced.
+
+    Raises
+    ------
+    InputError
+        A file that `score` did not write is in the way, such as the scores.csv of a run folder.
+    """
+    for path, is_ours in ((table, _is_table), (everything, _is_record)):
+        if path is None or not path.exists():
+            continue
+        if not path.is_file():
+            raise InputError(f"{path}: not a plain file; name another place for the scores")
+        try:
+            ours = path.stat().st_size == 0 or is_ours(path)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        if not ours:
+            raise InputError(
+                f"{path}: is there already and was not written by score; name another place with "
+                "--output, --csv or --json"
+            )
+
+
+def _is_table(path: Path) -> bool:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return file.readline().startswith(",".join(_COLUMNS))
+
+
+def _is_record(path: Path) -> bool:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return isinstance(content, dict) and content.keys() >= _KEYS
+
+
+def write_results(
+    found: ScoreResult, run: Path, table: Path | None, everything: Path | None
+) -> None:
+    """Write CSV and JSON where places for them are given."""
+    rows = [row for _, row in found.outcome.results]
+    if table is not None:  # Also without a score: an earlier table would pass for this one.
+        empty = (",".join((*_COLUMNS, *_LAST)) + "\n").encode()
+        write_file(table, csv_bytes(table_rows(rows)) if rows else empty)
+    if everything is not None:
+        write_file(everything, json_bytes(_everything(found, run)))
+
+
+def _everything(found: ScoreResult, run: Path) -> dict[str, Any]:
+    reference = found.reference
+    results = found.outcome.results
+    rows = {row.video: row for _, row in results}
+    return {
+        "run": str(run),
+        "members": [
+            {
+                "run": str(member.folder),
+                "variant": member.run.ranker.variant,
+                "seed": member.run.seed,
+                "training_videos": len(member.reference.videos),
+                "mean": member.reference.mean,
+                "sd": member.reference.deviation,
+            }
+            for member in found.members
+        ],
+        "weights": found.members[0].run.weights,
+        "training": dict(zip(reference.videos, reference.scores.tolist(), strict=True)),
+        "videos": [
+            _record(flat, rows[flat["video"]]) for flat in table_rows([row for _, row in results])
+        ],
+        "failures": [{"video": s.key, "message": m} for s, m in found.outcome.failures],
+        "version": importlib.metadata.version("dexterank"),
+    }
+
+
+def _record(flat: dict[str, Any], row: VideoScore) -> dict[str, Any]:
+    """Return a row with numbers for their text, and null where there is no neighbour."""
+    numbers = {name: float(flat[name]) if flat[name] else None for name in _NUMBERS if name in flat}
+    neighbours = {name: flat[name] or None for name in ("better", "worse")}
+    more = {"members": row.members, "warnings": list(row.warnings)}
+    return flat | numbers | neighbours | more

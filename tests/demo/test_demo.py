@@ -1,0 +1,172 @@
+"""The demonstration, driven as a user drives it, at the smallest sizes that go through."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+import cv2
+import pytest
+from click.testing import CliRunner, Result
+
+from data.judgements.pairs import Pair
+from data.judgements.splits import split_by_videos
+from pipeline.cli import cli
+from pipeline.demo.options import DemoOptions
+from pipeline.demo.summary import from_memory, show_plan
+from tests.helpers.report_html import Page
+
+TINY = (
+    *("--videos", "8", "--picture-size", "64", "--flow-side", "32", "--segments", "3"),
+    *("--stack-length", "2", "--input-size", "128", "--epochs", "3", "--trainings", "1"),
+    *("--folds", "2", "-j", "1", "--device", "cpu"),
+)
+
+
+def run(output: Path, *more: str) -> Result:
+    return CliRunner().invoke(cli, ["demo", "-o", str(output), *TINY, *more])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    folder = tmp_path_factory.mktemp("demo") / "out"
+    return folder, run(folder)
+
+
+@pytest.mark.slow
+def test_demo_ends_with_a_summary_on_stdout(finished: tuple[Path, Result]) -> None:
+    """The README's first command: its last lines must hold results, times and places."""
+    folder, result = finished
+    assert result.exit_code == 0, result.stderr
+    for wanted in (
+        "full",
+        "length (baseline)",
+        "mean flow (baseline)",
+        "brightness (baseline)",
+        "chance (baseline)",
+        "attention of full",
+        "Pairs of two unseen videos",
+        "knowing the place of the other one is enough",
+        "trunks are random",
+        "extract-flow",
+        "extract-features",
+        "train-ranker",
+        "in all",
+    ):
+        assert wanted in result.stdout
+    assert "RANDOM TRUNKS" in result.stderr
+    assert "RANDOM TRUNKS" not in result.stdout
+    named = [line.split(": ")[0] for line in result.stdout.splitlines() if str(folder) in line]
+    assert len(named) == 5
+    assert named[-1].endswith("report.html")
+    assert all(Path(name).exists() for name in named)
+
+
+@pytest.mark.slow
+def test_demo_leaves_what_the_commands_leave(finished: tuple[Path, Result]) -> None:
+    """A demo with code of its own would prove nothing about the commands."""
+    folder, _ = finished
+    for stage in ("flow", "features"):
+        assert len(list((folder / stage).glob("*.mp4.h5"))) == 8
+    for name in ("checkpoint.safetensors", "metrics.json", "learning_curves.png", "scores.csv"):
+        assert (folder / "run" / name).stat().st_size > 0
+    with open(folder / "run" / "scores.csv", newline="", encoding="utf-8") as file:
+        assert len(list(csv.DictReader(file))) == 8
+    picture = cv2.imread(str(folder / "attention.png"))
+    # Up to four videos of a caption (20 px) and two rows of three 64 px pictures.
+    assert picture is not None
+    assert picture.shape[1] == 3 * 64
+    assert picture.shape[0] % (20 + 2 * 64) == 0
+
+
+@pytest.mark.slow
+def test_demo_ends_with_a_report_of_its_own_numbers(finished: tuple[Path, Result]) -> None:
+    """Fails if the page shows other folds, pairs or times than the demo's, or hides its limits."""
+    folder, result = finished
+    page = Page((folder / "report.html").read_text(encoding="utf-8"))
+    assert page.faults == []
+    assert "trunks have random weights" in page.text
+    assert "Each fold, per cent" in page.text
+    assert "cross-validated over 2 folds" in page.text
+    reached = re.search(r"two unseen videos: ([\d.]+)", result.stdout)
+    assert reached is not None
+    assert page.text.index(reached[1]) < page.text.index("Ranking All 8 videos")
+    assert not page.text.count("Not in this page")
+    assert len({image["alt"] for image in page.all("img") if "Middle" in image["alt"]}) == 8
+
+
+@pytest.mark.slow
+def test_demo_again_gives_the_same_numbers_from_what_is_there(
+    finished: tuple[Path, Result],
+) -> None:
+    """Same seed, same numbers; and a second run must reuse caches, not compute them again."""
+    folder, first = finished
+    kept = {p: p.stat().st_mtime_ns for p in folder.rglob("*.h5")}
+    kept |= {p: p.stat().st_mtime_ns for p in folder.rglob("*.mp4")}
+    assert len(kept) == 3 * 8
+    second = run(folder)
+    assert second.exit_code == 0
+    times = first.stdout.index("generate videos")
+    assert second.stdout[:times] == first.stdout[:times]
+    assert {p: p.stat().st_mtime_ns for p in kept} == kept
+
+
+@pytest.mark.slow
+def test_demo_with_another_seed_asks_for_another_folder(finished: tuple[Path, Result]) -> None:
+    """Results of two seeds mixed in one folder would be neither's."""
+    folder, _ = finished
+    result = run(folder, "--seed", "1")
+    assert isinstance(result.exception, SystemExit)
+    assert result.exit_code == 2
+    assert "seed 0 (you asked 1)" in result.stderr
+    assert "--overwrite" in result.stderr
+
+
+def test_dry_run_writes_nothing(tmp_path: Path) -> None:
+    """A dry run that leaves files behind would be taken for a begun run."""
+    result = run(tmp_path / "out", "--dry-run")
+    assert result.exit_code == 0
+    assert "nothing was written" in result.stdout
+    assert "8 of 64x64 px" in result.stdout
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_page_of_somebodys_own_is_not_replaced(tmp_path: Path) -> None:
+    """After minutes of work the demo would write its report over it."""
+    (tmp_path / "report.html").write_text("mine")
+    result = run(tmp_path)
+    assert result.exit_code == 2
+    assert "--overwrite" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_memory_alone_uses_nothing_of_unseen_videos() -> None:
+    """It is the floor that pairs with one unseen video are read against."""
+    skill = {"a": 0.9, "b": 0.7, "c": 0.4, "d": 0.1, "new": 0.6}
+    names = sorted(skill, key=lambda name: -skill[name])
+    pairs = [Pair(x, y) for i, x in enumerate(names) for y in names[i + 1 :]]
+    split = split_by_videos(pairs, ["new"], "1")
+    assert from_memory(split, skill) == 1.0  # a, b above the middle .525; c, d below it
+    assert from_memory(split, skill | {"new": 0.0}) == 1.0
+    assert from_memory(split, skill | {"b": 0.45, "a": 0.95}) == 0.75  # middle .475, b below
+
+
+def test_plan_counts_what_would_be_computed(tmp_path: Path) -> None:
+    """8 videos x 3 segments x 2 fields, no window overlapping another in 100 frames or more."""
+    options = DemoOptions(videos=8, picture_size=64, segments=3, stack_length=2)
+    lines = "\n".join(show_plan(tmp_path, options, 0))
+    assert "48 fields" in lines
+    assert "24 snippets" in lines
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [(("--seed", "-1"), "negative"), (("--shard", "1/2"), "one piece"), (("--videos", "2"), "8")],
+)
+def test_unusable_flags_end_in_one_line(tmp_path: Path, flags: tuple[str, str], said: str) -> None:
+    """Bad values must be refused before anything is generated."""
+    result = run(tmp_path / "out", *flags)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert not (tmp_path / "out").exists()

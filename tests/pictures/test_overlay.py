@@ -1,0 +1,162 @@
+"""Attention lands on the pixels that the trunk saw."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from data.errors import InputError
+from model.ranker import build as variants
+from model.ranker.options import RankerOptions
+from pipeline.pictures.attention import (
+    MapGeometry,
+    OverlayOptions,
+    blend,
+    colour_limit,
+    colour_table,
+    entropy,
+    upsample,
+)
+
+EVEN = MapGeometry.of(448, "conv5")
+
+
+def peak(row: int, column: int, size: int = 7) -> np.ndarray:
+    attention = np.zeros((size, size), np.float32)
+    attention[row, column] = 1
+    return attention
+
+
+@pytest.mark.parametrize(("width", "height"), [(340, 256), (256, 340), (97, 512)])
+@given(row=st.integers(0, 6), column=st.integers(0, 6))
+@settings(max_examples=20, deadline=None)
+def test_a_cell_lights_its_own_pixels(width: int, height: int, row: int, column: int) -> None:
+    """A shift or a swap of axes would point at the wrong hand."""
+    density, seen = upsample(peak(row, column), EVEN, width, height)
+    bright = density > 0.95 * density.max()  # half a pixel is at most 0.04 of a cell
+    # Receptive fields have their centres on 16.5, 80.5, … of 448 px; beyond the outermost the
+    # density stays, so the bright pixels of a cell at the edge reach to it.
+    x, y = ((16.5 + 64 * n) / 448 for n in (column, row))
+    ys, xs = np.nonzero(bright)
+    assert bright[int(y * height), int(x * width)]
+    for places, cell, share, side in ((xs, column, x, width), (ys, row, y, height)):
+        near = (places + 0.5) / side - share
+        assert near.min() <= 1 / side
+        assert near.max() >= -1 / side
+        if 0 < cell < 6:
+            assert np.abs(near).max() <= 1 / side + 0.05 * 64 / 448
+    assert seen.all()
+
+
+def trunk_geometry(stage: str) -> nn.Module:
+    """Layers of a ResNet's kernel sizes, strides and paddings, and ConvFusion's, all weights 1."""
+    layers: list[nn.Module] = [nn.Conv2d(1, 1, 7, 2, 3, bias=False), nn.AvgPool2d(3, 2, 1)]
+    layers += [nn.Conv2d(1, 1, 3, 2, 1, bias=False) for _ in range(3 if stage == "conv5" else 2)]
+    layers.append(nn.Conv2d(1, 1, 2, 2, bias=False))
+    module = nn.Sequential(*layers).double()
+    for parameter in module.parameters():
+        nn.init.ones_(parameter)
+    return module
+
+
+@pytest.mark.parametrize(("size", "stage"), [(448, "conv5"), (448, "conv4"), (320, "conv5")])
+def test_cells_lie_where_their_receptive_fields_do(size: int, stage: str) -> None:
+    """A cell drawn in the middle of its tile would be 16 px of 448 beside what it saw."""
+    module = trunk_geometry(stage)
+    image = torch.ones(1, 1, size, size, dtype=torch.float64, requires_grad=True)
+    out = module(image)
+    side = out.shape[-1]
+    row, column = side // 2, side // 2 - 1
+    (gradient,) = torch.autograd.grad(out[0, 0, row, column], image)
+    weight = gradient[0, 0] / gradient.sum()
+    centres = torch.arange(size, dtype=torch.float64) + 0.5
+    geometry = MapGeometry.of(size, stage)
+    for along, cell in ((1, row), (0, column)):
+        centroid = float((weight.sum(dim=along) * centres).sum())
+        drawn = (geometry.first + cell * geometry.cell) * size
+        assert centroid == pytest.approx(drawn, abs=1e-6)  # float64 sums
+
+
+@pytest.mark.parametrize("variant", sorted(variants.BUILD))
+def test_attention_of_every_variant_has_the_fused_grid(variant: str) -> None:
+    """Attention on another grid would be drawn with the wrong cells, in a corner of the frame."""
+    streams = variant in variants.NEED_STREAMS
+    channels, side = (8, 14) if streams else (4, 7)  # conv5 of 448 px, and after ConvFusion
+    options = RankerOptions(variant=variant, segments=2, hidden_size=4, attention_size=3)  # type: ignore[arg-type]
+    model = variants.build(options, channels, side, side).eval()
+    with torch.inference_mode():
+        out = model(torch.zeros(1, 2, channels, side, side), torch.Generator())
+    if out.attention is not None:
+        assert out.attention.shape == (1, 2, 7, 7)
+
+
+def test_even_attention_is_even() -> None:
+    """Interpolation must not invent structure: even attention has density 1 everywhere."""
+    density, _ = upsample(np.full((7, 7), 1 / 49), EVEN, 340, 256)
+    np.testing.assert_allclose(density, 1, rtol=1e-6)  # float32 rounding of 1/49 · 49
+
+
+def test_an_odd_stream_map_leaves_the_edge_unseen() -> None:
+    """224 px gives 7×7 at conv5 and 3×3 after ConvFusion: the last row of cells is dropped."""
+    geometry = MapGeometry.of(224, "conv5")
+    density, seen = upsample(np.full((3, 3), 1 / 9), geometry, 224, 112)
+    # Stream cells have their centres on 0.5, 32.5 … 192.5; the last two part at 176.5 px.
+    assert seen[:88, :176].all()
+    assert not seen[89:].any()
+    assert not seen[:, 177:].any()
+    assert not density[89:].any()
+
+
+def test_blend_marks_the_peak_and_leaves_the_rest() -> None:
+    """The overlay must be strong where attention is and clear where there is none."""
+    frame = np.full((448, 896, 3), 100, np.uint8)
+    drawn = blend(frame, peak(1, 5), EVEN, OverlayOptions(opacity=1.0))
+    assert (drawn[448 // 2 :] == 100).all()
+    # The centre of cell (1, 5) lies on the border of two pixels, a 128th of a cell from each.
+    strongest = colour_table("plasma")[255]
+    np.testing.assert_allclose(drawn[80, 673], strongest, atol=8)
+
+
+def test_colour_is_attention_alone() -> None:
+    """On a warm scene warm colours would not be seen; under --no-grey the scene keeps its own."""
+    frame = np.full((70, 140, 3), (40, 90, 160), np.uint8)
+    grey, own = (blend(frame, peak(1, 5), EVEN, OverlayOptions(grey=it)) for it in (True, False))
+    assert (np.ptp(grey[60:].astype(int), axis=2) == 0).all()
+    assert np.ptp(grey[12, 105].astype(int)) > 60
+    np.testing.assert_array_equal(own[60:], frame[60:])
+
+
+def test_one_scale_for_a_video_keeps_weak_frames_weak() -> None:
+    """With a scale of its own a frame of nearly even attention would look as sure as any."""
+    nearly = np.full((7, 7), 0.9 / 48, np.float32)
+    nearly[3, 3] = 0.1
+    maps = np.stack([peak(3, 3), nearly])
+    frame = np.full((70, 70, 3), 100, np.uint8)
+    change = {}
+    for scale in ("video", "fixed", "frame"):
+        options = OverlayOptions(scale=scale, scale_limit=20)  # type: ignore[arg-type]
+        drawn = blend(frame, maps[1], EVEN, options, colour_limit(maps, options))
+        change[scale] = np.abs(drawn.astype(int) - 100).sum()
+    assert 0 < change["video"] < change["fixed"] < change["frame"]
+
+
+def test_hardly_uneven_attention_stays_pale() -> None:
+    """Stretched to the full scale, an untrained ranker's attention would look like a finding."""
+    nearly = np.full((1, 7, 7), 1 / 49, np.float32) * np.linspace(0.99, 1.01, 7, dtype=np.float32)
+    assert colour_limit(nearly, OverlayOptions()) == 2.0
+
+
+def test_entropy_runs_from_0_to_1() -> None:
+    """Entropy says how spread attention is: 0 for one cell, 1 for all alike."""
+    maps = np.stack([peak(0, 0), np.full((7, 7), 1 / 49)])
+    np.testing.assert_allclose(entropy(maps), [0, 1], atol=1e-6)  # float32 maps
+
+
+def test_unknown_colours_are_one_clear_line() -> None:
+    """A mistyped colour map must name the option, not a library's dictionary."""
+    with pytest.raises(InputError, match="--colours"):
+        colour_table("infrno")

@@ -1,0 +1,176 @@
+"""Items run in workers; failures are collected and shards divide the work."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data.errors import InputError, VideoError
+from pipeline.runner.jobs import JobOptions, finish, run_jobs, take_shard
+from tests.helpers.places import ROOT
+
+
+def invert(value: int) -> float:
+    time.sleep(0.01 * (3 - value % 3))  # Items end in another order than they start.
+    if value == 0:
+        raise VideoError("cannot invert 0")
+    return 1 / value
+
+
+@pytest.mark.parametrize(
+    ("jobs", "backend"), [(1, "loky"), (2, "loky"), (2, "threading"), (-1, "threading")]
+)
+def test_one_bad_item_does_not_stop_the_others(jobs: int, backend: str) -> None:
+    """Losing good results to one bad video, or their order, would break every stage."""
+    outcome = run_jobs(invert, [4, 0, 2, 1], JobOptions(jobs, backend), desc="test")
+    assert outcome.results == [(4, 0.25), (2, 0.5), (1, 1.0)]
+    assert outcome.failures == [(0, "cannot invert 0")]
+    assert finish(outcome) == 1
+
+
+def test_a_programming_error_is_not_taken_for_a_bad_video() -> None:
+    """Catching everything would hide defects as 'bad videos'."""
+    with pytest.raises(TypeError):
+        run_jobs(invert, ["x"], JobOptions(1), desc="test")  # type: ignore[list-item]
+
+
+def end_process(value: int) -> int:
+    os._exit(9)
+
+
+@pytest.mark.filterwarnings("ignore")  # The pool complains of the worker that is gone.
+def test_a_killed_worker_is_one_clear_line() -> None:
+    """A worker killed for lack of memory must not end in a pool's own traceback."""
+    with pytest.raises(InputError, match="fewer --jobs"):
+        run_jobs(end_process, [1, 2], JobOptions(2), desc="test")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [JobOptions(0), JobOptions(1, "dask"), JobOptions(1, "loky", "localhost:1")],
+)
+def test_options_that_cannot_work_are_refused(options: JobOptions) -> None:
+    """A silent fallback would run on other workers than the user asked for."""
+    with pytest.raises(InputError):
+        run_jobs(invert, [1], options, desc="test")
+
+
+@given(st.lists(st.integers(), max_size=30), st.integers(1, 7))
+def test_shards_are_a_partition(items: list[int], parts: int) -> None:
+    """A video in no shard would be lost; in two shards, computed twice at once."""
+    shards = [take_shard(items, f"{part}/{parts}") for part in range(1, parts + 1)]
+    assert sorted(itertools.chain(*shards)) == sorted(items)
+
+
+@pytest.mark.parametrize("shard", ["0/3", "4/3", "2", "a/b", "auto", "-1/2"])
+def test_impossible_shards_are_refused(shard: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong shard must not silently become all or none of the videos."""
+    monkeypatch.delenv("SLURM_ARRAY_TASK_ID", raising=False)
+    with pytest.raises(InputError, match="--shard"):
+        take_shard([1, 2, 3], shard)
+
+
+def test_auto_shard_reads_an_array_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The array 10-16:2 has four tasks; task 14 is the third of them."""
+    for name, value in {"ID": "14", "MIN": "10", "STEP": "2", "COUNT": "4"}.items():
+        monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", value)
+    assert take_shard(list(range(8)), "auto") == [2, 6]
+
+
+def write(path: Path) -> int:
+    path.write_text(str(os.getpid()))
+    return os.getpid()
+
+
+def test_workers_stand_where_the_caller_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a notebook that changes its folder, reused workers would write to the folder before."""
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        run_jobs(write, [Path("a"), Path("b")], JobOptions(2), desc="test")
+        assert {path.name for path in (tmp_path / name).iterdir()} == {"a", "b"}
+
+
+def full_disk(value: int) -> int:
+    raise OSError(28, "No space left on device", "x.h5")
+
+
+def test_an_error_of_the_system_is_a_failure_of_one_item() -> None:
+    """A disk that is full for one video must not end the run with a traceback."""
+    outcome = run_jobs(full_disk, [1], JobOptions(1), desc="test")
+    assert outcome.failures == [(1, "[Errno 28] No space left on device: 'x.h5'")]
+
+
+def test_dask_runs_the_same_code(tmp_path: Path) -> None:
+    """Scaling out through Dask must need no other code (skipped where it is not installed)."""
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, dashboard_address=None, processes=False
+    ) as cluster:
+        options = JobOptions(2, "dask", cluster.scheduler_address)
+        paths = [tmp_path / name for name in "ab"]
+        outcome = run_jobs(write, paths, options, desc="test")
+    assert [item for item, _ in outcome.results] == paths
+    assert all(path.exists() for path in paths)
+
+
+def ignores_interrupts(item: object) -> bool:
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals there")
+def test_worker_processes_leave_interrupts_to_the_command() -> None:
+    """Workers that meet Ctrl-C while they start print a traceback each."""
+    before = signal.getsignal(signal.SIGINT)
+    outcome = run_jobs(ignores_interrupts, [1, 2, 3], JobOptions(2), desc="test")
+    assert [ignored for _, ignored in outcome.results] == [True, True, True]
+    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+INTERRUPTED = """
+import time
+from pipeline import cli, jobs
+
+@cli.cli.command("work")
+def command():
+    jobs.run_jobs(time.sleep, [60.0] * 6, jobs.JobOptions(2), desc="x")
+
+cli.COMMANDS["work"] = ("__main__", "")
+cli.cli.main(["work"])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for the workers in /proc")
+@pytest.mark.parametrize("after", [0.0, 0.1, 0.5, 1.5])
+def test_an_interrupt_while_workers_start_is_silent_and_quick(after: float) -> None:
+    """Ctrl-C in the first second shows tracebacks of the workers, or waits for their work."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    # The first children are those that track resources; then come the workers.
+    while process.poll() is None and len(children.read_text().split()) < 3:
+        time.sleep(0.002)
+    time.sleep(after)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=30)  # returns when the workers are gone too
+    assert process.returncode == 130
+    assert "interrupted" in errors
+    assert "Traceback" not in errors
+    assert "Warning" not in errors

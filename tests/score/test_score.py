@@ -1,0 +1,284 @@
+"""score as a user runs it: the numbers of training, for videos that training never saw."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.errors import InputError
+from data.sources import Source, find_sources
+from pipeline.runs.folder import CHECKPOINT, load_run
+from pipeline.score.command import score_videos
+from pipeline.score.options import Making, without_overlays
+from pipeline.score.ranking import Neighbour, Reference
+from pipeline.stage_one.file import FILE_NAME
+from pipeline.stage_one.weights import read_safetensors, write_safetensors
+from tests.helpers.scored_material import (
+    TRAINING,
+    World,
+    done,
+    frames_of,
+    material,
+    pipeline,
+    train,
+    write_video,
+)
+
+ONE = ("-j", 1, "--device", "cpu")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return material(tmp_path_factory)
+
+
+def rows_of(path: Path) -> dict[str, dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return {row["video"]: row for row in csv.DictReader(file)}
+
+
+@pytest.mark.slow
+def test_a_training_video_scores_as_in_training(world: World, tmp_path: Path) -> None:
+    """From the same features the score must be the same to the last bit."""
+    done(
+        *("score", world.run, world.videos, "--features", world.features, "--flow", world.flow),
+        *("-o", tmp_path, *ONE),
+    )
+    found, trained = rows_of(tmp_path / "scores.csv"), rows_of(world.run / "scores.csv")
+    assert {key: row["score"] for key, row in found.items()} == {
+        key: row["score"] for key, row in trained.items()
+    }
+    assert {key: row["rank"] for key, row in found.items()} == {
+        key: row["rank"] for key, row in trained.items()
+    }
+    assert all(row["note"].startswith("a training video") for row in found.values())
+    everything = json.loads((tmp_path / "scores.json").read_text())
+    assert everything["training"] == {key: float(row["score"]) for key, row in trained.items()}
+
+
+@pytest.mark.slow
+def test_features_made_again_give_the_training_score(world: World, tmp_path: Path) -> None:
+    """Flow, features and score from the video alone; a second call must use what the first made.
+
+    The first video is new but has a training video's name: it must not get that one's features.
+    """
+    impostor = write_video(tmp_path / "new" / "a.mp4", frames_of("landscape.mp4"))
+    renamed = shutil.copy(world.videos / "b.mp4", tmp_path / "new" / "other.mp4")
+    arguments = ("score", world.run, impostor, renamed, "--cache", tmp_path / "cache", *ONE)
+    done(*arguments, "--csv", tmp_path / "one.csv")
+    made = {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").rglob("*.h5")}
+    assert len(made) == 4
+    done(*arguments, "--csv", tmp_path / "two.csv")
+    assert {p: p.stat().st_mtime_ns for p in made} == made
+    found = rows_of(tmp_path / "one.csv")
+    assert found == rows_of(tmp_path / "two.csv")
+    trained = {key: float(row["score"]) for key, row in rows_of(world.run / "scores.csv").items()}
+    spread = np.std(list(trained.values()))
+    # Batches of other sizes round float32 sums otherwise; float16 caches then differ by a step
+    # (2⁻¹¹) here and there.
+    assert float(found["other.mp4"]["score"]) == pytest.approx(trained["b.mp4"], abs=0.01 * spread)
+    assert found["other.mp4"]["of"] == "4"
+    assert found["a.mp4"]["of"] == "5"
+    assert found["a.mp4"]["note"] == ""
+    assert float(found["a.mp4"]["score"]) != trained["a.mp4"]
+
+
+@pytest.mark.slow
+def test_flow_that_is_there_is_not_computed_again(world: World, tmp_path: Path) -> None:
+    """Flow takes the longest; a user who has it must be able to give it, and it must be right.
+
+    When it is gone later, the features that were kept must be enough for a score.
+    """
+    copied = shutil.copy(world.videos / "b.mp4", tmp_path / "copied.mp4")
+    flow = shutil.copytree(world.flow, tmp_path / "flow")
+    arguments = ("score", world.run, copied, "--cache", tmp_path / "cache", *ONE)
+    done(*arguments, "--csv", tmp_path / "scores.csv", "--flow", flow)
+    made = [path for path in (tmp_path / "cache").rglob("*.h5") if not path.is_symlink()]
+    assert [path.parent.name for path in made] == ["features"]
+    assert rows_of(tmp_path / "scores.csv")["copied.mp4"]["note"].endswith("others (b.mp4)")
+    shutil.rmtree(flow)
+    done(*arguments, "--csv", tmp_path / "again.csv")
+    assert rows_of(tmp_path / "again.csv") == rows_of(tmp_path / "scores.csv")
+    links = [path for path in (tmp_path / "cache").rglob("*.h5") if path.is_symlink()]
+    assert len(links) == 1
+    assert [p for p in (tmp_path / "cache").rglob("*.h5") if p not in links] == made
+
+
+@pytest.mark.slow
+def test_nothing_is_kept_where_the_user_named_no_place(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Features of patients' videos must not gather in folders that nobody named."""
+    new = shutil.copy(world.videos / "b.mp4", tmp_path / "new.mp4")
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name in ("temporary", "home"):
+        (tmp_path / name).mkdir()
+    done("score", world.run, new, "--csv", tmp_path / "scores.csv", *ONE)
+    assert (tmp_path / "scores.csv").is_file()
+    assert [*(tmp_path / "temporary").iterdir(), *(tmp_path / "home").iterdir()] == []
+
+
+@pytest.mark.slow
+def test_one_bad_video_does_not_stop_the_others(world: World, tmp_path: Path) -> None:
+    """The others must be scored and written, the bad one listed, and the exit code tell."""
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    result = pipeline(
+        *("score", world.run, tmp_path / "bad.mp4", world.videos / "a.mp4", "-o", tmp_path),
+        *("--features", world.features, "--flow", world.flow, *ONE),
+    )
+    assert result.exit_code == 1
+    assert "1 of 2 failed" in result.stderr
+    assert set(rows_of(tmp_path / "scores.csv")) == {"a.mp4"}
+    everything = json.loads((tmp_path / "scores.json").read_text())
+    assert [each["video"] for each in everything["failures"]] == ["bad.mp4"]
+    again = pipeline("score", world.run, tmp_path / "bad.mp4", "-o", tmp_path, *ONE)
+    assert again.exit_code == 1
+    assert rows_of(tmp_path / "scores.csv") == {}  # not those of the call before
+
+
+@pytest.mark.slow
+def test_an_ensemble_is_the_mean_of_standardised_scores(world: World, tmp_path: Path) -> None:
+    """Scores of two runs have two scales: a plain mean would be the louder run's."""
+    runs = [tmp_path / "runs" / name for name in ("one", "two")]
+    for seed, folder in enumerate(runs):
+        train(world, folder, "--seed", seed)
+    making = Making(cache=tmp_path / "c", features=world.features, flow=world.flow, device="cpu")
+    sources = find_sources([world.videos])
+    found = score_videos(tmp_path / "runs", sources, making, ensemble=True)
+    named = score_videos(runs[0], sources, making, also=[runs[1]])
+    standard = []
+    for folder in runs:
+        run = load_run(folder)
+        scores = dict(zip(run.keys, run.scores, strict=True))
+        values = np.array([scores[key] for key in TRAINING])
+        standard.append((values - values.mean()) / values.std())
+    expected, spread = np.mean(standard, axis=0), np.std(standard, axis=0, ddof=1)
+    rows = [row for _, row in found.outcome.results]
+    np.testing.assert_allclose([row.score for row in rows], expected, rtol=1e-9)
+    np.testing.assert_allclose([row.spread for row in rows], spread, atol=1e-9)
+    assert [row.score for _, row in named.outcome.results] == [row.score for row in rows]
+    for place, row in enumerate(rows):
+        own = [int((each > each[place]).sum()) + 1 for each in standard]
+        assert row.ranks == (min(own), max(own))
+        assert row.place.rank == int((expected > expected[place]).sum()) + 1
+    alone = score_videos(runs[0], sources, making, ensemble=True).outcome.results[0][1]
+    assert alone.spread is None  # A spread of one run would look like certainty.
+    assert alone.score == load_run(runs[0]).scores[0]
+
+
+@pytest.mark.slow
+def test_an_evaluation_can_score_new_videos(world: World, tmp_path: Path) -> None:
+    """Its kept rankers must be those whose scores it reports, and be found by --ensemble."""
+    evaluate = (
+        *("evaluate", "--features", world.features, "--pairs", world.root / "pairs.csv"),
+        *("-o", tmp_path / "evaluation", "--folds", 2, "--seeds", 1, "--segments", 2),
+        *("--epochs", 3, "--protocol", "last", *ONE),
+    )
+    done(*evaluate)
+    results = {p: p.stat().st_mtime_ns for p in (tmp_path / "evaluation" / "runs").glob("*.json")}
+    done(*evaluate, "--keep-rankers")  # Rankers that were not kept are trained again.
+    assert all(path.stat().st_mtime_ns > before for path, before in results.items())
+    assert len(results) == 2
+    for path in results:
+        run = load_run(path.with_suffix(""))
+        told = json.loads(path.read_text())["scores"]
+        assert dict(zip(run.keys, run.scores, strict=True)) == told
+    done(
+        *("score", tmp_path / "evaluation", world.videos, "--ensemble", "-o", tmp_path, *ONE),
+        *("--features", world.features, "--flow", world.flow),
+    )
+    everything = json.loads((tmp_path / "scores.json").read_text())
+    assert len(everything["members"]) == 2
+    for row in everything["videos"]:
+        for name, score in row["members"].items():
+            result = tmp_path / "evaluation" / "runs" / f"{name}.json"
+            assert json.loads(result.read_text())["scores"][row["video"]] == score
+
+
+@pytest.mark.slow
+def test_runs_that_cannot_be_used_end_in_one_line(world: World, tmp_path: Path) -> None:
+    """Each must say what is missing and what to give, before anything is computed."""
+    video = world.videos / "a.mp4"
+    (tmp_path / "evaluation" / "runs").mkdir(parents=True)
+    shutil.copytree(world.run, tmp_path / "moved" / "run")
+    shutil.copytree(world.run, world.root / "weightless")
+    tensors, known = read_safetensors(world.run / FILE_NAME)
+    trunk = {**known["trunk"], "rgb_weights": str(tmp_path / "gone.pth")}  # type: ignore[dict-item]
+    write_safetensors(world.root / "weightless" / FILE_NAME, tensors, {**known, "trunk": trunk})
+    for run, more, said in (
+        (tmp_path / "none", (), "no such run"),
+        (video, (), "the run comes first"),
+        (world.videos, (), "the run comes first"),
+        (world.root, (), "name one"),
+        (world.run, ("--flow", world.features), "holds no flow caches"),
+        (tmp_path / "evaluation", ("--ensemble",), "--keep-rankers"),
+        (world.root / "weightless", (), "--rgb-weights"),
+    ):
+        result = pipeline("score", run, video, "--cache", tmp_path / "cache", *ONE, *more)
+        assert result.exit_code == 2, result.output
+        assert said in result.stderr
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("flag", ["--csv", "--json", "-o"])
+def test_no_other_file_is_replaced(tmp_path: Path, flag: str) -> None:
+    """A mistyped --csv must not cost the judgements, nor -o RUN the ranking of the training."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / CHECKPOINT).touch()
+    mine = tmp_path / "run" / "scores.csv"
+    mine.write_text("video,score,rank,percentile\na.mp4,1.0,1,50.00\n")
+    place = tmp_path / "run" if flag == "-o" else mine
+    result = pipeline("score", tmp_path / "run", tmp_path / "new.mp4", flag, place, *ONE)
+    assert result.exit_code == 2
+    assert "was not written by score" in result.stderr
+    assert mine.read_text().startswith("video,score,rank")
+
+
+def test_overlays_are_no_videos(tmp_path: Path) -> None:
+    """With results among the videos a second call would score and explain its own overlays."""
+    video = Source(tmp_path / "a.mp4", "a.mp4")
+    overlay = Source(tmp_path / "a.mp4.attention.gif", "a.mp4.attention.gif")
+    assert without_overlays([video, overlay]) == [video]
+    with pytest.raises(InputError, match="explain wrote"):
+        without_overlays([overlay])
+
+
+# --- ranking ---
+
+REFERENCE = Reference(("a", "b", "c", "d"), np.array([1.0, 2.0, 2.0, 4.0]))
+
+
+def test_place_between_others() -> None:
+    """Rank, percentile and both neighbours, counted by hand."""
+    place = REFERENCE.place(2.5)
+    assert (place.rank, place.of, place.percentile) == (2, 5, 75.0)
+    assert place.better == Neighbour("d", 4.0)
+    assert place.worse in (Neighbour("b", 2.0), Neighbour("c", 2.0))
+
+
+def test_place_at_the_ends_and_among_equals() -> None:
+    """The best has none better, the lowest none worse; an equal one counts half."""
+    assert REFERENCE.place(9.0).better is None
+    assert REFERENCE.place(9.0).rank == 1
+    assert REFERENCE.place(0.0).worse is None
+    assert REFERENCE.place(0.0).rank == 5
+    assert REFERENCE.place(2.0).percentile == 50.0
+
+
+def test_a_training_video_is_not_its_own_neighbour() -> None:
+    """Compared with itself, every training video would be better than half a video too many."""
+    place = REFERENCE.place(4.0, itself="d")
+    assert (place.rank, place.of, place.percentile) == (1, 4, 100.0)
+    assert place.better is None
+
+
+def test_standardised_where_all_scores_are_the_same() -> None:
+    """A run that learnt nothing must not divide by zero."""
+    assert Reference(("a", "b"), np.array([1.0, 1.0])).standardised(1.0) == 0.0

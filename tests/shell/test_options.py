@@ -1,0 +1,114 @@
+"""Flags are derived from option dataclasses and configuration files."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from data.errors import InputError
+from pipeline.shell.flags import build, common_options, dataclass_options
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One field of every kind that the flags understand."""
+
+    count: int = field(default=3, metadata={"help": "How many.", "source": "ours", "min": 1})
+    step: float = 0.25
+    lam: float = field(default=0.15, metadata={"flag": "--lambda"})
+    fold: bool = True
+    mode: Literal["dense", "segments"] = "segments"
+    side: int | None = None
+    name: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.step <= 0:
+            raise ValueError(f"step must be positive, found {self.step}")
+
+
+def sample_command(seen: list[Any]) -> click.Command:
+    @click.command("demo")
+    @click.argument("videos", nargs=-1, required=True)
+    @dataclass_options(Sample)
+    @common_options("output", "seed")
+    def command(videos: tuple[str, ...], output: Path, seed: int, **params: Any) -> None:
+        seen.append((videos, output, seed, build(Sample, params)))
+
+    return command
+
+
+def run(*args: str) -> tuple[Any, list[Any]]:
+    seen: list[Any] = []
+    result = CliRunner().invoke(sample_command(seen), list(args))
+    return result, seen
+
+
+def test_defaults_come_from_the_dataclass_alone() -> None:
+    """A default written a second time in the flags would make the two drift apart."""
+    result, seen = run("v", "-o", "out")
+    assert result.exit_code == 0, result.output
+    assert seen[0][3] == Sample()
+
+
+def test_every_kind_of_field_is_a_flag() -> None:
+    """A field that no flag reaches would be an option that does nothing."""
+    args = "--count 5 --step .5 --lambda 2 --no-fold --mode dense --side 7 --name a --name b"
+    _, seen = run("v", "-o", "out", *args.split())
+    expected = Sample(5, 0.5, 2.0, False, "dense", 7, ("a", "b"))
+    assert seen[0][3] == expected
+
+
+@pytest.mark.parametrize("args", ["--count 0", "--mode other", "--side x"])
+def test_values_out_of_range_are_usage_errors(args: str) -> None:
+    """A bad value must be refused before any work starts."""
+    result, seen = run("v", "-o", "out", *args.split())
+    assert result.exit_code == 2
+    assert not seen
+
+
+def test_the_dataclass_has_the_last_word() -> None:
+    """Checks in __post_init__ reach the user as one line, not as a traceback."""
+    result, _ = run("v", "-o", "out", "--step", "-1")
+    assert isinstance(result.exception, InputError)
+    assert "step must be positive" in str(result.exception)
+
+
+def test_configuration_file_sets_defaults_and_flags_win(tmp_path: Path) -> None:
+    """Values in a file must reach the command, and a flag given by hand must beat them."""
+    path = tmp_path / "c.toml"
+    path.write_text(
+        'count = 9\nlambda = 4.0\n[demo]\nmode = "dense"\ncount = 8\n[evaluate]\nx = 1\n'
+    )
+    _, seen = run("v", "-o", "out", "--config", str(path), "--lambda", "5")
+    assert dataclasses.astuple(seen[0][3])[:5] == (8, 0.25, 5.0, True, "dense")
+
+
+@pytest.mark.parametrize("text", ["cuont = 9", "[demo]\ncuont = 9", "[evalaute]", "count = "])
+def test_misspelt_configuration_is_refused(tmp_path: Path, text: str) -> None:
+    """A misspelt key that is passed over would silently run with the default."""
+    path = tmp_path / "c.toml"
+    path.write_text(text)
+    result, seen = run("v", "-o", "out", "--config", str(path))
+    assert result.exit_code == 2
+    assert "c.toml" in result.output
+    assert not seen
+
+
+def test_printed_configuration_can_be_read_back(tmp_path: Path) -> None:
+    """What --print-config prints must be a configuration file that gives the same values."""
+    args = ("v", "-o", "out", "--count", "5", "--name", 'a"b', "--seed", "11")
+    printed, seen = run(*args, "--print-config")
+    assert not seen
+    assert tomllib.loads(printed.stdout)["demo"]["count"] == 5
+    path = tmp_path / "c.toml"
+    path.write_text(printed.stdout)
+    _, direct = run(*args)
+    _, again = run("v", "--config", str(path))
+    assert again == direct
