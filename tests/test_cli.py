@@ -97,22 +97,6 @@ def test_errors_become_one_line_and_a_code(
     assert "Traceback" not in result.stderr
 
 
-def test_durations_and_sizes_read_as_people_say_them() -> None:
-    """Wrong units in a dry run would make the user plan for the wrong disk or day."""
-    assert [console.format_duration(s) for s in (0.84, 42.4, 185, 7830)] == [
-        "0.8 s",
-        "42 s",
-        "3 min 05 s",
-        "2 h 10 min",
-    ]
-    assert [console.format_bytes(n) for n in (512, 25_088, 3_211_264, 999_999)] == [
-        "512 B",
-        "25.1 KB",
-        "3.2 MB",
-        "1.0 MB",
-    ]
-
-
 def test_start_up_is_quick() -> None:
     """The whole process must answer --help in well under a second even on a busy machine."""
     start = time.perf_counter()

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.shell.console import format_duration
+from pipeline.shell.words import format_duration, table_text
 
 if TYPE_CHECKING:
     from data.judgements.splits import Split
@@ -27,8 +27,9 @@ def summarise(found: DemoResult, options: DemoOptions, seed: int) -> list[str]:
         made = found.folder / "synthetic"
         lines += [found.table.as_text(), ""]
         lines += _reading(found.table, made, options, seed)
-    lines += [f"{name:<18}{format_duration(taken):>12}" for name, taken in found.seconds.items()]
-    lines += [f"{'in all':<18}{format_duration(sum(found.seconds.values())):>12}", ""]
+    seconds = {**found.seconds, "in all": sum(found.seconds.values())}
+    times = [(name, format_duration(value)) for name, value in seconds.items()]
+    lines += [table_text(times), ""]
     named = (
         ("synthetic/videos", "the videos; their pairs, skills and tool boxes beside them"),
         ("evaluation/table.txt", "this table; also .csv, .md and .tex, and results.json"),

@@ -12,10 +12,10 @@ from pipeline.evaluate.baselines import baseline_scores
 from pipeline.evaluate.plan import Evaluation
 from pipeline.evaluate.published import notes
 from pipeline.evaluate.runs import read_result
-from pipeline.evaluate.table import Table, TableRow, finite
-from pipeline.inspect.report import counted
+from pipeline.evaluate.table import Table, TableRow
 from pipeline.runner.jobs import JobOptions
 from pipeline.runs.folder import csv_bytes, json_bytes, write_file
+from pipeline.shell.words import counted, finite
 from pipeline.train_ranker.plan import PROTOCOLS
 
 Results = Mapping[str, Sequence[Mapping[str, Any]]]

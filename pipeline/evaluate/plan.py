@@ -26,7 +26,8 @@ from pipeline.evaluate.runs import CrossValidation, Run, finished
 from pipeline.runs.judgements import JudgementOptions, report_faults, spans_by_key
 from pipeline.runs.maps import find_feature_set
 from pipeline.runs.spans import within_spans
-from pipeline.shell.console import format_bytes, log
+from pipeline.shell.console import log
+from pipeline.shell.words import format_bytes
 from pipeline.train_ranker.plan import warn_of_repeats
 
 VARIANTS: tuple[str, ...] = get_args(Variant)

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pipeline.evaluate.statistics import Estimate, Interval
+from pipeline.shell.words import finite, table_text
 
 
 @dataclass(frozen=True)
@@ -82,17 +83,8 @@ class Table:
 
     def as_text(self) -> str:
         """Return the table for a terminal."""
-        grid = [self.header(), *self.cells()]
-        widths = [max(len(line[i]) for line in grid) for i in range(len(grid[0]))]
-        lines = [
-            "  ".join(
-                [line[0].ljust(widths[0])]
-                + [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
-            ).rstrip()
-            for line in grid
-        ]
-        lines.insert(1, "-" * len(max(lines, key=len)))
-        return "\n".join([self.title, "", *lines, "", *self.notes, *self.details])
+        lines = table_text([self.header(), *self.cells()], rule=True)
+        return "\n".join([self.title, "", lines, "", *self.notes, *self.details])
 
     def as_markdown(self) -> str:
         """Return the table for a README."""
@@ -182,17 +174,6 @@ def _interval(value: Interval | None) -> str:
 
 def _number(value: float | None) -> str:
     return "" if value is None or math.isnan(value) else repr(value)
-
-
-def finite(content: Any) -> Any:
-    """Return the same content with null, which JSON has, for what is not a number."""
-    if isinstance(content, dict):
-        return {name: finite(value) for name, value in content.items()}
-    if isinstance(content, list):
-        return [finite(value) for value in content]
-    if isinstance(content, float) and not math.isfinite(content):
-        return None
-    return content
 
 
 _LATEX = str.maketrans(

@@ -21,8 +21,14 @@ from pipeline.extract_features.run import (
 )
 from pipeline.extract_flow.command import ENGINES
 from pipeline.runner.jobs import JobOptions, Outcome, finish, in_order, take_shard
-from pipeline.shell.flag_checks import check_plan_and_size, check_weights, refuse_flow_options
-from pipeline.shell.flags import build, common_options, dataclass_options
+from pipeline.shell.flag_checks import check_weights
+from pipeline.shell.flags import (
+    build,
+    check_plan_and_size,
+    common_options,
+    dataclass_options,
+    refuse_flow_options,
+)
 
 if TYPE_CHECKING:
     from data.sources import Source

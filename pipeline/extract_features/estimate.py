@@ -16,7 +16,8 @@ from model.features.trunk import make_trunk, random_state
 from pipeline.extract_features.forward import CPU_BATCH, Forward, torch_threads
 from pipeline.extract_features.plan import FeaturePlan
 from pipeline.runner.jobs import JobOptions
-from pipeline.shell.console import emit, format_bytes, format_duration
+from pipeline.shell.console import emit
+from pipeline.shell.words import format_bytes, format_duration
 from pipeline.stage_one.file import FILE_NAME
 from pipeline.stage_one.weights import read_safetensors
 

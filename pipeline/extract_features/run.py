@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from data.sources import Source
 from data.video.info import damage_among
 from pipeline.runner.jobs import JobOptions, Outcome, emit_totals, run_jobs
-from pipeline.shell.console import format_duration, log, progress
+from pipeline.shell.console import log, progress
+from pipeline.shell.words import format_duration
 
 if TYPE_CHECKING:
     from pipeline.extract_features.plan import FeaturePlan

@@ -19,8 +19,7 @@ from pipeline.extract_flow.settings import (
 )
 from pipeline.runner.jobs import JobOptions, Outcome, emit_totals, finish, in_order, take_shard
 from pipeline.shell.console import log
-from pipeline.shell.flag_checks import check_plan_and_size
-from pipeline.shell.flags import build, common_options, dataclass_options
+from pipeline.shell.flags import build, check_plan_and_size, common_options, dataclass_options
 
 if TYPE_CHECKING:
     from data.sources import Source

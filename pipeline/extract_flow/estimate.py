@@ -19,7 +19,8 @@ from pipeline.extract_flow.frames import read_pairs
 from pipeline.extract_flow.schedule import claimed_shape, planned_pairs
 from pipeline.extract_flow.settings import FlowTask
 from pipeline.runner.jobs import JobOptions
-from pipeline.shell.console import emit, format_bytes, format_duration
+from pipeline.shell.console import emit
+from pipeline.shell.words import format_bytes, format_duration
 
 #: Videos that are measured at most, and pairs of all of them together: pairs of one video differ
 #: in cost by a factor of two and more, with how much moves.

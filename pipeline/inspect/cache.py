@@ -12,7 +12,7 @@ from data.cache.features import FeatureCache, open_features
 from data.cache.flow import FlowCache, open_flow
 from data.cache.header import Header
 from data.errors import CacheError
-from pipeline.inspect.report import Report, counted, failure, options_text, short
+from pipeline.inspect.report import Report, failure, short
 from pipeline.inspect.statistics import flow_statistics, map_statistics
 from pipeline.inspect.verify import (
     DAMAGE,
@@ -21,7 +21,7 @@ from pipeline.inspect.verify import (
     locate_source,
     verify_cache,
 )
-from pipeline.shell.console import format_bytes
+from pipeline.shell.words import counted, format_bytes, options_text
 
 #: Share of clipped flow values from which a warning is worth it; extract-flow warns at it too.
 _CLIPPED_NOTICE = 0.01

@@ -19,11 +19,11 @@ from data.judgements.options import DatasetOptions
 from data.video.reading import file_digest, read_frames
 from pipeline.inspect.kinds import file_kind
 from pipeline.inspect.picture_options import FlowPictureOptions
-from pipeline.inspect.report import counted
 from pipeline.inspect.statistics import sampled_rows
 from pipeline.inspect.verify import locate_source
 from pipeline.pictures.flow_layout import Panels, render
 from pipeline.runs.folder import write_file
+from pipeline.shell.words import counted
 
 #: Speed that is left to stand out beyond the full colour, as a percentile of the field.
 _PERCENTILE = 99.0

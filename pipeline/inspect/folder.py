@@ -15,9 +15,9 @@ from data.judgements import table
 from data.judgements.pairs import check_pairs, pairs_from_scores, read_pairs
 from data.sources import find_sources, folders_below
 from pipeline.inspect.groups import add_options
-from pipeline.inspect.report import Report, counted
+from pipeline.inspect.report import Report
 from pipeline.inspect.run import is_evaluation, is_run
-from pipeline.shell.console import format_bytes, format_duration
+from pipeline.shell.words import counted, format_bytes, format_duration
 
 _EXAMPLES = 3
 #: What the names of unfinished caches begin and end with.

@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pipeline.inspect.report import Report, counted, options_text, short, table_text
+from pipeline.inspect.report import Report, short
+from pipeline.shell.words import counted, options_text, table_text
 
 _VERSIONS = "versions."
 
@@ -43,7 +44,7 @@ def add_options(report: Report, caches: Sequence[Report], kind: str, facts: dict
     rows = sorted(groups.items(), key=lambda item: -len(item[1]))
     header = ["caches", *(_column(name) for name in differing), "e.g."]
     body = [[str(len(paths)), *key, paths[0]] for key, paths in rows]
-    report.add("", f"they differ:\n{table_text(header, body)}")
+    report.add("", f"they differ:\n{table_text([header, *body], left=[len(header) - 1])}")
     mixed = [_column(name) for name in differing if not name.startswith(_VERSIONS)]
     if mixed:
         report.warnings.append(

@@ -14,7 +14,8 @@ from data.judgements.options import DatasetOptions
 from data.judgements.pairs import check_pairs, pairs_from_scores, read_pairs, read_rows
 from data.judgements.reading import read_with_options, recognise
 from pipeline.evaluate.results import describe
-from pipeline.inspect.report import Report, counted, failure
+from pipeline.inspect.report import Report, failure
+from pipeline.shell.words import counted
 
 if TYPE_CHECKING:
     from data.judgements.dataset import Dataset

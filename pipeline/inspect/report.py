@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from pipeline.shell.words import counted, finite
 
 _LABEL_WIDTH = 12
 _DIGEST_SHOWN = 12
@@ -100,7 +101,7 @@ class Report:
         }
         if self.shown_files:
             found["files"] = [file.as_json() for file in self.shown_files]
-        plain: dict[str, Any] = _plain(found)
+        plain: dict[str, Any] = finite(found)
         return plain
 
 
@@ -123,61 +124,3 @@ def document(reports: Iterable[Report]) -> str:
 def short(digest: str) -> str:
     """First characters of a digest, enough to compare by eye."""
     return digest[:_DIGEST_SHOWN] or "none"
-
-
-def counted(number: int, noun: str, plural: str | None = None) -> str:
-    """Return `1 video`, `2 videos`."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
-
-
-def options_text(values: Mapping[str, Any]) -> str:
-    """Return options as `bound 20, short side 256`, with nested groups on lines of their own."""
-    flat = {k: v for k, v in values.items() if not isinstance(v, Mapping)}
-    lines = [
-        f"{group}: {line}"
-        for group, inner in values.items()
-        if isinstance(inner, Mapping)
-        for line in options_text(inner).split("\n")
-    ]
-    if flat:
-        lines.append(", ".join(f"{name.replace('_', ' ')} {_shown(v)}" for name, v in flat.items()))
-    return "\n".join(lines)
-
-
-def table_text(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table with columns aligned to the right, the last to the left."""
-    cells = [list(header), *map(list, rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if column == len(header) - 1 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in cells
-    )
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:g}"
-    if isinstance(value, (list, tuple)):
-        return "/".join(map(_shown, value)) or "none"
-    return str(value)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, Path):
-        return str(value)
-    if hasattr(value, "tolist"):
-        return _plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

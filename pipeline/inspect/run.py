@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import InputError
-from pipeline.inspect.report import Report, counted, failure, options_text, short, without_path
-from pipeline.shell.console import format_bytes
+from pipeline.inspect.report import Report, failure, short, without_path
+from pipeline.shell.words import counted, format_bytes, options_text
 
 RESULTS = "results.json"
 #: Metadata keys by which a file of weights is known for a ranker's checkpoint.

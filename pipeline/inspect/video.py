@@ -11,8 +11,8 @@ from data.errors import InputError
 from data.video.capture import claimed_frames, codec_of, opened
 from data.video.info import VideoInfo
 from data.video.reading import scan
-from pipeline.inspect.report import Report, counted, failure, short
-from pipeline.shell.console import format_bytes, format_duration
+from pipeline.inspect.report import Report, failure, short
+from pipeline.shell.words import counted, format_bytes, format_duration
 
 #: Containers round time stamps to milliseconds: two steps of one rate differ by as much.
 _ROUNDING_S = 1.01e-3

@@ -13,8 +13,9 @@ from data.errors import InputError
 from data.judgements.options import DatasetOptions
 from pipeline.report.options import ReportOptions
 from pipeline.runner.jobs import JobOptions
-from pipeline.shell.console import emit, format_bytes
+from pipeline.shell.console import emit
 from pipeline.shell.flags import build, common_options, dataclass_options
+from pipeline.shell.words import format_bytes
 
 
 def write_report(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from data.errors import InputError
 from pipeline.runner.stage_times import total
-from pipeline.shell.console import format_bytes, format_duration
+from pipeline.shell.words import format_bytes, format_duration
 
 if TYPE_CHECKING:
     from pipeline.report.accuracy import RunPairs

@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from pipeline.shell.console import format_bytes, format_duration
+from pipeline.shell.words import format_bytes, format_duration
 
 _PAGE, _SCRIPT = "report.html", "report.js"
 

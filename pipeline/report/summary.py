@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.evaluate.published import SOURCE
 from pipeline.evaluate.statistics import Interval
+from pipeline.shell.words import counted
 
 if TYPE_CHECKING:
     from pipeline.report.accuracy import Measured
@@ -95,7 +96,7 @@ def _evaluated(evaluation: EvaluationFacts, method: Method, cautions: list[str])
             + "."
         )
     count = method.count
-    of = f"{_PARTS[part]}, cross-validated over {count} fold{'s' if count != 1 else ''}"
+    of = f"{_PARTS[part]}, cross-validated over {counted(count, 'fold')}"
     tested = "AUTHORS" not in evaluation.protocol
     return Summary(value, tested, of, tuple(beside), _verdict(value), tuple(cautions))
 

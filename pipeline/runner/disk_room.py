@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from data.errors import CacheError, InputError
-from pipeline.shell.console import format_bytes
+from pipeline.shell.words import format_bytes
 
 #: Free bytes without which nothing is written. HDF5 may crash the process when a write fails, so
 #: none may: what it holds back until a file is closed, 8 MB and the index, must find room for each

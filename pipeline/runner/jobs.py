@@ -12,7 +12,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from data.errors import InputError
 from pipeline.runner.interrupts import Threads, check_interrupts, interrupts_held
-from pipeline.shell.console import emit, format_bytes, log, progress
+from pipeline.shell.console import emit, log, progress
+from pipeline.shell.words import counted, format_bytes
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -156,7 +157,7 @@ def emit_totals(output: Path, results: Sequence[Cached], rows: str) -> None:
     size = sum(result.path.stat().st_size for result in results)
     kept = sum(not result.computed for result in results)
     there = f", {kept} of them there already" if kept else ""
-    videos = "1 video" if len(results) == 1 else f"{len(results)} videos"
+    videos = counted(len(results), "video")
     emit(f"{output}: {videos}{there}; {rows}, {format_bytes(size)}")
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data.errors import CacheError, InputError, StaleCacheError
-from pipeline.shell.console import format_bytes, log, progress
+from pipeline.shell.console import log, progress
+from pipeline.shell.words import format_bytes
 
 if TYPE_CHECKING:
     from data.cache.features import FeatureCache

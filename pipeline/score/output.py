@@ -12,6 +12,7 @@ from data.errors import InputError
 from pipeline.runs.folder import csv_bytes, json_bytes, write_file
 from pipeline.score.command import ScoreResult, VideoScore
 from pipeline.score.ranking import Neighbour
+from pipeline.shell.words import table_text
 
 # The first and the last columns of the CSV; an ensemble's own stand between them.
 _COLUMNS = (
@@ -22,7 +23,7 @@ _LAST = ("note", "path")
 _NUMBERS = ("score", "standardised", "percentile", "better_score", "worse_score", "spread")
 # Keys of the JSON by which it is known again.
 _KEYS = {"run", "members", "training", "videos", "failures"}
-# Columns of the printed table that hold names.
+# Columns of the printed table that hold names, aligned to the left.
 _NAMES = ("video", "next better", "next worse")
 
 
@@ -34,15 +35,14 @@ def lines(found: ScoreResult) -> list[str]:
     if several:
         head[2:2] = ["±"]
         head[4:4] = ["ranks"]
-    table = [head, *(_cells(row, several) for row in rows)]
-    widths = [max(len(line[column]) for line in table) for column in range(len(head))]
-    text = ["  ".join(map(_set, line, widths, head)) for line in table]
+    names = [column for column, name in enumerate(head) if name in _NAMES]
+    table = table_text([head, *(_cells(row, several) for row in rows)], left=names)
     by_note: dict[str, list[str]] = {}
     for row in rows:
         if row.note:
             by_note.setdefault(row.note, []).append(row.video)
     notes = [f"{', '.join(videos)}: {note}" for note, videos in by_note.items()]
-    return [*(line.rstrip() for line in text), "", *_explanation(found, several), *notes]
+    return [table, "", *_explanation(found, several), *notes]
 
 
 def _cells(row: VideoScore, several: bool) -> list[str]:
@@ -63,11 +63,6 @@ def _cells(row: VideoScore, several: bool) -> list[str]:
 
 def _neighbour(found: Neighbour | None, otherwise: str) -> str:
     return otherwise if found is None else f"{found.video} ({found.score:+.3f})"
-
-
-def _set(text: str, width: int, column: str) -> str:
-    """Set names to the left and numbers to the right."""
-    return text.ljust(width) if column in _NAMES else text.rjust(width)
 
 
 def _explanation(found: ScoreResult, several: bool) -> list[str]:

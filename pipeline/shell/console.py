@@ -147,24 +147,3 @@ def _write_line(text: str) -> None:
         click.echo(text, err=True)
     else:  # A bar may be on screen: tqdm knows how to write above it.
         tqdm_module.tqdm.write(text, file=sys.stderr)
-
-
-def format_duration(seconds: float) -> str:
-    """Return a duration as people say it: `0.8 s`, `42 s`, `3 min 05 s`, `2 h 10 min`."""
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
-def format_bytes(count: float) -> str:
-    """Return a size in decimal units: `512 B`, `25.1 KB`, `3.2 MB`."""
-    for unit in ("B", "KB", "MB", "GB"):
-        if count < 999.5:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"

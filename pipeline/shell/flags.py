@@ -11,9 +11,13 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from data.errors import InputError
+from data.options import FlowOptions
+from model.tvl1.options import TVL1Options
 from pipeline.shell import config, console
+from pipeline.shell.console import log
 
 T = TypeVar("T")
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -24,6 +28,9 @@ _SCALARS: dict[Any, click.ParamType] = {
     str: click.STRING,
     Path: click.Path(path_type=Path),
 }
+
+#: Flags that one sampling plan reads and the other ignores.
+_PLAN_FLAGS = {"segments": ("segments", "candidates"), "dense": ("stride",)}
 
 
 def dataclass_options(cls: type) -> Decorator:
@@ -55,6 +62,36 @@ def build(cls: type[T], params: dict[str, Any]) -> T:
         return cls(**values)
     except ValueError as error:
         raise InputError(str(error)) from error
+
+
+def explicit_flags(ctx: click.Context) -> set[str]:
+    """Return the names of the parameters that stand on the command line."""
+    return {
+        name for name in ctx.params if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+
+
+def check_plan_and_size(ctx: click.Context) -> None:
+    """Refuse two sizes of flow; warn of flags that the plan ignores."""
+    explicit = explicit_flags(ctx)
+    if {"size", "short_side"} <= explicit:
+        raise InputError("--size and --short-side exclude each other: give one of them")
+    plan = ctx.params["plan"]
+    other = "dense" if plan == "segments" else "segments"
+    for name in sorted(explicit.intersection(_PLAN_FLAGS[other])):
+        log.warning("--%s has no effect on --plan %s; add --plan %s to use it", name, plan, other)
+
+
+def refuse_flow_options(ctx: click.Context) -> None:
+    """Refuse options of flow together with --flow, where they would have no effect."""
+    fields = (*dataclasses.fields(FlowOptions), *dataclasses.fields(TVL1Options))
+    names = {"engine", *(field.name for field in fields)} & explicit_flags(ctx)
+    for param in ctx.command.params:
+        if param.name in names:
+            raise InputError(
+                f"{param.opts[0]} has no effect on flow that was computed before; give it to "
+                "extract-flow, or leave --flow out"
+            )
 
 
 def _field_option(entry: dataclasses.Field[Any], hint: Any) -> Decorator:

@@ -24,8 +24,9 @@ from pipeline.runs.judgements import (
     match_pairs,
     read_judgements,
 )
-from pipeline.shell.console import emit, format_bytes, format_duration, log
+from pipeline.shell.console import emit, log
 from pipeline.shell.flags import build, common_options, dataclass_options
+from pipeline.shell.words import format_bytes, format_duration
 
 if TYPE_CHECKING:
     from data.judgements.dataset import Span
