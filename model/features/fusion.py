@@ -46,18 +46,3 @@ def random_fusion(stream_channels: int, hidden: int, channels: int, seed: int) -
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return ConvFusion(stream_channels, hidden, channels)
-
-
-def fused_side(stream_side: int) -> int:
-    """Side of the fused map of a stream map's side.
-
-    Raises
-    ------
-    ValueError
-        When the stream map is smaller than ConvFusion's 2×2 window.
-    """
-    if stream_side < 2:
-        raise ValueError(
-            f"ConvFusion needs stream maps of 2x2 or more, got {stream_side}x{stream_side}"
-        )
-    return stream_side // 2

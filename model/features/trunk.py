@@ -16,7 +16,6 @@ from torchvision.models.resnet import Bottleneck
 
 Stage = Literal["conv5", "conv4"]
 CHANNELS: dict[str, int] = {"conv5": 2048, "conv4": 1024}
-STRIDE: dict[str, int] = {"conv5": 32, "conv4": 16}
 _BLOCKS = {"layer1": 3, "layer2": 4, "layer3": 23, "layer4": 3}
 
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from model.features.geometry import MapGeometry
+
 Array = NDArray[np.float64]
 
 
@@ -37,39 +39,9 @@ class Agreement:
     maps: int
 
 
-@dataclass(frozen=True)
-class Grid:
-    """Where the cells of a map lie along the frame's width, and alike along its height.
-
-    Attributes
-    ----------
-    first : float
-        Centre of the first cell, as a share of the side.
-    cell : float
-        From one cell's centre to the next.
-    edge : float
-        Where the last cell ends; what lies beyond was dropped before the map.
-    """
-
-    first: float
-    cell: float
-    edge: float = 1.0
-
-    def centres(self, count: int) -> Array:
-        """Return the centres of `count` cells, (count,)."""
-        return self.first + np.arange(count, dtype=np.float64) * self.cell
-
-    def bounds(self, count: int) -> Array:
-        """Return where `count` cells begin, and where the last one ends, (count + 1,)."""
-        return np.array([0.0, *(self.centres(count)[1:] - self.cell / 2), self.edge])
-
-
-def whole(count: int) -> Grid:
-    """Return the grid of a map whose cells are equal parts of the whole frame."""
-    return Grid(0.5 / count, 1 / count)
-
-
-def box_coverage(boxes: Array, height: int, width: int, grid: Grid | None = None) -> Array:
+def box_coverage(
+    boxes: Array, height: int, width: int, geometry: MapGeometry | None = None
+) -> Array:
     """Return how much of each cell a box covers, (N, H, W) in [0, 1].
 
     Parameters
@@ -78,8 +50,8 @@ def box_coverage(boxes: Array, height: int, width: int, grid: Grid | None = None
         left, top, right, bottom as shares of the frame's width and height, in [0, 1].
     height, width : int
         Cells of a map.
-    grid : Grid, optional
-        Where they lie; without it they are equal parts of the whole frame.
+    geometry : MapGeometry, optional
+        Where they lie; by default they are equal parts of the whole frame.
 
     Raises
     ------
@@ -96,8 +68,8 @@ def box_coverage(boxes: Array, height: int, width: int, grid: Grid | None = None
     ).any():
         raise ValueError("boxes: expected 0 ≤ left < right ≤ 1 and 0 ≤ top < bottom ≤ 1")
     covered = np.zeros((len(boxes), height, width))
-    rows = _overlap(top, bottom, (grid or whole(height)).bounds(height))
-    columns = _overlap(left, right, (grid or whole(width)).bounds(width))
+    rows = _overlap(top, bottom, (geometry or MapGeometry.even(height)).bounds(height))
+    columns = _overlap(left, right, (geometry or MapGeometry.even(width)).bounds(width))
     covered[known] = rows[:, :, None] * columns[:, None, :]
     return covered
 
@@ -109,7 +81,9 @@ def _overlap(start: Array, end: Array, bounds: Array) -> Array:
     return np.clip(high - low, 0, None) / np.diff(bounds)
 
 
-def agreement(attention: NDArray[np.floating], boxes: Array, grid: Grid | None = None) -> Agreement:
+def agreement(
+    attention: NDArray[np.floating], boxes: Array, geometry: MapGeometry | None = None
+) -> Agreement:
     """Measure attention maps against boxes.
 
     Parameters
@@ -118,7 +92,7 @@ def agreement(attention: NDArray[np.floating], boxes: Array, grid: Grid | None =
         Not negative; each map is scaled to a sum of 1.
     boxes : ndarray (N, 4)
         As for `box_coverage`; NaN where nothing is known.
-    grid : Grid, optional
+    geometry : MapGeometry, optional
         As for `box_coverage`.
 
     Raises
@@ -136,31 +110,35 @@ def agreement(attention: NDArray[np.floating], boxes: Array, grid: Grid | None =
     if not known.any():
         raise ValueError("no map has a box")
     _, height, width = maps.shape
-    mass = (maps / total * box_coverage(boxes, height, width, grid)).sum(axis=(1, 2))
+    mass = (maps / total * box_coverage(boxes, height, width, geometry)).sum(axis=(1, 2))
     peak = maps == maps.max(axis=(1, 2), keepdims=True)
-    inside = _centre_inside(boxes, height, width, grid)
+    inside = _centre_inside(boxes, height, width, geometry)
     hit = (peak & inside).sum(axis=(1, 2)) / peak.sum(axis=(1, 2))
     return Agreement(float(mass[known].mean()), float(hit[known].mean()), int(known.sum()))
 
 
-def chance(boxes: Array, height: int, width: int, grid: Grid | None = None) -> Agreement:
+def chance(boxes: Array, height: int, width: int, geometry: MapGeometry | None = None) -> Agreement:
     """Return what attention spread evenly over H×W cells reaches."""
-    return agreement(np.ones((len(boxes), height, width)), boxes, grid)
+    return agreement(np.ones((len(boxes), height, width)), boxes, geometry)
 
 
 def compare(
-    attentions: Mapping[str, NDArray[np.floating]], boxes: Array, grid: Grid | None = None
+    attentions: Mapping[str, NDArray[np.floating]],
+    boxes: Array,
+    geometry: MapGeometry | None = None,
 ) -> dict[str, Agreement]:
     """Measure several networks, e.g. "trained" and "untrained", and "chance" beside them."""
-    measured = {name: agreement(maps, boxes, grid) for name, maps in attentions.items()}
+    measured = {name: agreement(maps, boxes, geometry) for name, maps in attentions.items()}
     height, width = next(iter(attentions.values())).shape[1:]
-    return measured | {"chance": chance(boxes, height, width, grid)}
+    return measured | {"chance": chance(boxes, height, width, geometry)}
 
 
-def _centre_inside(boxes: Array, height: int, width: int, grid: Grid | None) -> NDArray[np.bool_]:
+def _centre_inside(
+    boxes: Array, height: int, width: int, geometry: MapGeometry | None
+) -> NDArray[np.bool_]:
     """Tell which cells have their centre in the box, (N, H, W)."""
     left, top, right, bottom = np.asarray(boxes, dtype=np.float64).T[:, :, None]
-    x = (grid or whole(width)).centres(width)
-    y = (grid or whole(height)).centres(height)
+    x = (geometry or MapGeometry.even(width)).centres(width)
+    y = (geometry or MapGeometry.even(height)).centres(height)
     rows, columns = (y >= top) & (y <= bottom), (x >= left) & (x <= right)
     return rows[:, :, None] & columns[:, None, :]

@@ -78,7 +78,8 @@ def _row(
 ) -> np.ndarray:
     """Return one video's frames, plain above and with attention below."""
     from data.video.reading import read_frames
-    from pipeline.pictures.attention import MapGeometry, OverlayOptions, blend, colour_limit
+    from model.features.geometry import MapGeometry
+    from pipeline.pictures.attention import OverlayOptions, blend, colour_limit
 
     options = OverlayOptions()
     seen_as = run.parameters

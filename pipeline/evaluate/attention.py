@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from model.features.geometry import MapGeometry
 from model.ranker import attention_measure, training
 from model.ranker import build as variants
 from model.ranker.options import RankerOptions
 from model.ranker.videos import VideoMaps
 from pipeline.evaluate.runs import CrossValidation, Run
-from pipeline.pictures.attention import MapGeometry
 from pipeline.runs.maps import FeatureSet
 
 
@@ -47,12 +47,12 @@ def measure_attention(
     flat = {n: a[shown].reshape(-1, *a.shape[2:]) for n, a in pair.items() if a is not None}
     if np.isnan(boxes).any(axis=1).all() or len(flat) < len(pair):
         return None
-    measured = attention_measure.compare(flat, boxes, grid_of(found.header.parameters))
+    measured = attention_measure.compare(flat, boxes, map_geometry(found.header.parameters))
     return {name: asdict(value) for name, value in measured.items()}
 
 
-def grid_of(parameters: Mapping[str, Any]) -> attention_measure.Grid | None:
-    """Return where a fused map's cells lie in the frame; None: they are equal parts of it all.
+def map_geometry(parameters: Mapping[str, Any]) -> MapGeometry | None:
+    """Return where a fused map's cells lie in the frame; None: as equal parts of the frame.
 
     Parameters
     ----------
@@ -62,8 +62,7 @@ def grid_of(parameters: Mapping[str, Any]) -> attention_measure.Grid | None:
     """
     if not {"input_size", "trunk_stage"} <= parameters.keys():
         return None
-    lies = MapGeometry.of(parameters["input_size"], parameters["trunk_stage"])
-    return attention_measure.Grid(lies.first, lies.cell, lies.edge)
+    return MapGeometry.of(parameters["input_size"], parameters["trunk_stage"])
 
 
 def _boxes_of(

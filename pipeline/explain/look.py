@@ -10,8 +10,9 @@ import numpy as np
 from data.cache.features import open_features
 from data.cache.flow import open_flow
 from data.errors import InputError
+from model.features.geometry import MapGeometry
 from pipeline.extract_features.snippets import snippet_plan
-from pipeline.pictures.attention import MapGeometry, entropy
+from pipeline.pictures.attention import entropy
 from pipeline.score.ranking import Place
 from pipeline.score.run import Member, Scored
 from pipeline.score.search import Made

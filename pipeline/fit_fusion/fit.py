@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from data.judgements.pairs import Pair
 from data.judgements.splits import Split
-from model.features.fusion import ConvFusion, fused_side, random_fusion
+from model.features.fusion import ConvFusion, random_fusion
+from model.features.geometry import fused_side
 from model.features.options import FusionOptions
 from model.ranker import build as variants
 from model.ranker.joint import JointFit, JointState

@@ -8,6 +8,8 @@ from typing import Literal
 
 import numpy as np
 
+from model.features.geometry import MapGeometry
+
 # Attention so many times an even spread gets the strongest colour even where none is stronger, so
 # that attention that hardly differs from an even spread looks like one.
 _LEAST_LIMIT = 2.0
@@ -67,51 +69,6 @@ class OverlayOptions:
             "source": "ours",
         },
     )
-
-
-@dataclass(frozen=True)
-class MapGeometry:
-    """Where the cells of a map lie in the frame, as shares of its width, and of its height.
-
-    A cell looks at its receptive field, and lies where that has its centre. Each halving of the
-    trunk (kernels 7 and 3, padded; 1×1 at the shortcuts) keeps pixel 2i, so that cell i of a
-    stream map has its centre on pixel stride · i, not in the middle of the i-th tile; ConvFusion's
-    2×2 windows, not padded, lie between two of these. Measured on ResNet101 at 448 px: the squared
-    gradient of fused cell 3 has its centroid at 204 … 209 px; 208.5 is right, 224 the tile's
-    middle. Frames are resized to a square without regard to their aspect: shares are the same in
-    x and y.
-
-    Attributes
-    ----------
-    cell : float
-        From one cell's centre to the next.
-    first : float
-        Centre of the first cell.
-    edge : float
-        What lies beyond is nearest to cells that are dropped: ConvFusion leaves out the last row
-        and column of an odd stream map. 1 where none is.
-    """
-
-    cell: float
-    first: float
-    edge: float = 1.0
-
-    @classmethod
-    def of(cls, input_size: int, trunk_stage: str) -> MapGeometry:
-        """Return the geometry of fused maps for a trunk input of `input_size` px.
-
-        The convolutions with which `video_lstm` halves stream maps have ConvFusion's windows.
-
-        Parameters
-        ----------
-        input_size : int
-        trunk_stage : {"conv5", "conv4"}
-            A trunk halves five times up to conv5, four up to conv4.
-        """
-        stride = {"conv5": 32, "conv4": 16}[trunk_stage]
-        side = -(-input_size // stride)
-        dropped = side % 2 and (stride * (side - 1.5) + 0.5) / input_size
-        return cls(2 * stride / input_size, (stride / 2 + 0.5) / input_size, dropped or 1.0)
 
 
 def upsample(

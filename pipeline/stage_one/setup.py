@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from data.errors import InputError
+from model.features.geometry import fused_side, stream_side
 from model.features.options import FusionOptions, TrunkOptions
 
 if TYPE_CHECKING:
@@ -55,9 +56,9 @@ class StageOneSetup:
 
 def stream_shape(trunk: TrunkOptions) -> tuple[int, int, int]:
     """(2048, h, w) of a stream map under some options."""
-    from model.features.trunk import CHANNELS, STRIDE
+    from model.features.trunk import CHANNELS
 
-    side = -(-trunk.input_size // STRIDE[trunk.trunk_stage])
+    side = stream_side(trunk.input_size, trunk.trunk_stage)
     return CHANNELS[trunk.trunk_stage], side, side
 
 
@@ -69,8 +70,6 @@ def map_shape(trunk: TrunkOptions, fusion: FusionOptions) -> tuple[int, int, int
     InputError
         The input is too small for ConvFusion.
     """
-    from model.features.fusion import fused_side
-
     try:
         side = fused_side(stream_shape(trunk)[1])
     except ValueError as error:

@@ -130,18 +130,18 @@ def test_contradictory_pairs_are_reported_and_used_unless_strict(
 
 def test_attention_is_measured_where_the_map_lies_in_the_frame() -> None:
     """Cells in the middle of their tiles would be 16 px of 224 beside what they saw."""
-    from pipeline.evaluate.attention import grid_of
+    from pipeline.evaluate.attention import map_geometry
 
     # Stream cells of 224 px have their centres on 0.5, 32.5 … 192.5; a fused one between two of
     # them, and the seventh is dropped.
-    found = grid_of({"input_size": 224, "trunk_stage": "conv5"})
+    found = map_geometry({"input_size": 224, "trunk_stage": "conv5"})
     assert found is not None
     np.testing.assert_allclose(found.centres(3) * 224, [16.5, 80.5, 144.5])
     np.testing.assert_allclose(found.bounds(3) * 224, [0, 48.5, 112.5, 176.5])
-    even = grid_of({"input_size": 192, "trunk_stage": "conv5"})
+    even = map_geometry({"input_size": 192, "trunk_stage": "conv5"})
     assert even is not None
     np.testing.assert_allclose(even.bounds(3) * 192, [0, 48.5, 112.5, 192])
-    assert grid_of({}) is None
+    assert map_geometry({}) is None
 
 
 def test_only_the_judged_part_of_a_video_is_used(features: Path, tmp_path: Path) -> None:

@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 
 from data.video.reading import read_frames
+from model.features.geometry import MapGeometry
 from pipeline.explain.command import explain_cached
 from pipeline.explain.look import Look
 from pipeline.explain.options import ExplainOptions
-from pipeline.pictures.attention import MapGeometry, OverlayOptions
+from pipeline.pictures.attention import OverlayOptions
 from pipeline.pictures.film import attention_at, gif_fps, plan_timeline
 from pipeline.pictures.legend import colour_bar
 from pipeline.pictures.sheet import draw_sheet

@@ -17,8 +17,8 @@ import torch
 from click.testing import CliRunner, Result
 
 from data.cache.features import open_features
+from model.features.geometry import MapGeometry
 from pipeline.cli import cli
-from pipeline.pictures.attention import MapGeometry
 from pipeline.runs.folder import CHECKPOINT, write_checkpoint
 from pipeline.stage_one.weights import read_safetensors
 from tests.helpers.odd_videos import encode

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.features.fusion import ConvFusion, fused_side, random_fusion
+from model.features.fusion import ConvFusion, random_fusion
 from model.features.pca import fit_pca, stream_vectors
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -47,13 +47,6 @@ def test_random_fusion_is_pytorchs_start_from_its_own_seed() -> None:
     assert torch.equal(before, torch.random.get_rng_state())
     for name, value in expected.state_dict().items():
         assert torch.equal(found.state_dict()[name], value)
-
-
-def test_too_small_maps_are_refused() -> None:
-    """A 1×1 stream map has no 2×2 window."""
-    assert [fused_side(side) for side in (2, 3, 14)] == [1, 1, 7]
-    with pytest.raises(ValueError, match="2x2 or more, got 1x1"):
-        fused_side(1)
 
 
 @pytest.mark.parametrize("snippets", [4, 40])

@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch.nn import functional
 
+from model.features.geometry import MapGeometry
 from model.ranker import build as variants
 from model.ranker import training
-from model.ranker.attention_measure import Grid, agreement, box_coverage, chance, compare
+from model.ranker.attention_measure import agreement, box_coverage, chance, compare
 from model.ranker.loss import ranking_loss
 from model.ranker.options import PRESETS, RankerOptions, TrainOptions, apply_preset
 from model.ranker.videos import VideoMaps, authors_bins, whole_video
@@ -281,30 +282,30 @@ def test_attention_measures_count_what_lies_in_the_box():
 def test_attention_measures_follow_the_cells_of_the_map():
     """Fails if cells are taken for equal tiles, or a map that ends short is stretched."""
     # 224 px: 3 cells around 16.5, 80.5 and 144.5 px, the last ends where a dropped one begins.
-    grid = Grid(16.5 / 224, 64 / 224, 176.5 / 224)
+    geometry = MapGeometry(first=16.5 / 224, cell=64 / 224, edge=176.5 / 224)
     last, middle = np.zeros((1, 3, 3)), np.zeros((1, 3, 3))
     last[0, 2, 2] = middle[0, 1, 1] = 1
     low, high = 112.5 / 224, 176.5 / 224
     planted = np.array([[low, low, high, high]])  # exactly the last cell
-    assert agreement(last, planted, grid).mass == pytest.approx(1)
-    assert agreement(last, planted, grid).pointing == 1
-    assert agreement(middle, planted, grid).mass == pytest.approx(0, abs=1e-12)
+    assert agreement(last, planted, geometry).mass == pytest.approx(1)
+    assert agreement(last, planted, geometry).pointing == 1
+    assert agreement(middle, planted, geometry).mass == pytest.approx(0, abs=1e-12)
     assert agreement(last, planted).mass < 0.3  # stretched: the cell is 149 to 224 px
     assert agreement(last, planted).pointing == 0  # and its middle at 187 px
-    assert chance(planted, 3, 3, grid).mass == pytest.approx(1 / 9)
+    assert chance(planted, 3, 3, geometry).mass == pytest.approx(1 / 9)
     beyond = np.array([[high, high, 1, 1]])  # in the row and column that ConvFusion drops
-    assert agreement(last, beyond, grid).mass == pytest.approx(0, abs=1e-12)  # rounding
-    assert agreement(last, beyond, grid).pointing == 0
-    assert compare({"trained": last}, planted, grid)["trained"].pointing == 1
+    assert agreement(last, beyond, geometry).mass == pytest.approx(0, abs=1e-12)  # rounding
+    assert agreement(last, beyond, geometry).pointing == 0
+    assert compare({"trained": last}, planted, geometry)["trained"].pointing == 1
 
 
-def test_cells_of_the_grid_share_the_frame_among_them():
+def test_cells_of_a_map_share_the_frame_among_them():
     """Fails if a part of the frame is no cell's, or two cells': mass would be lost or doubled."""
-    grid = Grid(16.5 / 448, 64 / 448)
+    geometry = MapGeometry(first=16.5 / 448, cell=64 / 448)
     whole_frame = np.array([[0.0, 0.0, 1.0, 1.0]])
-    np.testing.assert_allclose(box_coverage(whole_frame, 7, 7, grid), 1)
+    np.testing.assert_allclose(box_coverage(whole_frame, 7, 7, geometry), 1)
     left = np.array([[0.0, 0.0, 48.5 / 448, 1.0]])  # up to half way between the first two centres
-    np.testing.assert_allclose(box_coverage(left, 7, 7, grid)[0, 0], [1, *[0] * 6], atol=1e-12)
+    np.testing.assert_allclose(box_coverage(left, 7, 7, geometry)[0, 0], [1, *[0] * 6], atol=1e-12)
 
 
 def test_attention_measures_leave_out_unknown_boxes():
