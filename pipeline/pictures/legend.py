@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw
 
 from pipeline.explain.look import Look
 from pipeline.pictures.attention import OverlayOptions, shades
-from pipeline.pictures.flow_colours import wheel
+from pipeline.pictures.flow import wheel
 from pipeline.pictures.text import INK, PAPER, font, text_block, wrapped
 
 _SIZE, _MARGIN, _WHEEL, _BAR = 19, 16, 110, 300

@@ -13,7 +13,7 @@ from pipeline.explain.look import Look
 from pipeline.explain.options import ExplainOptions
 from pipeline.pictures.attention import OverlayOptions, blend, colour_limit
 from pipeline.pictures.chart import draw_chart
-from pipeline.pictures.flow_colours import colours
+from pipeline.pictures.flow import colours
 from pipeline.pictures.legend import draw_legend
 from pipeline.pictures.text import clock, shortened, text_block, wrapped
 
