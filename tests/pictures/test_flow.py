@@ -106,7 +106,7 @@ def test_full_colour_needs_a_speed(full: float) -> None:
 
 
 def drawn_axes(frame: np.ndarray | None) -> tuple[np.ndarray, list[np.ndarray]]:
-    """The picture of a flow field that moves in its top right corner only, and its panels."""
+    """Draw a flow field that moves in its top right corner only: the picture and its panels."""
     field = np.zeros((2, 40, 60), np.float32)
     field[0, :10, 50:] = 5.0
     figure = draw_flow(field, 5.0, frame=frame, notes=["$name$ " * 40])
