@@ -7,17 +7,16 @@ promise: a plain file is unreadable after a kill, a preallocated one is silently
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
 
 from data.cache.digest import array_problems, seal
-from data.cache.files import sweep, sync, temporary_name
 from data.cache.header import SCHEMA, Header, from_attributes, header_differences, to_attributes
 from data.errors import CacheError, InputError, StaleCacheError
+from data.files import sweep, whole_file
 
 __all__ = [
     "SCHEMA",
@@ -104,29 +103,16 @@ def create(path: str | Path, header: Header) -> Iterator[h5py.File]:
         dataset is stored, the file is marked ``complete``, synced and renamed into place. When
         it ends by any exception, nothing is left behind.
     """
-    path = Path(path)
-    temporary = path.parent / temporary_name()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with h5py.File(temporary, "x", locking="best-effort") as file:
+        with (
+            whole_file(path) as temporary,
+            h5py.File(temporary, "x", locking="best-effort") as file,
+        ):
             file.attrs.update(to_attributes(header))
             yield file
             seal(file)
-        sync(temporary)
-        os.replace(temporary, path)
-        sync(path.parent)
     except OSError as error:
-        _discard(temporary)
         raise CacheError(f"{path}: cannot be written ({_reason(error)})") from error
-    except BaseException:
-        _discard(temporary)
-        raise
-
-
-def _discard(temporary: Path) -> None:
-    """Delete a temporary if it was made; its folder may not even exist."""
-    with suppress(OSError):
-        temporary.unlink()
 
 
 @contextmanager

@@ -14,12 +14,12 @@ from data.errors import CacheError, VideoError
 from data.options import PlanOptions
 from data.sampling import plan_snippets
 from data.sources import Source
+from data.video.claims import claimed_shape
 from data.video.info import damage_among
 from data.video.reading import file_digest
 from model.features.options import FusionOptions, TrunkOptions
 from pipeline.extract_features.cached_flow import snippet_plan
 from pipeline.extract_features.snippets import VideoInput
-from pipeline.extract_flow.schedule import claimed_shape
 from pipeline.extract_flow.settings import FlowTask
 
 # A header that claims more, four days at 30 Hz, is not believed.

@@ -14,9 +14,10 @@ import numpy as np
 from data.cache.flow import quantise
 from data.errors import InputError
 from data.sources import Source
+from data.video.claims import claimed_shape
 from pipeline.extract_flow.fields import compute_fields, warm_up
 from pipeline.extract_flow.frames import read_pairs
-from pipeline.extract_flow.schedule import claimed_shape, planned_pairs
+from pipeline.extract_flow.schedule import planned_pairs
 from pipeline.extract_flow.settings import FlowTask
 from pipeline.runner.jobs import JobOptions
 from pipeline.shell.console import emit

@@ -6,56 +6,16 @@ import heapq
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from data.errors import InputError, VideoError
 from data.options import FlowOptions, PlanOptions
 from data.sampling import plan_snippets
-from data.video.capture import opened
-from data.video.frame_names import frame_files
-from data.video.timestamps import DEFAULT_FPS
+from data.video.claims import claimed_shape
 
 #: Share of the workers' time that a schedule may leave unused before more videos are split.
 IDLE_SHARE = 0.05
 #: Cost of decoding one source pixel relative to the flow of one pixel.
 DECODE_COST = 0.004
-
-
-def claimed_shape(path: Path) -> tuple[int, int, int, float] | None:
-    """Frames, width, height and rate that a video's header claims; None when it says nothing.
-
-    Only schedules and estimates rest on it: what is computed rests on the frames decoded.
-    """
-    if path.is_dir():
-        return _folder_shape(path)
-    names = ("FRAME_COUNT", "FRAME_WIDTH", "FRAME_HEIGHT", "FPS")
-    try:
-        with opened(path) as capture:
-            count, width, height, fps = (capture.get(getattr(cv2, f"CAP_PROP_{n}")) for n in names)
-    except (VideoError, OSError):
-        return None
-    if not (2 <= count < 1e9 and width > 0 and height > 0):
-        return None
-    return int(count), int(width), int(height), fps if 0 < fps < 1e4 else DEFAULT_FPS
-
-
-def _folder_shape(path: Path) -> tuple[int, int, int, float] | None:
-    """Shape of a folder of frames, from the number of files and the first one."""
-    try:
-        files = frame_files(path)
-        first = _image(files[0][1])
-    except (InputError, OSError):
-        return None
-    if first is None or len(files) < 2:
-        return None
-    return len(files), first.shape[1], first.shape[0], DEFAULT_FPS
-
-
-def _image(path: Path) -> np.ndarray | None:
-    """Picture of a file of any name; None when it is none."""
-    content = np.frombuffer(path.read_bytes(), np.uint8)
-    return cv2.imdecode(content, cv2.IMREAD_COLOR) if len(content) else None
 
 
 def planned_pairs(frames: int, fps: float, plan: PlanOptions) -> int:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from data.cache.files import temporary_name
 from data.errors import InputError
+from data.files import is_temporary
 from data.judgements import table
 from data.judgements.pairs import check_pairs, pairs_from_scores, read_pairs
 from data.sources import find_sources, folders_below
@@ -20,8 +20,6 @@ from pipeline.inspect.run import is_evaluation, is_run
 from pipeline.shell.words import counted, format_bytes, format_duration
 
 _EXAMPLES = 3
-#: What the names of unfinished caches begin and end with.
-_TEMPORARY = (temporary_name().split("-")[0], temporary_name().rpartition(".")[2])
 
 
 @dataclass
@@ -49,7 +47,7 @@ def survey(folder: Path) -> Contents:
     found = Contents()
     for here, folders, names in folders_below(folder):
         files = [here / name for name in sorted(names)]
-        found.temporaries += [file for file in files if _is_temporary(file.name)]
+        found.temporaries += [file for file in files if is_temporary(file.name)]
         if here != folder and is_run(here):
             found.runs.append(here)
         elif here != folder and is_evaluation(here):
@@ -64,11 +62,6 @@ def survey(folder: Path) -> Contents:
     except InputError:
         found.videos = []
     return found
-
-
-def _is_temporary(name: str) -> bool:
-    start, end = _TEMPORARY
-    return name.startswith(start) and name.endswith(end)
 
 
 def summarise(folder: Path, shown: str, contents: Contents, files: Sequence[Report]) -> Report:

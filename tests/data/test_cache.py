@@ -14,7 +14,6 @@ import h5py
 import numpy as np
 import pytest
 
-from data.cache import files as cache_files
 from data.cache import folder as cache
 from data.cache.header import Header, header_differences
 from data.errors import CacheError, InputError, StaleCacheError
@@ -226,46 +225,10 @@ def test_find_caches_tells_kinds_apart_and_keeps_damaged_files(tmp_path: Path) -
         cache.find_caches(tmp_path / "none", "flow")
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-def test_sweep_takes_the_file_of_a_killed_process_not_yet_reaped(tmp_path: Path) -> None:
-    """A killed worker stays in the process table for a while: its litter would stay for good."""
-    writer = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    name = cache_files.temporary_name().replace(f"-{os.getpid()}-", f"-{writer.pid}-")
-    (tmp_path / name).touch()
-    assert cache.sweep(tmp_path) == []
-    writer.kill()
-    while Path(f"/proc/{writer.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
-        time.sleep(0.001)
-    assert [path.name for path in cache.sweep(tmp_path)] == [name]
-    writer.wait()
-
-
-def test_sweep_takes_dead_processes_files_only(tmp_path: Path) -> None:
-    """A start deletes what a running process writes, or never tidies after a kill."""
-    finished = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], stdout=-1)
-    host, dead = cache_files._host(), int(finished.stdout)
-    names = {
-        "stale": f".dexterank-{host}-{dead}-00000000.tmp",
-        "living": f".dexterank-{host}-{os.getpid()}-00000000.tmp",
-        "foreign": f".dexterank-00000000-{dead}-00000000.tmp",
-        "foreign, old": f".dexterank-00000000-{dead}-11111111.tmp",
-        "of another program": f".dexterank-{dead}.tmp",
-        "the user's": "notes.tmp",
-    }
-    (tmp_path / "below").mkdir()
-    for name in names.values():
-        (tmp_path / "below" / name).touch()
-    os.utime(tmp_path / "below" / names["foreign, old"], (0, 0))
-    swept = {path.name for path in cache.sweep(tmp_path)}
-    assert swept == {names["stale"], names["foreign, old"]}
-    kept = {path.name for path in (tmp_path / "below").iterdir()}
-    assert kept == set(names.values()) - swept
-
-
 WRITER = """
 import sys, time
 import numpy as np
-from data import cache
+from data.cache import folder as cache
 from data.cache.header import Header
 with cache.create(sys.argv[1], Header("flow")) as file:
     data = file.create_dataset("flow", (1000, 2, 8, 8), "u1", chunks=(1, 2, 8, 8))

@@ -14,7 +14,6 @@ import pytest
 
 from data.cache.flow import open_flow
 from data.options import FlowOptions
-from pipeline.extract_flow import schedule as flow_schedule
 from pipeline.runner import disk_room
 from tests.extract_flow.test_extract_flow import SMALL, run, tree, write_video
 from tests.helpers import odd_videos
@@ -155,22 +154,6 @@ def test_strict_refuses_earlier_flow_of_a_damaged_video(tmp_path: Path) -> None:
         assert found.exit_code == 1
         assert "the header claims" in found.stderr
     assert run(*given).exit_code == 0
-
-
-def test_a_folder_that_cannot_be_read_stops_nobody(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The schedule of several workers looks at every video first, and ends the whole run."""
-    folder = tmp_path / "videos" / "frames"
-    folder.mkdir(parents=True)
-    for number in range(4):
-        (folder / f"img_{number:05}.png").write_bytes(b"")
-
-    def refused(_: Path) -> bytes:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(Path, "read_bytes", refused)
-    assert flow_schedule.claimed_shape(folder) is None
 
 
 def test_a_gpu_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
