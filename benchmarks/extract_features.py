@@ -34,11 +34,12 @@ from data.sources import Source, find_sources
 from model.features.options import FusionOptions, TrunkOptions
 from model.features.stage_one import StageOne, for_inference
 from pipeline.extract_features.command import extract_features
-from pipeline.extract_features.forward import parse_devices, resolve_precision
+from pipeline.extract_features.forward import resolve_precision
 from pipeline.extract_features.plan import FeaturePlan, Settings
 from pipeline.extract_features.share import make_forward, run_share
 from pipeline.extract_features.snippets import read_snippets
 from pipeline.extract_flow.command import extract_flow
+from pipeline.runner.devices import parse_devices
 from pipeline.runner.jobs import JobOptions
 from pipeline.shell import console
 from pipeline.stage_one.file import load_stage_one

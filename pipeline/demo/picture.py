@@ -122,9 +122,9 @@ def _save(picture: np.ndarray, to: Path) -> None:
     import cv2
 
     from data.errors import InputError
-    from pipeline.runs.folder import write_file
+    from pipeline.runner.files import write_bytes
 
     done, encoded = cv2.imencode(".png", picture)
     if not done:
         raise InputError(f"{to}: OpenCV cannot encode a PNG")
-    write_file(to, encoded.tobytes())
+    write_bytes(to, encoded.tobytes())

@@ -13,8 +13,8 @@ from pipeline.evaluate.plan import Evaluation
 from pipeline.evaluate.published import notes
 from pipeline.evaluate.runs import read_result
 from pipeline.evaluate.table import Table, TableRow
+from pipeline.runner.files import write_csv, write_json, write_text
 from pipeline.runner.jobs import JobOptions
-from pipeline.runs.folder import csv_bytes, json_bytes, write_file
 from pipeline.shell.words import counted, finite
 from pipeline.train_ranker.plan import PROTOCOLS
 
@@ -132,30 +132,26 @@ def _write(
     }
     label = {"protocol": table.protocol}
     for name, text in files.items():
-        write_file(output / name, (text.rstrip("\n") + "\n").encode())
-    write_file(
+        write_text(output / name, text.rstrip("\n") + "\n")
+    write_json(
         output / "results.json",
-        json_bytes(
-            {
-                **table.as_json(),
-                "protocol": table.protocol,
-                "attention": finite(attention),
-                "runs": [
-                    {k: v for k, v in run.items() if k != "settings"}
-                    for runs in results.values()
-                    for run in runs
-                ],
-            }
-        ),
+        {
+            **table.as_json(),
+            "protocol": table.protocol,
+            "attention": finite(attention),
+            "runs": [
+                {k: v for k, v in run.items() if k != "settings"}
+                for runs in results.values()
+                for run in runs
+            ],
+        },
     )
     if attention:
-        write_file(output / "attention.csv", csv_bytes([row | label for row in attention]))
-    write_file(
+        write_csv(output / "attention.csv", [row | label for row in attention])
+    write_csv(
         output / "baselines.csv",
-        csv_bytes(
-            [
-                {"video": key} | {name: values[key] for name, values in measured.items()}
-                for key in found.plan.keys
-            ]
-        ),
+        [
+            {"video": key} | {name: values[key] for name, values in measured.items()}
+            for key in found.plan.keys
+        ],
     )

@@ -196,8 +196,8 @@ def carry_out(plan: CrossValidation, run: Run) -> None:
     from pipeline.evaluate.attention import measure_attention
     from pipeline.evaluate.keep import keep_ranker, remove_run
     from pipeline.evaluate.maps import maps_of, one_thread
-    from pipeline.extract_features.forward import parse_devices
-    from pipeline.runs.folder import json_bytes, write_file
+    from pipeline.runner.devices import parse_devices
+    from pipeline.runner.files import write_json
 
     began = time.monotonic()
     fitted, validation = choose_pairs(plan.splits[run.fold], plan.train, run.seed, plan.groups)
@@ -231,7 +231,7 @@ def carry_out(plan: CrossValidation, run: Run) -> None:
         "attention": attention,
         "scores": {key: float(value) for key, value in zip(videos.keys, scores.score, strict=True)},
     }
-    write_file(results / run.file_name, json_bytes(content))
+    write_json(results / run.file_name, content)
 
 
 def _fit(

@@ -100,9 +100,10 @@ def extract_features(
     InputError
         Weights, options or devices that cannot be used; caches made otherwise are in the way.
     """
-    from pipeline.extract_features.forward import parse_devices, resolve_precision
+    from pipeline.extract_features.forward import resolve_precision
     from pipeline.extract_features.plan import FeaturePlan, Settings
     from pipeline.extract_features.recipe import make_recipe
+    from pipeline.runner.devices import parse_devices
     from pipeline.runner.stage_times import recorded
 
     jobs = jobs or JobOptions()

@@ -13,13 +13,14 @@ from data.sources import Source
 from model.features.fusion import random_fusion
 from model.features.stage_one import StageOne
 from model.features.trunk import make_trunk, random_state
-from pipeline.extract_features.forward import CPU_BATCH, Forward, torch_threads
+from pipeline.extract_features.forward import CPU_BATCH, Forward
 from pipeline.extract_features.plan import FeaturePlan
+from pipeline.runner.devices import torch_threads
+from pipeline.runner.files import read_safetensors
 from pipeline.runner.jobs import JobOptions
 from pipeline.shell.console import emit
 from pipeline.shell.words import format_bytes, format_duration
 from pipeline.stage_one.file import FILE_NAME
-from pipeline.stage_one.weights import read_safetensors
 
 
 def done_before(planned: FeaturePlan) -> set[str]:

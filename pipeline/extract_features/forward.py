@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -231,46 +230,10 @@ class Graphed:
         return graph, own_frames, own_stacks, maps
 
 
-@contextmanager
-def torch_threads(count: int | None) -> Iterator[None]:
-    """Let torch use so many threads for a while; None leaves it as it is."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def _to_host(values: Tensor) -> Tensor:
     """Start a copy to page-locked memory; it is there once a later event has happened."""
     host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
     return host.copy_(values, non_blocking=True)
-
-
-def parse_devices(text: str) -> list[str]:
-    """Read `--device`: auto, cpu, cuda, cuda:1, or several with commas.
-
-    Raises
-    ------
-    InputError
-        A device that is not there.
-    """
-    if text == "auto":
-        return ["cuda:0" if torch.cuda.is_available() else "cpu"]
-    devices = [part.strip() for part in text.split(",")]
-    for index, name in enumerate(devices):
-        if name == "cuda":
-            devices[index] = name = "cuda:0"
-        kind, colon, number = name.partition(":")
-        if kind not in ("cpu", "cuda") or (colon and not number.isdecimal()):
-            raise InputError(f"--device {name}: expected auto, cpu, cuda:N, or several with commas")
-        if kind == "cuda" and int(number) >= torch.cuda.device_count():
-            raise InputError(
-                f"--device {name}: this machine shows {torch.cuda.device_count()} CUDA devices to "
-                "PyTorch"
-            )
-    return devices
 
 
 def resolve_precision(precision: str, devices: list[str]) -> str:

@@ -51,8 +51,8 @@ def run(
 ) -> dict[str, str]:
     """Compute the caches still to do; return the failures by key."""
     from data.cache import folder as cache
-    from pipeline.extract_features.forward import torch_threads
     from pipeline.extract_features.share import make_forward, run_share
+    from pipeline.runner.devices import torch_threads
     from pipeline.runner.disk_room import check_writable
 
     if not todo:

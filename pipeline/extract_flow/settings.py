@@ -103,7 +103,7 @@ def choose_engine(engine: str, device: str) -> str:
         usable, why = available()
         if usable:
             if device.startswith("cuda") and not interpreted():
-                from pipeline.extract_features.forward import parse_devices
+                from pipeline.runner.devices import parse_devices
 
                 parse_devices(device)  # a GPU that is not there is told before anything is done
             return "cuda"

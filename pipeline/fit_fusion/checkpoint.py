@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from model.ranker.joint import JointState
+from pipeline.runner.files import write_safetensors
 from pipeline.stage_one.networks import FUSION_FORMAT
-from pipeline.stage_one.weights import write_safetensors
 from pipeline.train_ranker.curves import draw_learning_curves
 
 

@@ -80,10 +80,10 @@ def fit_fusion(
         Caches without stream maps or of different making; options that do not fit.
     """
     from data.judgements.pairs import videos_of
-    from pipeline.extract_features.forward import parse_devices
     from pipeline.fit_fusion.checkpoint import write_checkpoint
     from pipeline.fit_fusion.fit import prepare, run
     from pipeline.fit_fusion.progress import Progress
+    from pipeline.runner.devices import parse_devices
     from pipeline.runs.stream_set import StreamSet
     from pipeline.stage_one.file import load_fusion
 

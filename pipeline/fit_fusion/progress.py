@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from dataclasses import fields
 from pathlib import Path
 
 import torch
 
-from data.cache.files import sync, temporary_name
 from data.cache.header import canonical_json
-from data.errors import InputError
 from model.ranker.joint import JointState
+from pipeline.runner.files import published
 from pipeline.shell.console import log
 
 SUFFIX = ".unfinished"
@@ -61,16 +59,8 @@ class Progress:
         if time.monotonic() - self._written < self._interval:
             return
         content = {entry.name: getattr(state, entry.name) for entry in fields(state)}
-        temporary = self.path.parent / temporary_name()
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+        with published(self.path) as temporary:
             torch.save(content | {"fingerprint": self._fingerprint}, temporary)
-            sync(temporary)
-            os.replace(temporary, self.path)
-        except OSError as error:
-            raise InputError(f"{self.path}: cannot be written ({error.strerror})") from error
-        finally:
-            temporary.unlink(missing_ok=True)
         self._written = time.monotonic()
 
     def remove(self) -> None:

@@ -22,7 +22,7 @@ from pipeline.inspect.picture_options import FlowPictureOptions
 from pipeline.inspect.statistics import sampled_rows
 from pipeline.inspect.verify import locate_source
 from pipeline.pictures.flow_layout import Panels, render
-from pipeline.runs.folder import write_file
+from pipeline.runner.files import write_bytes
 from pipeline.shell.words import counted
 
 #: Speed that is left to stand out beyond the full colour, as a percentile of the field.
@@ -116,7 +116,7 @@ def draw_flow(
         # Scripts that matplotlib's font lacks are drawn as boxes; a picture is better than none.
         warnings.filterwarnings("ignore", message="Glyph")
         content = render(panels)
-    write_file(image, content)
+    write_bytes(image, content)
     facts = {
         "path": str(image),
         "row": row,

@@ -171,7 +171,7 @@ def _accuracy(found: Mapping[str, Any]) -> str:
 
 def inspect_weights(path: Path, shown: str) -> Report:
     """Say what is in a .safetensors file of this program, or of another."""
-    from pipeline.stage_one.weights import read_safetensors
+    from pipeline.runner.files import read_safetensors
 
     try:
         tensors, metadata = read_safetensors(path)

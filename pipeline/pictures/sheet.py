@@ -156,8 +156,8 @@ def write_png(picture: np.ndarray, path: Path) -> None:
 
     from PIL import Image
 
-    from pipeline.runs.folder import write_file
+    from pipeline.runner.files import write_bytes
 
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "PNG", optimize=False)
-    write_file(path, buffer.getvalue())
+    write_bytes(path, buffer.getvalue())

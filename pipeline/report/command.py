@@ -72,7 +72,7 @@ def write_report(
     """
     from pipeline.report.content import gather
     from pipeline.report.page import render
-    from pipeline.runs.folder import write_file
+    from pipeline.runner.files import write_text
 
     to = Path(output)
     claim(to, overwrite)
@@ -90,7 +90,7 @@ def write_report(
         seconds=seconds,
         written=time.strftime("%Y-%m-%d %H:%M"),
     )
-    write_file(to, render(content).encode())
+    write_text(to, render(content))
     return to
 
 

@@ -186,8 +186,8 @@ def _versions(sources: Sources) -> Iterator[tuple[str, str]]:
 
 
 def _stage_one_metadata(folder: Path) -> dict[str, Any]:
+    from pipeline.runner.files import read_safetensors
     from pipeline.stage_one.file import FILE_NAME
-    from pipeline.stage_one.weights import read_safetensors
 
     try:
         return read_safetensors(folder / FILE_NAME)[1]

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from data.cache.folder import cache_path, content_digest, read_header
 from data.errors import CacheError, InputError
 from data.sources import find_sources
+from pipeline.runner.files import read_safetensors
 from pipeline.runs.folder import CHECKPOINT, Run, load_run
 from pipeline.runs.record import RunRecord, read_json, read_run_record
-from pipeline.stage_one.weights import read_safetensors
 
 if TYPE_CHECKING:
     from data.cache.header import Header

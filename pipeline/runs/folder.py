@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -120,7 +116,7 @@ class Run:
 
 def write_checkpoint(folder: Path, model: nn.Module, about: Mapping[str, Any]) -> None:
     """Write the weights, with everything in `about` beside them, whole or not at all."""
-    from pipeline.stage_one.weights import write_safetensors
+    from pipeline.runner.files import write_safetensors
 
     metadata = {"format": FORMAT, **about}
     write_safetensors(folder / CHECKPOINT, model.state_dict(), {_METADATA_KEY: metadata})
@@ -136,7 +132,7 @@ def load_run(folder: str | Path) -> Run:
         shapes that its own options ask for.
     """
     from model.ranker import build as variants
-    from pipeline.stage_one.weights import read_safetensors
+    from pipeline.runner.files import read_safetensors
 
     path = Path(folder)
     path = path / CHECKPOINT if path.is_dir() else path
@@ -181,36 +177,6 @@ def _options(cls: type[Options], values: Mapping[str, Any]) -> Options:
     if unknown:
         raise ValueError(f"unknown option {unknown[0]}")
     return cls(**values)
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    from data.cache.files import sync, temporary_name
-
-    temporary = path.parent / temporary_name()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        sync(temporary)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def csv_bytes(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Return rows as a CSV file with the first row's keys as header."""
-    text = io.StringIO()
-    table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    return text.getvalue().encode()
-
-
-def json_bytes(content: Any) -> bytes:
-    """Return a value as a readable JSON file."""
-    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def ranking(

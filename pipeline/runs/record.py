@@ -76,7 +76,7 @@ def record_run(folder: Path, plan: TrainingPlan, seconds: float, *, resumed: boo
     InputError
         It cannot be written.
     """
-    from pipeline.runs.folder import json_bytes, write_file
+    from pipeline.runner.files import write_json
 
     earlier = _earlier_seconds(folder) if resumed else 0.0
     authors = plan.train.protocol == "authors"  # There the validation pairs are the test pairs.
@@ -92,7 +92,7 @@ def record_run(folder: Path, plan: TrainingPlan, seconds: float, *, resumed: boo
             "test": _listed(plan.test_pairs),
         },
     }
-    write_file(folder / RECORD, json_bytes(content))
+    write_json(folder / RECORD, content)
 
 
 def record_folds(found: Evaluation) -> None:
@@ -103,7 +103,7 @@ def record_folds(found: Evaluation) -> None:
     InputError
         They cannot be written.
     """
-    from pipeline.runs.folder import json_bytes, write_file
+    from pipeline.runner.files import write_json
 
     plan = found.plan
     groups = plan.groups if found.dataset.folds_keep_groups else None
@@ -116,7 +116,7 @@ def record_folds(found: Evaluation) -> None:
             for each in plan.splits
         ],
     }
-    write_file(plan.output / FOLDS, json_bytes(content))
+    write_json(plan.output / FOLDS, content)
 
 
 def read_run_record(folder: Path) -> RunRecord | None:

@@ -15,8 +15,8 @@ from data.errors import InputError, VideoError
 from data.sources import Source
 from data.video.reading import file_digest
 from pipeline.extract_features.command import extract_features
-from pipeline.extract_features.forward import parse_devices
 from pipeline.extract_flow.command import choose_engine, extract_flow, flow_parameters
+from pipeline.runner.devices import parse_devices
 from pipeline.runner.jobs import Outcome, in_order
 from pipeline.score.options import Making, make_folder
 from pipeline.score.recipe import Recipe, planned
@@ -224,8 +224,8 @@ def _told(folder: Path, recipe: Recipe, making: Making) -> None:
 
 def _stage_one(folder: Path, recipe: Recipe) -> None:
     """Put the run's stage one where extract-features looks for it; it is checked by digest."""
+    from pipeline.runner.files import read_safetensors, write_safetensors
     from pipeline.stage_one.file import FILE_NAME
-    from pipeline.stage_one.weights import read_safetensors, write_safetensors
 
     if (folder / FILE_NAME).exists():
         return

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import InputError
-from pipeline.runs.folder import csv_bytes, json_bytes, write_file
+from pipeline.runner.files import write_csv, write_json
 from pipeline.score.command import ScoreResult, VideoScore
 from pipeline.score.ranking import Neighbour
 from pipeline.shell.words import table_text
@@ -152,10 +152,9 @@ def write_results(
     """Write CSV and JSON where places for them are given."""
     rows = [row for _, row in found.outcome.results]
     if table is not None:  # Also without a score: an earlier table would pass for this one.
-        empty = (",".join((*_COLUMNS, *_LAST)) + "\n").encode()
-        write_file(table, csv_bytes(table_rows(rows)) if rows else empty)
+        write_csv(table, table_rows(rows), None if rows else (*_COLUMNS, *_LAST))
     if everything is not None:
-        write_file(everything, json_bytes(_everything(found, run)))
+        write_json(everything, _everything(found, run))
 
 
 def _everything(found: ScoreResult, run: Path) -> dict[str, Any]:

@@ -75,8 +75,8 @@ def find_recipe(run: Run, folder: Path, making: Making, stage_one: Path | None =
     InputError
         Something is not recorded, or weight files are missing or others than those used.
     """
+    from pipeline.runner.files import read_safetensors
     from pipeline.stage_one.file import FILE_NAME
-    from pipeline.stage_one.weights import read_safetensors
 
     folder = folder if folder.is_dir() else folder.parent
     path = stage_one or folder / FILE_NAME
@@ -106,7 +106,7 @@ def find_recipe(run: Run, folder: Path, making: Making, stage_one: Path | None =
         made,
         replace(trunk, precision=str(known["precision"])),  # type: ignore[arg-type]
         FusionOptions(**fusion_now),
-        int(known["seed"]),  # type: ignore[call-overload]
+        int(known["seed"]),
         run.parameters,
         run.weights,
     )
@@ -145,8 +145,8 @@ def _located(trunk: TrunkOptions, path: Path, run: Run, making: Making) -> Trunk
 
 def feature_digests(folder: Path) -> dict[str, str]:
     """Content digest of a run's training features -> key of the video."""
+    from pipeline.runner.files import read_safetensors
     from pipeline.runs.folder import CHECKPOINT
-    from pipeline.stage_one.weights import read_safetensors
 
     path = folder / CHECKPOINT if folder.is_dir() else folder
     about = read_safetensors(path)[1].get("dexterank")

@@ -11,7 +11,7 @@ import numpy as np
 from data.errors import InputError
 from model.ranker.build import NEED_STREAMS
 from model.ranker.training import score
-from pipeline.extract_features.forward import parse_devices, torch_threads
+from pipeline.runner.devices import parse_devices, torch_threads
 from pipeline.runs.folder import CHECKPOINT, Run, load_run
 from pipeline.runs.maps import find_feature_set, read_maps
 from pipeline.score.ranking import Reference

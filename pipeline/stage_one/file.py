@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from data.errors import InputError, StaleCacheError
 from model.features.options import FusionOptions, TrunkOptions
+from pipeline.runner.files import read_safetensors, write_safetensors
 from pipeline.stage_one.networks import (
     DRAWN,
     calibrate_random,
@@ -27,7 +28,6 @@ from pipeline.stage_one.networks import (
     trunk_states,
 )
 from pipeline.stage_one.setup import StageOneSetup, assemble, map_shape, stream_shape
-from pipeline.stage_one.weights import read_safetensors, write_safetensors
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

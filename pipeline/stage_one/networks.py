@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from data.errors import InputError
 from model.features.options import FusionOptions, TrunkOptions
+from pipeline.runner.files import read_safetensors
 from pipeline.shell.console import log
-from pipeline.stage_one.weights import imagenet_state, read_safetensors, read_state
+from pipeline.stage_one.weights import imagenet_state, read_state
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -77,7 +78,7 @@ def calibrate_random(
 
     from model.features.calibrate import calibrate
     from model.features.stage_one import StageOne
-    from pipeline.extract_features.forward import torch_threads
+    from pipeline.runner.devices import torch_threads
 
     log.warning(
         "RANDOM TRUNKS (%s): for demos and tests only; expect weak scores. Use ImageNet or "

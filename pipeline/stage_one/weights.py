@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 import pickle
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.errors import InputError
+from pipeline.runner.files import read_safetensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,7 +34,7 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: expected a file of ResNet101 weights, found none")
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    content = read_safetensors(path)[0] if path.suffix == ".safetensors" else _read_torch(path)
     try:
         return find_state(content)
     except ValueError as error:
@@ -63,83 +61,6 @@ def _read_torch(path: Path) -> object:
         ) from error
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    return read_safetensors(path)[0]
-
-
-def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
-    """Read tensors and JSON metadata (values decoded) of one of this program's files.
-
-    Raises
-    ------
-    InputError
-        Missing or damaged.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            metadata = {name: _decoded(text) for name, text in (file.metadata() or {}).items()}
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: not a readable safetensors file ({error})") from error
-    return tensors, metadata
-
-
-def write_safetensors(
-    path: Path,
-    tensors: Mapping[str, Tensor],
-    metadata: Mapping[str, object],
-    *,
-    replace: bool = True,
-) -> None:
-    """Write tensors with JSON metadata, whole or not at all.
-
-    Raises
-    ------
-    FileExistsError
-        Another process has written the file meanwhile, and `replace` is False.
-    InputError
-        The file cannot be written.
-    """
-    from safetensors.torch import save
-
-    from data.cache.files import sync, temporary_name
-
-    temporary = path.parent / temporary_name()
-    texts = {name: json.dumps(value) for name, value in metadata.items()}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        content = save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, texts)
-        temporary.write_bytes(content)  # `save_file` would make it unreadable for others.
-        sync(temporary)
-        if not replace and _linked(temporary, path):
-            return
-        os.replace(temporary, path)
-        sync(path.parent)
-    except FileExistsError:
-        raise
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _linked(temporary: Path, path: Path) -> bool:
-    """Give a file its name unless that is taken; False where the disk knows no links."""
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        raise
-    except OSError:
-        if path.exists():
-            raise FileExistsError(str(path)) from None
-        return False
-    return True
-
-
 def imagenet_state() -> dict[str, Tensor]:
     """Return torchvision's ImageNet weights of ResNet101 (V1, the lineage of the paper's trunks).
 
@@ -160,13 +81,6 @@ def imagenet_state() -> dict[str, Tensor]:
             f"ImageNet weights cannot be downloaded from {weights.url} ({_first_line(error)}); "
             + _OFFLINE_HELP
         ) from error
-
-
-def _decoded(text: str) -> object:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
 
 
 def _first_line(error: Exception) -> str:

@@ -14,7 +14,8 @@ import torch
 
 from data.errors import InputError
 from model.ranker.training import FitState
-from pipeline.runs.folder import FORMAT, STATE, write_file
+from pipeline.runner.files import write_bytes
+from pipeline.runs.folder import FORMAT, STATE
 
 
 def save_state(folder: Path, state: FitState, fingerprint: str) -> None:
@@ -22,7 +23,7 @@ def save_state(folder: Path, state: FitState, fingerprint: str) -> None:
     buffer = io.BytesIO()
     values = {each.name: _plain(getattr(state, each.name)) for each in fields(state)}
     torch.save({"format": FORMAT, "fingerprint": fingerprint, **values}, buffer)
-    write_file(folder / STATE, buffer.getvalue())
+    write_bytes(folder / STATE, buffer.getvalue())
 
 
 def _plain(value: Any) -> Any:

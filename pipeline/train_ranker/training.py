@@ -17,7 +17,8 @@ from data.cache.files import sweep
 from data.errors import InputError
 from data.judgements.pairs import Pair
 from model.ranker.training import FitResult, FitState, Record, fit, pair_accuracy, score
-from pipeline.extract_features.forward import parse_devices
+from pipeline.runner.devices import parse_devices
+from pipeline.runner.files import write_bytes, write_csv, write_json
 from pipeline.runner.interrupts import check_interrupts
 from pipeline.runs import folder as run_folder
 from pipeline.runs.description import describe_run
@@ -232,10 +233,10 @@ def _write(
         f"{plan.ranker.variant}: {label}",
         "test pairs" if plan.train.protocol == "authors" else "validation",
     )
-    run_folder.write_file(output / "metrics.csv", run_folder.csv_bytes(metrics["history"]))
-    run_folder.write_file(output / "metrics.json", run_folder.json_bytes(metrics))
-    run_folder.write_file(output / "learning_curves.png", picture)
-    run_folder.write_file(output / "scores.csv", run_folder.csv_bytes(ranking))
+    write_csv(output / "metrics.csv", metrics["history"])
+    write_json(output / "metrics.json", metrics)
+    write_bytes(output / "learning_curves.png", picture)
+    write_csv(output / "scores.csv", ranking)
     if (plan.folder / STAGE_ONE).is_file():
         # With it the run is enough to score new videos.
         shutil.copyfile(plan.folder / STAGE_ONE, output / STAGE_ONE)

@@ -16,9 +16,10 @@ from data.options import PlanOptions
 from data.sources import Source, find_sources
 from model.features.options import FusionOptions, TrunkOptions
 from pipeline.extract_features.command import extract_features
-from pipeline.extract_features.forward import Forward, torch_threads
+from pipeline.extract_features.forward import Forward
 from pipeline.extract_features.plan import FeaturePlan, Settings
 from pipeline.extract_features.share import run_share
+from pipeline.runner.devices import torch_threads
 from pipeline.stage_one.file import StageOneSetup, load_stage_one
 from tests.extract_features.material import (
     FRAMES,
@@ -224,7 +225,7 @@ def test_pca_is_fitted_on_the_training_videos_alone(
     tmp_path: Path, extract: Extract, videos: Path
 ) -> None:
     """White over the training video's snippets; the file records which videos these were."""
-    from pipeline.stage_one.weights import read_safetensors
+    from pipeline.runner.files import read_safetensors
 
     trunk = TrunkOptions(
         weights="random",

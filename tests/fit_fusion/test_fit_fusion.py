@@ -29,10 +29,10 @@ from model.ranker.videos import VideoMaps
 from pipeline import cli
 from pipeline.fit_fusion import progress as fusion_progress
 from pipeline.fit_fusion.command import fit_fusion, training_pairs
+from pipeline.runner.files import read_safetensors, write_safetensors
 from pipeline.runs.stream_set import StreamSet
 from pipeline.stage_one.file import FILE_NAME
 from pipeline.stage_one.networks import fusion_checkpoint
-from pipeline.stage_one.weights import read_safetensors, write_safetensors
 
 C, SIDE, N, S = 6, 4, 3, 5  # Stream channels and side, segments, snippets a video.
 RANKER = RankerOptions(segments=N, hidden_size=8, attention_size=4)

@@ -19,8 +19,8 @@ from click.testing import CliRunner, Result
 from data.cache.features import open_features
 from model.features.geometry import MapGeometry
 from pipeline.cli import cli
+from pipeline.runner.files import read_safetensors
 from pipeline.runs.folder import CHECKPOINT, write_checkpoint
-from pipeline.stage_one.weights import read_safetensors
 from tests.helpers.odd_videos import encode
 
 SHORT, LONG, FRAMES, PATCH = 96, 144, 16, 32

@@ -12,12 +12,12 @@ import pytest
 
 from data.errors import InputError
 from data.sources import Source, find_sources
+from pipeline.runner.files import read_safetensors, write_safetensors
 from pipeline.runs.folder import CHECKPOINT, load_run
 from pipeline.score.command import score_videos
 from pipeline.score.options import Making, without_overlays
 from pipeline.score.ranking import Neighbour, Reference
 from pipeline.stage_one.file import FILE_NAME
-from pipeline.stage_one.weights import read_safetensors, write_safetensors
 from tests.helpers.scored_material import (
     TRAINING,
     World,

@@ -168,7 +168,7 @@ def test_dry_run_writes_nothing_and_says_what(place, tmp_path):
 
 def test_checkpoints_of_another_shape_are_refused(place, tmp_path):
     """Fails if weights are read into a network of other sizes, or features of other maps scored."""
-    from pipeline.stage_one.weights import read_safetensors, write_safetensors
+    from pipeline.runner.files import read_safetensors, write_safetensors
 
     saved = trained_on_one_pair(place, tmp_path, epochs=1)
     saved.check_features("new/", (C, SIDE, SIDE), {"rgb": "r", "fusion": "u"})
