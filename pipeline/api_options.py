@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import click
 
 from data.errors import InputError
-from pipeline.cli import COMMANDS
+from pipeline.cli import COMMANDS, cli
 from pipeline.shell.console import log
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -65,6 +65,7 @@ def context(name: str, options: Mapping[str, Any], arguments: Sequence[Any] = ()
     ctx = click.Context(
         command,
         info_name=name,
+        parent=click.Context(cli),
         default_map={
             str(known[key].name): _as_typed(key, value, known[key]) for key, value in given.items()
         },

@@ -102,11 +102,11 @@ def demo(
     InputError
         Options that cannot be used; results of other options, or another page, in the folder.
     """
-    from pipeline.report.command import claim, is_page
+    from pipeline.runs.folder import claim_page, is_page
 
     options, jobs = options or DemoOptions(), jobs or JobOptions()
     found = DemoResult(Path(output))
-    claim(found.folder / PAGE, overwrite or is_page(found.folder / PAGE))
+    claim_page(found.folder / PAGE, overwrite or is_page(found.folder / PAGE))
     with found.stage("generate videos"):
         _generate(found, options, jobs, overwrite, seed)
     _extract(found, options, engine, jobs, device, overwrite, seed)

@@ -22,7 +22,13 @@ from pipeline.evaluate.options import EvaluateOptions
 from pipeline.runner.jobs import JobOptions, finish, run_jobs, take_shard
 from pipeline.runs.judgements import JudgementOptions
 from pipeline.shell.console import emit, log
-from pipeline.shell.flags import build, common_options, dataclass_options
+from pipeline.shell.flags import (
+    build,
+    common_options,
+    configured_flags,
+    dataclass_options,
+    invoke_sibling,
+)
 
 if TYPE_CHECKING:
     from pipeline.evaluate.plan import Evaluation
@@ -208,7 +214,6 @@ def command(ctx: click.Context, /, **params: Any) -> None:
     goes on, and seeds and variants can be added.
     """
     from pipeline.evaluate.plan import plan_evaluation
-    from pipeline.train_ranker.command import explicit_flags
 
     _check_report(params["run"], params["report"], params["overwrite"])
     sizes = dataclasses.asdict(build(RankerSizes, params))
@@ -222,7 +227,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:
         params["output"],
         build(DatasetOptions, params),
         ranker,
-        apply_preset(build(TrainOptions, params), params["preset"], explicit_flags(ctx)),
+        apply_preset(build(TrainOptions, params), params["preset"], configured_flags(ctx)),
         build(EvaluateOptions, params),
         build(JudgementOptions, params),
         params["snippet_stride"] or SNIPPET_STRIDE[params["preset"]],
@@ -246,7 +251,18 @@ def command(ctx: click.Context, /, **params: Any) -> None:
     if table is not None:
         emit(table.as_text())
         if params["report"]:
-            _write_report(params, jobs)
+            invoke_sibling(
+                ctx,
+                "report",
+                run=params["run"],
+                output=params["report"],
+                evaluation=params["output"],
+                videos=params["videos"],
+                jobs=params["jobs"],
+                backend=params["backend"],
+                scheduler=params["scheduler"],
+                overwrite=True,
+            )
     ctx.exit(finish(outcome))
 
 
@@ -255,28 +271,13 @@ def _check_report(run: Path | None, page: Path | None, overwrite: bool) -> None:
 
     An earlier page is replaced as the tables are, so that an evaluation can go on.
     """
-    from pipeline.report.command import claim, is_page
-    from pipeline.runs.folder import load_run
+    from pipeline.runs.folder import claim_page, is_page, load_run
 
     if (run is None) != (page is None):
         raise InputError("--report shows a run beside the evaluation: give --run and --report")
     if run is not None and page is not None:
-        claim(page, overwrite or is_page(page))
+        claim_page(page, overwrite or is_page(page))
         load_run(run)
-
-
-def _write_report(params: dict[str, Any], jobs: JobOptions) -> None:
-    from pipeline.report.command import write_report
-
-    page = write_report(
-        params["run"],
-        params["report"],
-        evaluation=params["output"],
-        videos=params["videos"],
-        jobs=dataclasses.replace(jobs, shard=None),
-        overwrite=True,
-    )
-    emit(f"{page}: run and evaluation as a page")
 
 
 def _emit_dataset(found: Evaluation) -> None:

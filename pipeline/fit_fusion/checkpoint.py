@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from model.ranker.joint import JointState
+from pipeline.pictures.curves import draw_learning_curves
 from pipeline.runner.files import write_safetensors
 from pipeline.stage_one.networks import FUSION_FORMAT
-from pipeline.train_ranker.curves import draw_learning_curves
 
 
 def write_checkpoint(output: Path, state: JointState, about: dict[str, Any]) -> None:

@@ -13,8 +13,8 @@ from data.errors import InputError
 from data.judgements.options import DatasetOptions
 from model.ranker.options import PRESETS, RankerOptions, TrainOptions, apply_preset
 from pipeline.shell.console import emit
-from pipeline.shell.flags import build, common_options, dataclass_options
-from pipeline.train_ranker.command import explicit_flags, match_pairs, read_judgements
+from pipeline.shell.flags import build, common_options, configured_flags, dataclass_options
+from pipeline.train_ranker.command import match_pairs, read_judgements
 
 if TYPE_CHECKING:
     from data.judgements.pairs import Pair
@@ -202,7 +202,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:
     training pairs, or the same --fold, as to train-ranker: features that saw a test video would
     flatter every later result.
     """
-    train = apply_preset(build(TrainOptions, params), params["preset"], explicit_flags(ctx))
+    train = apply_preset(build(TrainOptions, params), params["preset"], configured_flags(ctx))
     pairs, groups = training_pairs(
         params["features"], params["pairs"], build(DatasetOptions, params), params["fold"]
     )

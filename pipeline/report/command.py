@@ -73,9 +73,10 @@ def write_report(
     from pipeline.report.content import gather
     from pipeline.report.page import render
     from pipeline.runner.files import write_text
+    from pipeline.runs.folder import claim_page
 
     to = Path(output)
-    claim(to, overwrite)
+    claim_page(to, overwrite)
     content = gather(
         Path(run),
         evaluation=_path(evaluation),
@@ -92,28 +93,6 @@ def write_report(
     )
     write_text(to, render(content))
     return to
-
-
-def claim(page: Path, overwrite: bool) -> None:
-    """Make sure that a page may be written.
-
-    Raises
-    ------
-    InputError
-        It is there already and `overwrite` is not set, or it is a folder.
-    """
-    if page.is_dir():
-        raise InputError(f"{page}: a folder; expected the page's file, e.g. report.html")
-    if page.exists() and not overwrite:
-        raise InputError(f"{page}: is there already; name another file, or pass --overwrite")
-
-
-def is_page(path: Path) -> bool:
-    """Whether a file is a page of this program, by what it says of itself near its start."""
-    if not path.is_file():
-        return False
-    with open(path, "rb") as file:
-        return b'name="generator" content="dexterank"' in file.read(4096)
 
 
 def _path(given: str | Path | None) -> Path | None:

@@ -231,5 +231,27 @@ def claim(folder: Path, overwrite: bool, resume: bool) -> None:
         )
 
 
+def claim_page(page: Path, overwrite: bool) -> None:
+    """Check that a page about a run may be written.
+
+    Raises
+    ------
+    InputError
+        It already exists and `overwrite` is not set, or it is a folder.
+    """
+    if page.is_dir():
+        raise InputError(f"{page}: a folder; expected the page's file, e.g. report.html")
+    if page.exists() and not overwrite:
+        raise InputError(f"{page}: is there already; name another file, or pass --overwrite")
+
+
+def is_page(path: Path) -> bool:
+    """Whether a file is a page of this program, by the generator named near its start."""
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        return b'name="generator" content="dexterank"' in file.read(4096)
+
+
 def _cross(shape: Sequence[int]) -> str:
     return "×".join(map(str, shape))

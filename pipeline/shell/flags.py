@@ -216,6 +216,10 @@ def common_options(*groups: str) -> Decorator:
     return decorate
 
 
+# Flags of every command that set up the log.
+_CONSOLE = ("quiet", "verbose", "debug", "log_format")
+
+
 def _with_console(function: Callable[..., Any]) -> Callable[..., Any]:
     @click.option(
         "--config",
@@ -238,7 +242,7 @@ def _with_console(function: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--debug", is_flag=True, help="Show everything, and tracebacks.")
     @functools.wraps(function)
     def wrapper(**params: Any) -> Any:
-        shown = {name: params.pop(name) for name in ("quiet", "verbose", "debug", "log_format")}
+        shown = {name: params.pop(name) for name in _CONSOLE}
         console.configure(
             verbosity=int(shown["verbose"]) - int(shown["quiet"]),
             json_lines=shown["log_format"] == "json",
@@ -250,3 +254,31 @@ def _with_console(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(**params)
 
     return wrapper
+
+
+def configured_flags(ctx: click.Context) -> set[str]:
+    """Return the names of the parameters that the command line or a configuration file sets."""
+    default = click.core.ParameterSource.DEFAULT
+    return {name for name in ctx.params if ctx.get_parameter_source(name) is not default}
+
+
+def invoke_sibling(ctx: click.Context, name: str, **params: Any) -> Any:
+    """Run another command of the same group, e.g. `report` for `--report`, without importing it.
+
+    Parameters
+    ----------
+    ctx : Context
+        Of the running command; its `-q`, `-v`, `--debug` and `--log-format` apply.
+    name : str
+        The other command.
+    **params
+        Its parameters; the others have their defaults.
+    """
+    group = ctx.find_root()
+    command = typing.cast(click.Group, group.command).get_command(group, name)
+    if command is None:
+        raise click.UsageError(f"no such command: {name}")
+    shared = {key: ctx.params[key] for key in _CONSOLE if key in ctx.params}
+    # The group's context is the parent: a value of the running command's configuration file may
+    # have the other command's name as its key.
+    return group.invoke(command, **shared, **params)

@@ -25,7 +25,13 @@ from pipeline.runs.judgements import (
     read_judgements,
 )
 from pipeline.shell.console import emit, log
-from pipeline.shell.flags import build, common_options, dataclass_options
+from pipeline.shell.flags import (
+    build,
+    common_options,
+    configured_flags,
+    dataclass_options,
+    invoke_sibling,
+)
 from pipeline.shell.words import format_bytes, format_duration
 
 if TYPE_CHECKING:
@@ -131,12 +137,6 @@ def carry_out_training(
     return run
 
 
-def explicit_flags(ctx: click.Context) -> list[str]:
-    """Return the parameters that the user or a configuration file gave a value for."""
-    default = click.core.ParameterSource.DEFAULT
-    return [name for name in ctx.params if ctx.get_parameter_source(name) is not default]
-
-
 EPILOG = """\b
 Examples:
   pipeline train-ranker --features features/ --pairs pairs.csv -o run/
@@ -213,9 +213,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:
     validation are whole subjects. Where a data set says which part of a file was judged, only
     that part is used.
     """
-    from pipeline.report.command import claim as claim_page
-    from pipeline.report.command import write_report
-    from pipeline.runs.folder import claim
+    from pipeline.runs.folder import claim, claim_page
     from pipeline.train_ranker.plan import plan_training
 
     output: Path = params["output"]
@@ -225,7 +223,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:
     again = params["overwrite"] or params["resume"]
     if params["report"]:
         claim_page(params["report"], again)
-    explicit = explicit_flags(ctx)
+    explicit = configured_flags(ctx)
     if params["fold"] == 0 and {"folds", "fold_seed"} & {*explicit}:
         log.warning("--folds and --fold-seed do nothing without --fold: all pairs are trained on")
     how = build(JudgementOptions, params)
@@ -258,8 +256,8 @@ def command(ctx: click.Context, /, **params: Any) -> None:
     for line in run.lines():
         emit(line)
     if params["report"]:
-        page = write_report(output, params["report"], features=params["features"], overwrite=again)
-        emit(f"{page}: the run as a page")
+        page = {"output": params["report"], "features": params["features"], "overwrite": again}
+        invoke_sibling(ctx, "report", run=output, **page)
 
 
 def _emit_plan(plan: TrainingPlan, output: Path) -> None:

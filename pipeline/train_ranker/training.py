@@ -17,6 +17,7 @@ from data.cache.files import sweep
 from data.errors import InputError
 from data.judgements.pairs import Pair
 from model.ranker.training import FitResult, FitState, Record, fit, pair_accuracy, score
+from pipeline.pictures.curves import draw_learning_curves
 from pipeline.runner.devices import parse_devices
 from pipeline.runner.files import write_bytes, write_csv, write_json
 from pipeline.runner.interrupts import check_interrupts
@@ -26,7 +27,6 @@ from pipeline.runs.maps import read_maps
 from pipeline.shell.console import log, progress
 from pipeline.stage_one.file import FILE_NAME as STAGE_ONE
 from pipeline.train_ranker import state as ranker_state
-from pipeline.train_ranker.curves import draw_learning_curves
 from pipeline.train_ranker.plan import (
     FALLBACK_BATCH,
     PROTOCOLS,
