@@ -14,10 +14,9 @@ import click
 
 from data.errors import InputError
 from pipeline.demo.options import DemoOptions
-from pipeline.extract_flow.command import ENGINES
 from pipeline.runner.jobs import JobOptions, Outcome, finish, run_jobs
 from pipeline.shell.console import emit, log
-from pipeline.shell.flags import build, common_options, dataclass_options
+from pipeline.shell.flags import build, common_options, dataclass_options, shared_options
 
 if TYPE_CHECKING:
     from pipeline.evaluate.table import Table
@@ -259,13 +258,7 @@ Run the same command again to go on after an interruption: finished work is kept
 
 @click.command("demo", epilog=EPILOG)
 @dataclass_options(DemoOptions)
-@click.option(
-    "--engine",
-    type=click.Choice(ENGINES),
-    default="auto",
-    show_default=True,
-    help="TV-L1 engine; auto takes the fastest one there is here.",
-)
+@shared_options("engine")
 @common_options("output", "jobs", "device", "overwrite", "dry_run", "seed")
 @click.pass_context
 def command(ctx: click.Context, /, **params: Any) -> None:

@@ -12,7 +12,6 @@ import click
 from data.errors import InputError
 from data.judgements.options import DatasetOptions
 from model.ranker.options import (
-    PRESETS,
     SNIPPET_STRIDE,
     RankerOptions,
     TrainOptions,
@@ -28,6 +27,7 @@ from pipeline.shell.flags import (
     configured_flags,
     dataclass_options,
     invoke_sibling,
+    shared_options,
 )
 
 if TYPE_CHECKING:
@@ -169,37 +169,19 @@ Examples:
 """
 
 
-def _path(flag: str, text: str, required: bool = False) -> Any:
-    return click.option(flag, type=click.Path(path_type=Path), required=required, help=text)
+def _path(flag: str, text: str) -> Any:
+    return click.option(flag, type=click.Path(path_type=Path), help=text)
 
 
 @click.command("evaluate", epilog=EPILOG)
-@_path("--features", "Output of extract-features.", required=True)
-@_path("--pairs", "A data set's folder, or a CSV: better,worse or video,score.", required=True)
+@shared_options("features", "pairs")
 @_path("--flow", "Flow caches, for the baseline mean flow.")
 @_path("--videos", "The videos, for the baseline brightness.")
 @_path("--boxes", "CSV video,frame,x0,y0,x1,y1 in [0, 1]: measure attention against these boxes.")
 @_path("--scores", "CSV video,score: rank correlations with these scores.")
-@click.option(
-    "--report",
-    type=click.Path(path_type=Path),
-    metavar="FILE.html",
-    help="Also write a page about --run with this evaluation; see pipeline report.",
-)
+@shared_options("report")
 @_path("--run", "Run of train-ranker that --report shows beside this evaluation.")
-@click.option(
-    "--preset",
-    type=click.Choice(list(PRESETS)),
-    default="small",
-    show_default=True,
-    help="Training as in the authors' code for a data set; given flags go before it.",
-)
-@click.option(
-    "--snippet-stride",
-    type=click.IntRange(1),
-    default=None,
-    help="Use snippets at least so many frames apart; the preset's when not given.",
-)
+@shared_options("preset", "snippet_stride")
 @dataclass_options(EvaluateOptions)
 @dataclass_options(DatasetOptions)
 @dataclass_options(JudgementOptions)

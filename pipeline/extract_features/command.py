@@ -19,7 +19,6 @@ from pipeline.extract_features.run import (
     run,
     summarise,
 )
-from pipeline.extract_flow.command import ENGINES
 from pipeline.runner.jobs import JobOptions, Outcome, finish, in_order, take_shard
 from pipeline.shell.flag_checks import check_weights
 from pipeline.shell.flags import (
@@ -28,6 +27,7 @@ from pipeline.shell.flags import (
     common_options,
     dataclass_options,
     refuse_flow_options,
+    shared_options,
 )
 
 if TYPE_CHECKING:
@@ -207,13 +207,7 @@ def _batch_size(ctx: click.Context, param: click.Parameter, value: str) -> int |
     type=click.Path(path_type=Path),
     help="Keep flow that is computed on the way, as extract-flow would, in this folder.",
 )
-@click.option(
-    "--engine",
-    type=click.Choice(ENGINES),
-    default="auto",
-    show_default=True,
-    help="TV-L1 engine; auto is cuda where --device is a GPU, else the fastest there is.",
-)
+@shared_options("engine")
 @click.option(
     "--batch-size",
     default="auto",

@@ -19,14 +19,18 @@ from pipeline.extract_flow.settings import (
 )
 from pipeline.runner.jobs import JobOptions, Outcome, emit_totals, finish, in_order, take_shard
 from pipeline.shell.console import log
-from pipeline.shell.flags import build, check_plan_and_size, common_options, dataclass_options
+from pipeline.shell.flags import (
+    build,
+    check_plan_and_size,
+    common_options,
+    dataclass_options,
+    shared_options,
+)
 
 if TYPE_CHECKING:
     from data.sources import Source
 
-__all__ = ["ENGINES", "choose_engine", "command", "extract_flow", "flow_parameters", "make_task"]
-
-ENGINES = ("auto", "numba", "opencv", "cuda")
+__all__ = ["choose_engine", "command", "extract_flow", "flow_parameters", "make_task"]
 
 
 def extract_flow(
@@ -139,13 +143,7 @@ Run the same command again to go on after an interruption: finished caches are k
 
 @click.command("extract-flow", epilog=EPILOG)
 @click.argument("videos", nargs=-1, required=True, metavar="VIDEOS...")
-@click.option(
-    "--engine",
-    type=click.Choice(ENGINES),
-    default="auto",
-    show_default=True,
-    help="TV-L1 engine; auto takes the fastest one there is here.",
-)
+@shared_options("engine")
 @dataclass_options(PlanOptions)
 @dataclass_options(FlowOptions)
 @dataclass_options(TVL1Options)

@@ -11,9 +11,15 @@ import click
 
 from data.errors import InputError
 from data.judgements.options import DatasetOptions
-from model.ranker.options import PRESETS, RankerOptions, TrainOptions, apply_preset
+from model.ranker.options import RankerOptions, TrainOptions, apply_preset
 from pipeline.shell.console import emit
-from pipeline.shell.flags import build, common_options, configured_flags, dataclass_options
+from pipeline.shell.flags import (
+    build,
+    common_options,
+    configured_flags,
+    dataclass_options,
+    shared_options,
+)
 from pipeline.train_ranker.command import match_pairs, read_judgements
 
 if TYPE_CHECKING:
@@ -150,18 +156,8 @@ Examples:
 
 
 @click.command("fit-fusion", epilog=EPILOG)
-@click.option(
-    "--features",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="Output of extract-features --keep-streams.",
-)
-@click.option(
-    "--pairs",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="Training judgements: a CSV with the columns better,worse, or a data set's folder.",
-)
+@shared_options("features", help="Output of extract-features --keep-streams.")
+@shared_options("pairs")
 @click.option(
     "--fold",
     type=click.IntRange(0),
@@ -176,13 +172,7 @@ Examples:
     required=True,
     help="Checkpoint to write (.safetensors); its training curve goes beside it.",
 )
-@click.option(
-    "--preset",
-    type=click.Choice(list(PRESETS)),
-    default="small",
-    show_default=True,
-    help="Training as in the authors' code for a data set; flags that are given go before it.",
-)
+@shared_options("preset")
 @click.option(
     "--memory-gb",
     type=click.FloatRange(0),

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from data.errors import InputError
-from pipeline.extract_flow.command import ENGINES
 from pipeline.runner.jobs import JobOptions
 from pipeline.runs.folder import CHECKPOINT
 from pipeline.shell.console import log
+from pipeline.shell.flags import shared_options
 
 if TYPE_CHECKING:
     from data.sources import Source
@@ -174,13 +174,6 @@ def making_options(function: Callable[..., Any]) -> Callable[..., Any]:
                 help="The flow trunk's weights, where the file was moved since training.",
             ),
             click.option(
-                "--engine",
-                type=click.Choice(ENGINES),
-                default="auto",
-                show_default=True,
-                help="TV-L1 engine; auto takes the fastest one there is here.",
-            ),
-            click.option(
                 "--batch-size",
                 type=click.IntRange(1),
                 default=None,
@@ -190,4 +183,4 @@ def making_options(function: Callable[..., Any]) -> Callable[..., Any]:
         ]
     ):
         function = decorator(function)
-    return function
+    return shared_options("engine")(function)

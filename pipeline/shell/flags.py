@@ -1,4 +1,8 @@
-"""Command-line flags: derived from the option dataclasses, plus those the commands share."""
+"""Command-line flags: derived from option dataclasses, each option declared once.
+
+A field of a dataclass is the flag, its key in a configuration file and in `--print-config`, and
+the keyword of the Python function. Options that several commands share are fields of `Shared`.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,8 @@ import dataclasses
 import functools
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -15,6 +20,8 @@ from click.core import ParameterSource
 
 from data.errors import InputError
 from data.options import FlowOptions
+from model.ranker.options import PRESETS
+from model.tvl1.engines import NAMES as ENGINES
 from model.tvl1.options import TVL1Options
 from pipeline.shell import config, console
 from pipeline.shell.console import log
@@ -28,40 +35,204 @@ _SCALARS: dict[Any, click.ParamType] = {
     str: click.STRING,
     Path: click.Path(path_type=Path),
 }
-
+_JOBS = ("jobs", "backend", "scheduler", "shard")
 #: Flags that one sampling plan reads and the other ignores.
 _PLAN_FLAGS = {"segments": ("segments", "candidates"), "dense": ("stride",)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shared:
+    """Options of several commands; `shared` makes one a field of another dataclass."""
+
+    output: Path = field(
+        metadata={"short": "-o", "help": "Folder to write to; created if it does not exist."}
+    )
+    features: Path = field(metadata={"help": "Output of extract-features."})
+    pairs: Path = field(
+        metadata={
+            "help": "Judgements: a CSV with the columns better,worse or video,score, or a data "
+            "set's folder."
+        }
+    )
+    preset: str = field(
+        default="small",
+        metadata={
+            "choices": PRESETS,
+            "help": "Training as in the authors' code for a data set; explicit flags override it.",
+        },
+    )
+    snippet_stride: int | None = field(
+        default=None,
+        metadata={
+            "min": 1,
+            "help": "Use snippets at least this many frames apart; by default the preset's value.",
+        },
+    )
+    report: Path | None = field(
+        default=None,
+        metadata={
+            "metavar": "FILE.html",
+            "help": "Also write a page about the run; see pipeline report.",
+        },
+    )
+    engine: str = field(
+        default="auto",
+        metadata={
+            "choices": ENGINES,
+            "help": "TV-L1 engine; auto takes the fastest one that is available.",
+        },
+    )
+    jobs: int = field(
+        default=-1,
+        metadata={
+            "short": "-j",
+            "show_default": "all cores",
+            "help": "Workers, one thread each.",
+        },
+    )
+    backend: str = field(
+        default="auto",
+        metadata={
+            "choices": ("auto", "loky", "threading", "dask"),
+            "help": "How joblib runs the workers: loky's processes, threads, or a Dask cluster.",
+        },
+    )
+    scheduler: str | None = field(
+        default=None,
+        metadata={"metavar": "HOST:PORT", "help": "Dask scheduler, for --backend dask."},
+    )
+    shard: str | None = field(
+        default=None,
+        metadata={
+            "metavar": "I/N|auto",
+            "help": "Process only part I of N of the videos; `auto` reads SLURM's array variables.",
+        },
+    )
+    device: str = field(
+        default="auto",
+        metadata={
+            "metavar": "auto|cpu|cuda[:n]",
+            "help": "Where networks run; `auto` takes a GPU if there is one.",
+        },
+    )
+    overwrite: bool = field(
+        default=False,
+        metadata={"switch": True, "help": "Replace results made with other options or input."},
+    )
+    strict: bool = field(
+        default=False,
+        metadata={"switch": True, "help": "Treat a damaged or miscounted video as a failure."},
+    )
+    dry_run: bool = field(
+        default=False,
+        metadata={"switch": True, "help": "Report what would be done, and do nothing."},
+    )
+    seed: int = field(default=0, metadata={"help": "Seed of every random draw."})
+
+
+def shared(name: str, **metadata: Any) -> Any:
+    """Return a shared option as a field of another dataclass.
+
+    Parameters
+    ----------
+    name : str
+        A field of `Shared`.
+    **metadata
+        What differs for the command, e.g. `help`.
+    """
+    entry = Shared.__dataclass_fields__[name]
+    return field(default=entry.default, metadata={**entry.metadata, **metadata})
+
+
+def option_fields(cls: type) -> Iterator[tuple[dataclasses.Field[Any], Any]]:
+    """Yield the fields of an option dataclass with their types, nested dataclasses flattened."""
+    hints = typing.get_type_hints(cls)
+    for entry in dataclasses.fields(cls):
+        if dataclasses.is_dataclass(hints[entry.name]):
+            yield from option_fields(hints[entry.name])
+        else:
+            yield entry, hints[entry.name]
 
 
 def dataclass_options(cls: type) -> Decorator:
     """Return a decorator that adds one flag for every field of an option dataclass.
 
-    A field's metadata may hold `help`, `source` (where its default comes from), `flag`,
-    `metavar`, `min` and `max`.
+    A field's metadata may hold `help`, `source` (where its default comes from), `flag` (if it is
+    not the field's name), `short` (`-o`), `metavar`, `choices`, `min`, `max`, `show_default` and
+    `switch` (no `--no-` form). A field without a default is a required flag.
     """
-    hints = typing.get_type_hints(cls)
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        for entry in reversed(dataclasses.fields(cls)):
-            function = _field_option(entry, hints[entry.name])(function)
+        for entry, hint in reversed(list(option_fields(cls))):
+            function = _field_option(entry, hint)(function)
         return function
 
     return decorate
 
 
-def build(cls: type[T], params: dict[str, Any]) -> T:
-    """Build an option dataclass from a command's parameters.
+def build(cls: type[T], params: Mapping[str, Any]) -> T:
+    """Build an option dataclass, also a nested one, from a command's parameters.
+
+    A field for which the command has no flag keeps its default.
 
     Raises
     ------
     InputError
         If the dataclass refuses a value.
     """
-    values = {field.name: params[field.name] for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    hints = typing.get_type_hints(cls)
+    values = {}
+    for entry in dataclasses.fields(cls):  # type: ignore[arg-type]
+        if dataclasses.is_dataclass(hints[entry.name]):
+            values[entry.name] = build(hints[entry.name], params)
+        elif entry.name in params:
+            values[entry.name] = params[entry.name]
     try:
         return cls(**values)
     except ValueError as error:
         raise InputError(str(error)) from error
+
+
+def _field_option(entry: dataclasses.Field[Any], hint: Any) -> Decorator:
+    metadata = entry.metadata
+    flag = metadata.get("flag") or "--" + entry.name.replace("_", "-")
+    names = [name for name in (metadata.get("short"), flag) if name]
+    text = metadata.get("help", "")
+    if source := metadata.get("source"):
+        text = f"{text} ({source})"
+    if metadata.get("switch"):
+        return click.option(*names, entry.name, is_flag=True, help=text)
+    default = entry.default
+    if default is MISSING and entry.default_factory is not MISSING:
+        default = entry.default_factory()
+    extra: dict[str, Any] = {"help": text, "metavar": metadata.get("metavar")}
+    if default is MISSING:
+        extra["required"] = True
+    else:
+        shown = metadata.get("show_default", default is not None and default != ())
+        extra |= {"default": default, "show_default": shown}
+    if hint is bool:
+        return click.option(f"{flag}/--no-{flag[2:]}", entry.name, **extra)
+    kind, multiple = _click_type(hint, metadata)
+    return click.option(*names, entry.name, type=kind, multiple=multiple, **extra)
+
+
+def _click_type(hint: Any, metadata: Mapping[str, Any]) -> tuple[click.ParamType, bool]:
+    """Return the click type of an annotation, and whether the flag may be repeated."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        inner = [each for each in arguments if each is not type(None)]
+        return _click_type(inner[0], metadata)
+    if origin is tuple:
+        return _click_type(arguments[0], metadata)[0], True
+    choices = arguments if origin is Literal else metadata.get("choices")
+    if choices:
+        return click.Choice(list(choices)), False
+    low, high = metadata.get("min"), metadata.get("max")
+    if low is not None or high is not None:
+        bounds = click.IntRange if hint is int else click.FloatRange
+        return bounds(low, high), False
+    return _SCALARS[hint], False
 
 
 def explicit_flags(ctx: click.Context) -> set[str]:
@@ -85,7 +256,7 @@ def check_plan_and_size(ctx: click.Context) -> None:
 def refuse_flow_options(ctx: click.Context) -> None:
     """Refuse options of flow together with --flow, where they would have no effect."""
     fields = (*dataclasses.fields(FlowOptions), *dataclasses.fields(TVL1Options))
-    names = {"engine", *(field.name for field in fields)} & explicit_flags(ctx)
+    names = {"engine", *(entry.name for entry in fields)} & explicit_flags(ctx)
     for param in ctx.command.params:
         if param.name in names:
             raise InputError(
@@ -94,124 +265,38 @@ def refuse_flow_options(ctx: click.Context) -> None:
             )
 
 
-def _field_option(entry: dataclasses.Field[Any], hint: Any) -> Decorator:
-    flag = entry.metadata.get("flag") or "--" + entry.name.replace("_", "-")
-    text = entry.metadata.get("help", "")
-    if source := entry.metadata.get("source"):
-        text = f"{text} ({source})"
-    default = entry.default
-    if default is dataclasses.MISSING and entry.default_factory is not dataclasses.MISSING:
-        default = entry.default_factory()
-    extra: dict[str, Any] = {
-        "help": text,
-        "default": default,
-        "show_default": default is not None and default != (),
-        "metavar": entry.metadata.get("metavar"),
-    }
-    if hint is bool:
-        return click.option(f"{flag}/--no-{flag[2:]}", entry.name, **extra)
-    kind, multiple = _click_type(hint, entry.metadata)
-    return click.option(flag, entry.name, type=kind, multiple=multiple, **extra)
+def shared_options(*names: str, **metadata: Any) -> Decorator:
+    """Return a decorator that adds flags of `Shared`.
+
+    Parameters
+    ----------
+    *names : str
+        Fields of `Shared`; `jobs` stands for `jobs`, `backend`, `scheduler` and `shard`.
+    **metadata
+        What differs for the command, e.g. `help`.
+    """
+    hints = typing.get_type_hints(Shared)
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for name in reversed(names):
+            for each in reversed(_JOBS if name == "jobs" else (name,)):
+                entry = shared(each, **metadata)
+                entry.name = each
+                function = _field_option(entry, hints[each])(function)
+        return function
+
+    return decorate
 
 
-def _click_type(hint: Any, metadata: typing.Mapping[str, Any]) -> tuple[click.ParamType, bool]:
-    """Return the click type of an annotation, and whether the flag may be repeated."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        inner = [each for each in arguments if each is not type(None)]
-        return _click_type(inner[0], metadata)
-    if origin is Literal:
-        return click.Choice(list(arguments)), False
-    if origin is tuple:
-        return _click_type(arguments[0], metadata)[0], True
-    low, high = metadata.get("min"), metadata.get("max")
-    if low is not None or high is not None:
-        bounds = click.IntRange if hint is int else click.FloatRange
-        return bounds(low, high), False
-    return _SCALARS[hint], False
+def common_options(*names: str) -> Decorator:
+    """Return a decorator that adds flags of `Shared`, and those that every command has.
 
-
-_GROUPS: dict[str, list[Decorator]] = {
-    "output": [
-        click.option(
-            "-o",
-            "--output",
-            type=click.Path(path_type=Path),
-            required=True,
-            help="Folder to write to; made if it is not there.",
-        )
-    ],
-    "jobs": [
-        click.option(
-            "-j",
-            "--jobs",
-            type=click.INT,
-            default=-1,
-            show_default="all cores",
-            help="Workers, one thread each.",
-        ),
-        click.option(
-            "--backend",
-            type=click.Choice(["auto", "loky", "threading", "dask"]),
-            default="auto",
-            show_default=True,
-            help="How joblib runs the workers: loky's processes, threads, or a Dask cluster.",
-        ),
-        click.option(
-            "--scheduler", metavar="HOST:PORT", help="Dask scheduler, for --backend dask."
-        ),
-        click.option(
-            "--shard",
-            metavar="I/N|auto",
-            help="Do only part I of N of the videos; `auto` reads SLURM's array variables.",
-        ),
-    ],
-    "device": [
-        click.option(
-            "--device",
-            default="auto",
-            show_default=True,
-            metavar="auto|cpu|cuda[:n]",
-            help="Where networks run; `auto` takes a GPU where there is one.",
-        )
-    ],
-    "overwrite": [
-        click.option(
-            "--overwrite", is_flag=True, help="Replace results made with other options or input."
-        )
-    ],
-    "strict": [
-        click.option(
-            "--strict", is_flag=True, help="Treat a damaged or miscounted video as a failure."
-        )
-    ],
-    "dry_run": [
-        click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
-    ],
-    "seed": [
-        click.option(
-            "--seed",
-            type=click.INT,
-            default=0,
-            show_default=True,
-            help="Seed of every random draw.",
-        )
-    ],
-}
-
-
-def common_options(*groups: str) -> Decorator:
-    """Return a decorator that adds the named groups of shared flags, and those of every command.
-
-    Every command gets `--config`, `--print-config`, `--log-format`, `-q`, `-v` and `--debug`,
-    which are dealt with here and not handed to the command's function.
+    Every command has `--config`, `--print-config`, `--log-format`, `-q`, `-v` and `--debug`,
+    which are handled here and not passed to the command's function.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        wrapped = _with_console(function)
-        for decorator in reversed([each for name in groups for each in _GROUPS[name]]):
-            wrapped = decorator(wrapped)
-        return wrapped
+        return shared_options(*names)(_with_console(function))
 
     return decorate
 
@@ -258,7 +343,7 @@ def _with_console(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def configured_flags(ctx: click.Context) -> set[str]:
     """Return the names of the parameters that the command line or a configuration file sets."""
-    default = click.core.ParameterSource.DEFAULT
+    default = ParameterSource.DEFAULT
     return {name for name in ctx.params if ctx.get_parameter_source(name) is not default}
 
 

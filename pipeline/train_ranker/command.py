@@ -12,7 +12,6 @@ import click
 from data.errors import InputError
 from data.judgements.options import DatasetOptions
 from model.ranker.options import (
-    PRESETS,
     SNIPPET_STRIDE,
     RankerOptions,
     TrainOptions,
@@ -31,6 +30,7 @@ from pipeline.shell.flags import (
     configured_flags,
     dataclass_options,
     invoke_sibling,
+    shared_options,
 )
 from pipeline.shell.words import format_bytes, format_duration
 
@@ -148,18 +148,7 @@ Examples:
 
 
 @click.command("train-ranker", epilog=EPILOG)
-@click.option(
-    "--features",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="Output of extract-features.",
-)
-@click.option(
-    "--pairs",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="Training judgements: a CSV with the columns better,worse, or a data set's folder.",
-)
+@shared_options("features", "pairs")
 @click.option(
     "--test-pairs",
     type=click.Path(path_type=Path),
@@ -172,19 +161,7 @@ Examples:
     show_default=True,
     help="Train and test on this fold of the data set, counted from 1; 0 trains on all pairs.",
 )
-@click.option(
-    "--preset",
-    type=click.Choice(list(PRESETS)),
-    default="small",
-    show_default=True,
-    help="Training as in the authors' code for a data set; flags that are given go before it.",
-)
-@click.option(
-    "--snippet-stride",
-    type=click.IntRange(1),
-    default=None,
-    help="Use snippets at least so many frames apart; the preset's when not given.",
-)
+@shared_options("preset", "snippet_stride")
 @click.option(
     "--threads",
     type=click.IntRange(1),
@@ -192,12 +169,7 @@ Examples:
     show_default=True,
     help="CPU threads; more do not make so small a network faster.",
 )
-@click.option(
-    "--report",
-    type=click.Path(path_type=Path),
-    metavar="FILE.html",
-    help="Also write a page about the run; see pipeline report.",
-)
+@shared_options("report")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run, to the same end.")
 @dataclass_options(RankerOptions)
 @dataclass_options(TrainOptions)
@@ -224,7 +196,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:
     if params["report"]:
         claim_page(params["report"], again)
     explicit = configured_flags(ctx)
-    if params["fold"] == 0 and {"folds", "fold_seed"} & {*explicit}:
+    if params["fold"] == 0 and {"folds", "fold_seed"} & explicit:
         log.warning("--folds and --fold-seed do nothing without --fold: all pairs are trained on")
     how = build(JudgementOptions, params)
     judged = read_judgements(
