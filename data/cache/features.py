@@ -15,7 +15,7 @@ from typing import Literal
 import h5py
 import numpy as np
 
-from data.cache import folder as cache
+from data.cache.folder import create_cache, open_cache
 from data.cache.header import Header
 from data.errors import CacheError
 
@@ -94,7 +94,7 @@ class FeatureCache:
 @contextmanager
 def open_features(path: str | Path) -> Iterator[FeatureCache]:
     """Open a feature cache; CacheError when it is missing, damaged or of another kind."""
-    with cache.open_cache(path, "features") as (file, header):
+    with open_cache(path, "features") as (file, header):
         try:
             opened = FeatureCache(Path(path), file, header)
         except (KeyError, OSError) as error:
@@ -176,7 +176,7 @@ def create_features(
     Parameters
     ----------
     path, header
-        As for `data.cache.folder.create`.
+        As for `data.cache.folder.create_cache`.
     frame_index : ndarray (S,) int64
         Frame of each snippet.
     time : ndarray (S,) float64
@@ -190,7 +190,7 @@ def create_features(
     ------
     FeatureWriter
     """
-    with cache.create(path, header) as file:
+    with create_cache(path, header) as file:
         shapes = {"maps": map_shape}
         if stream_shape is not None:
             shapes |= {f"streams/{name}": stream_shape for name in STREAMS}

@@ -17,8 +17,8 @@ from typing import Literal
 import h5py
 import numpy as np
 
-from data.cache import folder as cache
 from data.cache.digest import RowsDigest
+from data.cache.folder import create_cache, open_cache
 from data.cache.header import Header
 from data.errors import CacheError
 
@@ -145,7 +145,7 @@ class FlowCache:
 @contextmanager
 def open_flow(path: str | Path) -> Iterator[FlowCache]:
     """Open a flow cache; CacheError when it is missing, damaged or of another kind."""
-    with cache.open_cache(path, "flow") as (file, header):
+    with open_cache(path, "flow") as (file, header):
         try:
             opened = FlowCache(Path(path), file, header)
         except (KeyError, OSError) as error:
@@ -210,7 +210,7 @@ def create_flow(
     Parameters
     ----------
     path, header
-        As for `data.cache.folder.create`.
+        As for `data.cache.folder.create_cache`.
     pairs : ndarray (P, 2) int64
         First and second frame of each pair.
     frame_time : ndarray (F,) float64
@@ -226,7 +226,7 @@ def create_flow(
     ------
     FlowWriter
     """
-    with cache.create(path, header) as file:
+    with create_cache(path, header) as file:
         flow = file.create_dataset(
             "flow",
             shape=(len(pairs), 2, height, width),

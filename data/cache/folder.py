@@ -16,23 +16,7 @@ import h5py
 from data.cache.digest import array_problems, seal
 from data.cache.header import SCHEMA, Header, from_attributes, header_differences, to_attributes
 from data.errors import CacheError, InputError, StaleCacheError
-from data.files import sweep, whole_file
-
-__all__ = [
-    "SCHEMA",
-    "Header",
-    "cache_path",
-    "check_folder",
-    "content_digest",
-    "create",
-    "difference",
-    "find_caches",
-    "key_of",
-    "open_cache",
-    "read_header",
-    "sweep",
-    "verify",
-]
+from data.files import whole_file
 
 SUFFIX = ".h5"
 
@@ -86,7 +70,7 @@ def _kind_of(path: Path) -> str | None:
 
 
 @contextmanager
-def create(path: str | Path, header: Header) -> Iterator[h5py.File]:
+def create_cache(path: str | Path, header: Header) -> Iterator[h5py.File]:
     """Write one cache file: all of it, or nothing.
 
     Parameters
@@ -175,7 +159,7 @@ def content_digest(path: str | Path) -> str:
         return str(file.attrs["content_digest"])
 
 
-def difference(path: str | Path, wanted: Header) -> list[str] | None:
+def cache_differences(path: str | Path, wanted: Header) -> list[str] | None:
     """Compare a cache with the one wanted.
 
     Returns
@@ -211,7 +195,7 @@ def check_folder(
         return list(wanted)
     todo, stale = [], {}
     for key, header in wanted.items():
-        found = difference(cache_path(output, key), header)
+        found = cache_differences(cache_path(output, key), header)
         if found is None:
             todo.append(key)
         elif found:
@@ -244,7 +228,7 @@ def _plural(message: str, count: int) -> str:
     return (verbs.get(first, first) if count > 1 else first) + space + rest
 
 
-def verify(path: str | Path) -> list[str]:
+def cache_problems(path: str | Path) -> list[str]:
     """Read a whole cache again and compare its digests.
 
     Returns

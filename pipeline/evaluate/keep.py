@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from data.files import whole_file
 from pipeline.runs.description import describe_run
 from pipeline.runs.folder import CHECKPOINT, write_checkpoint
 from pipeline.stage_one.file import FILE_NAME as STAGE_ONE
@@ -94,13 +95,7 @@ def _copy_changed(source: Path, to: Path) -> None:
 
     Several workers may do so at once, with the same content.
     """
-    from data.cache.files import temporary_name
-
     if to.is_file() and filecmp.cmp(source, to, shallow=False):
         return
-    temporary = to.parent / temporary_name()
-    try:
+    with whole_file(to) as temporary:
         shutil.copyfile(source, temporary)
-        temporary.replace(to)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from data.cache import folder as cache
+from data.cache.folder import cache_path
 from data.errors import StaleCacheError
 from data.sources import Source
 from model.features.fusion import random_fusion
@@ -34,7 +34,7 @@ def done_before(planned: FeaturePlan) -> set[str]:
     path = planned.settings.output / FILE_NAME
     if not path.exists():
         folder = planned.settings.output
-        if any(cache.cache_path(folder, source.key).exists() for source, _ in planned.videos):
+        if any(cache_path(folder, source.key).exists() for source, _ in planned.videos):
             raise StaleCacheError(
                 f"{folder}: holds caches but no {FILE_NAME}; pass --overwrite or another --output"
             )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.cache import folder as cache
+from data.cache.folder import cache_path, check_folder, read_header
 from data.cache.header import Header
 from data.errors import CacheError, InputError
 from data.sources import Source, find_sources
@@ -95,9 +95,9 @@ class FeaturePlan:
         there = {
             source.key: video.flow
             for source, video in self.videos
-            if cache.cache_path(folder, source.key).exists()
+            if cache_path(folder, source.key).exists()
         }
-        cache.check_folder(folder, there, flag="--save-flow")
+        check_folder(folder, there, flag="--save-flow")
         planned, self.videos = self.videos, []
         for source, video in planned:
             try:
@@ -187,7 +187,7 @@ class FeaturePlan:
             source.key: _with_known_flow(video, self.header(video, weights))
             for source, video in self.videos
         }
-        return cache.check_folder(self.settings.output, wanted, overwrite)
+        return check_folder(self.settings.output, wanted, overwrite)
 
     def jobs(self, weights: dict[str, str], todo: Sequence[str]) -> list[VideoJob]:
         """Return the work on the given keys."""
@@ -253,7 +253,7 @@ def _with_known_flow(video: PlannedVideo, wanted: Header) -> Header:
     stand in both headers, so that either command may go on with the other's features.
     """
     try:
-        found = cache.read_header(video.path).upstream
+        found = read_header(video.path).upstream
     except CacheError:
         return wanted
     return replace(wanted, upstream=found) if "" in (found, wanted.upstream) else wanted

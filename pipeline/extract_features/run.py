@@ -50,7 +50,7 @@ def run(
     batch_size: int | None,
 ) -> dict[str, str]:
     """Compute the caches still to do; return the failures by key."""
-    from data.cache import folder as cache
+    from data.files import sweep
     from pipeline.extract_features.share import make_forward, run_share
     from pipeline.runner.devices import torch_threads
     from pipeline.runner.disk_room import check_writable
@@ -62,7 +62,7 @@ def run(
         if folder is not None:
             check_writable(folder, flag)
     for folder in (settings.output, settings.save_flow):
-        for path in cache.sweep(folder) if folder is not None and folder.is_dir() else ():
+        for path in sweep(folder) if folder is not None and folder.is_dir() else ():
             log.debug("removed %s, left by a process that was killed", path)
     task = planned.task(setup, jobs, batch_size)
     videos = planned.jobs(setup.weights, todo)

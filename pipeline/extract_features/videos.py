@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data.cache import folder as cache
 from data.cache.flow import open_flow
+from data.cache.folder import cache_path, content_digest
 from data.cache.header import Header
 from data.errors import CacheError, VideoError
 from data.options import PlanOptions
@@ -58,11 +58,11 @@ class Settings:
         """Return what a worker needs to read a video, with flow from a folder or computed."""
         saved = None
         if flow_folder is None and self.save_flow is not None:
-            saved = cache.cache_path(self.save_flow, source.key)
+            saved = cache_path(self.save_flow, source.key)
         return VideoInput(
             source.key,
             source.path,
-            None if flow_folder is None else cache.cache_path(flow_folder, source.key),
+            None if flow_folder is None else cache_path(flow_folder, source.key),
             self.plan,
             self.trunk.input_size,
             resize_flow=not self.on_cuda,
@@ -116,7 +116,7 @@ def plan_cached(settings: Settings, source: Source, flow_folder: Path) -> Planne
         The video cannot be read, or is damaged and `strict` is asked for.
     """
     video = settings.input(source, flow_folder)
-    path = cache.cache_path(flow_folder, source.key)
+    path = cache_path(flow_folder, source.key)
     command = f"`pipeline extract-flow {source.path} -o {flow_folder}`"
     if not path.exists():
         raise CacheError(f"{path}: no flow cache of this video; make it with {command}")
@@ -134,11 +134,11 @@ def plan_cached(settings: Settings, source: Source, flow_folder: Path) -> Planne
         time = flow.frame_time[plan.frame]
     return PlannedVideo(
         video,
-        cache.cache_path(settings.output, source.key),
+        cache_path(settings.output, source.key),
         plan.frame,
         time,
         header,
-        cache.content_digest(path),
+        content_digest(path),
         len(plan.frame),
     )
 
@@ -155,7 +155,7 @@ def plan_direct(settings: Settings, source: Source) -> PlannedVideo:
         The video cannot be read.
     """
     video = settings.input(source, None)
-    path = cache.cache_path(settings.output, source.key)
+    path = cache_path(settings.output, source.key)
     there = path.exists() or (video.save_flow is not None and video.save_flow.exists())
     recipe = settings.recipe
     header = Header(

@@ -9,10 +9,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from data.cache import folder as cache
 from data.cache.flow import open_flow
+from data.cache.folder import cache_path, check_folder
 from data.cache.header import Header
 from data.errors import VideoError
+from data.files import sweep
 from data.sources import Source
 from data.video.info import damage_among
 from data.video.reading import file_digest
@@ -36,7 +37,7 @@ def preflight(
 ) -> tuple[FlowOutcome, list[Source]]:
     """Sort videos into done, failed and to do; StaleCacheError when caches are in the way."""
     outcome: FlowOutcome = Outcome()
-    there = [s for s in sources if cache.cache_path(task.output, s.key).exists()]
+    there = [s for s in sources if cache_path(task.output, s.key).exists()]
     if overwrite or not there:
         return outcome, list(sources)
     headers: dict[str, Header] = {}
@@ -50,11 +51,11 @@ def preflight(
                 outcome.failures.append((source, header))
             else:
                 headers[source.key] = header
-    todo = set(cache.check_folder(task.output, headers))
+    todo = set(check_folder(task.output, headers))
     unusable = {source.key for source, _ in outcome.failures}
     for source in there:
         if source.key not in todo and source.key not in unusable:
-            kept = _kept(cache.cache_path(task.output, source.key))
+            kept = _kept(cache_path(task.output, source.key))
             damage = damage_among(kept.warnings) if task.strict else []
             if damage:
                 outcome.failures.append((source, f"{source.path}: {'; '.join(damage)}"))
@@ -126,9 +127,9 @@ def _parts(
 def swept(output: Path) -> Iterator[None]:
     """Remove what killed processes left in the folder, before the block and after it."""
     if output.is_dir():
-        for path in cache.sweep(output):
+        for path in sweep(output):
             log.debug("removed %s, left by a process that was killed", path)
     try:
         yield
     finally:
-        cache.sweep(output)
+        sweep(output)

@@ -15,8 +15,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data.cache import folder as cache
 from data.cache.flow import create_flow
+from data.cache.folder import cache_path
 from data.cache.header import Header
 from data.errors import InputError, VideoError
 from data.options import FlowOptions, PlanOptions
@@ -51,7 +51,7 @@ def extract_one(source: Source, task: FlowTask, workers: int = 1) -> FlowResult:
         The cache cannot be written.
     """
     cv2.setNumThreads(1)
-    path = cache.cache_path(task.output, source.key)
+    path = cache_path(task.output, source.key)
     check_room(path)
     start = time.perf_counter()
     with worker_threads(workers) as executor:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from data.cache import folder as cache
 from data.cache.features import FeatureCache, open_features
 from data.cache.flow import FlowCache, open_flow
+from data.cache.folder import content_digest, read_header
 from data.cache.header import Header
 from data.errors import CacheError
 from pipeline.inspect.report import Report, failure, short
@@ -54,7 +54,7 @@ def inspect_cache(
         Where source videos are that are no longer at their place.
     """
     try:
-        header = cache.read_header(path)
+        header = read_header(path)
         if header.kind == "flow":
             with open_flow(path) as flow:
                 report = _flow_report(flow, shown, values, verify)
@@ -174,7 +174,7 @@ def _feature_report(features: FeatureCache, shown: str, values: bool, verify: bo
 def _add_origin(report: Report, path: Path, header: Header, source: Path) -> None:
     """Add what both kinds record: source, options, weights, versions and digests."""
     size = path.stat().st_size
-    content = cache.content_digest(path)
+    content = content_digest(path)
     report.facts |= {
         "complete": True,
         "bytes": size,

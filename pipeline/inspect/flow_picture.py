@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from data.cache import folder as cache
 from data.cache.flow import FlowCache, open_flow
+from data.cache.folder import read_header
 from data.cache.header import Header
 from data.errors import InputError, VideoError
 from data.judgements.options import DatasetOptions
@@ -65,7 +65,7 @@ def check_request(paths: Sequence[str], image: Path) -> None:
         raise InputError(
             f"--image draws a flow cache, which {path} is not; `pipeline extract-flow` makes one"
         )
-    header = cache.read_header(path)
+    header = read_header(path)
     if header.kind != "flow":
         raise InputError(
             f"{path}: holds {header.kind}, and only flow has a picture: the channels of fused maps "

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data.cache import folder as cache
+from data.cache.folder import cache_problems, content_digest, read_header
 from data.cache.header import Header
 from data.errors import CacheError, VideoError
 from data.video.reading import file_digest
@@ -38,9 +38,9 @@ class Upstream:
         found = cls()
         for path in paths:
             try:
-                header = cache.read_header(path)
+                header = read_header(path)
                 if header.kind == "flow":
-                    found.by_content[cache.content_digest(path)] = str(path)
+                    found.by_content[content_digest(path)] = str(path)
                     found.by_source[header.source_digest] = str(path)
             except (CacheError, *DAMAGE):
                 continue
@@ -70,7 +70,7 @@ def locate_source(header: Header, videos: Path | None) -> Path:
 
 def verify_cache(report: Report, path: Path, header: Header, source: Path) -> None:
     """Read a cache again and compare digests, then its source; add what was found to its report."""
-    broken = cache.verify(path)
+    broken = cache_problems(path)
     report.problems += broken
     content = "content DIFFERS from its digests" if broken else "content is what was written"
     unchanged, told = _source_now(report, header, source)

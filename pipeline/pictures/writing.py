@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from data.cache.files import temporary_name
 from data.errors import InputError
+from data.files import temporary_name
 from pipeline.pictures.attention import OverlayOptions
 from pipeline.pictures.legend import colour_bar
 from pipeline.runner.disk_room import check_room

@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data.cache.files import sync, temporary_name
 from data.errors import InputError
+from data.files import whole_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,34 +37,15 @@ def published(path: Path, *, replace: bool = True) -> Iterator[Path]:
     InputError
         The file cannot be written; names it and the reason.
     """
-    temporary = path.parent / temporary_name()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        sync(temporary)
-        if replace or not _linked(temporary, path):
-            os.replace(temporary, path)
+        with whole_file(path, replace=replace) as temporary:
+            yield temporary
     except FileExistsError:
         if replace:
             raise InputError(f"{path}: cannot be written: a file stands in its path") from None
         raise
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _linked(temporary: Path, path: Path) -> bool:
-    """Give a file its name unless the name is taken; False where the disk has no links."""
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        raise
-    except OSError:
-        if path.exists():
-            raise FileExistsError(str(path)) from None
-        return False
-    return True
 
 
 def write_bytes(path: Path, content: bytes) -> None:

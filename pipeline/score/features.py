@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from data.cache import folder as cache
-from data.cache.files import temporary_name
+from data.cache.folder import cache_path, content_digest, read_header
 from data.errors import InputError, VideoError
+from data.files import temporary_name
 from data.sources import Source
 from data.video.reading import file_digest
 from pipeline.extract_features.command import extract_features
@@ -85,7 +85,7 @@ def _make(
     fresh = {digest: source for digest, source in todo.items() if digest not in linked}
     failures = _make_flow(fresh, folder / "flow", recipe, making)
     for digest, path in linked.items():
-        _link(path, cache.cache_path(folder / "given", todo[digest].key))
+        _link(path, cache_path(folder / "given", todo[digest].key))
     without = {digest for digest in todo if digest not in made}
     if without:
         _stage_one(folder / "features", recipe)
@@ -99,12 +99,12 @@ def _make(
     for digest, source in todo.items():
         if digest in failures:
             continue
-        flow_path = cache.cache_path(folder / ("given" if digest in linked else "flow"), source.key)
+        flow_path = cache_path(folder / ("given" if digest in linked else "flow"), source.key)
         if digest in made:
             made[digest] = replace(made[digest], flow=flow_path)
             continue
-        path = cache.cache_path(folder / "features", source.key)
-        header, content = cache.read_header(path), cache.content_digest(path)
+        path = cache_path(folder / "features", source.key)
+        header, content = read_header(path), content_digest(path)
         made[digest] = Made(source, folder / "features", source.key, flow_path, header, content)
     # Features that are there do not fail for want of a picture of their flow.
     return {digest: message for digest, message in failures.items() if digest not in made}

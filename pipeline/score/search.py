@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data.cache import folder as cache
 from data.cache.flow import open_flow
+from data.cache.folder import cache_path, content_digest, find_caches, key_of, read_header
 from data.errors import CacheError, InputError
 from data.sources import Source
 from pipeline.extract_features.snippets import snippet_plan
@@ -78,8 +78,8 @@ class Search:
             )
             return None
         flow = self.flow(digest)
-        key = cache.key_of(self._features_folder, path)
-        return Made(source, self._features_folder, key, flow, header, cache.content_digest(path))
+        key = key_of(self._features_folder, path)
+        return Made(source, self._features_folder, key, flow, header, content_digest(path))
 
     def flow(self, digest: str) -> Path | None:
         """Return the flow of a video where it fits."""
@@ -109,22 +109,22 @@ def find_kept(folder: Path, source: Source, digest: str, recipe: Recipe) -> Made
 
     The folder's name stands for all options, the key for the video's content.
     """
-    path = cache.cache_path(folder / "features", source.key)
+    path = cache_path(folder / "features", source.key)
     try:
-        header = cache.read_header(path)
+        header = read_header(path)
     except CacheError:
         return None
     if header.weights != recipe.weights:
         return None
-    flows = (cache.cache_path(folder / name, source.key) for name in ("flow", "given"))
+    flows = (cache_path(folder / name, source.key) for name in ("flow", "given"))
     flow = next((each for each in flows if _is_of(each, digest)), None)
-    return Made(source, folder / "features", source.key, flow, header, cache.content_digest(path))
+    return Made(source, folder / "features", source.key, flow, header, content_digest(path))
 
 
 def _is_of(path: Path, digest: str) -> bool:
     """Whether a cache is of the video with this digest; one that was given may be another now."""
     try:
-        return cache.read_header(path).source_digest == digest
+        return read_header(path).source_digest == digest
     except CacheError:
         return False
 
@@ -147,14 +147,14 @@ def _by_source(folder: Path | None, kind: str) -> dict[str, tuple[Path, Header]]
     found: dict[str, tuple[Path, Header]] = {}
     if folder is None:
         return found
-    caches = cache.find_caches(folder, kind)
+    caches = find_caches(folder, kind)
     if not caches:
         raise InputError(
             f"{folder}: holds no {kind} caches; --{kind} takes an output of extract-{kind}"
         )
     for path in caches.values():
         try:
-            header = cache.read_header(path)
+            header = read_header(path)
         except CacheError as error:
             log.warning("%s; not used", error)
             continue

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from data.cache.files import sweep
 from data.errors import InputError
+from data.files import sweep
 from data.judgements.pairs import Pair
 from model.ranker.training import FitResult, FitState, Record, fit, pair_accuracy, score
 from pipeline.pictures.curves import draw_learning_curves

@@ -14,9 +14,20 @@ import h5py
 import numpy as np
 import pytest
 
-from data.cache import folder as cache
+from data.cache.folder import (
+    cache_differences,
+    cache_path,
+    cache_problems,
+    check_folder,
+    content_digest,
+    create_cache,
+    find_caches,
+    key_of,
+    read_header,
+)
 from data.cache.header import Header, header_differences
 from data.errors import CacheError, InputError, StaleCacheError
+from data.files import sweep
 
 
 def make_header(**changes: object) -> Header:
@@ -36,7 +47,7 @@ def make_header(**changes: object) -> Header:
 
 
 def write(path: Path, header: Header | None = None, value: int = 1) -> None:
-    with cache.create(path, header or make_header()) as file:
+    with create_cache(path, header or make_header()) as file:
         values = np.full((3, 2, 4, 5), value, np.uint8)
         file.create_dataset("flow", data=values, chunks=(1, 2, 4, 5), compression="gzip")
         file.create_dataset("time", data=np.arange(3.0))
@@ -45,7 +56,7 @@ def write(path: Path, header: Header | None = None, value: int = 1) -> None:
 def test_header_survives_writing(tmp_path: Path) -> None:
     """A header read back differs: resuming would recompute, or trust, the wrong files."""
     write(tmp_path / "a.h5")
-    assert cache.read_header(tmp_path / "a.h5") == make_header()
+    assert read_header(tmp_path / "a.h5") == make_header()
 
 
 def test_two_writes_make_the_same_bytes(tmp_path: Path) -> None:
@@ -86,7 +97,7 @@ def test_failed_write_keeps_the_old_file_and_leaves_nothing_else(tmp_path: Path)
     path = tmp_path / "a.h5"
     write(path)
     before = path.read_bytes()
-    with pytest.raises(KeyboardInterrupt), cache.create(path, make_header()):
+    with pytest.raises(KeyboardInterrupt), create_cache(path, make_header()):
         raise KeyboardInterrupt
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["a.h5"]
@@ -107,49 +118,49 @@ def test_truncated_file_is_told(tmp_path: Path, keep: float) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole[: int(keep if keep >= 1 else keep * len(whole))])
     with pytest.raises(CacheError, match=r"a\.h5"):
-        cache.read_header(path)
-    assert cache.verify(path)
-    difference = cache.difference(path, make_header())
-    assert difference is not None
-    assert "damaged" in difference[0]
+        read_header(path)
+    assert cache_problems(path)
+    differences = cache_differences(path, make_header())
+    assert differences is not None
+    assert "damaged" in differences[0]
 
 
 def test_unfinished_foreign_and_missing_files_are_refused(tmp_path: Path) -> None:
     """A half-written, foreign or newer file is taken for a cache."""
     path = tmp_path / "a.h5"
     with pytest.raises(CacheError, match="no such cache"):
-        cache.read_header(path)
+        read_header(path)
     with h5py.File(path, "w") as file:
         file["x"] = 1
     with pytest.raises(CacheError, match="not a cache"):
-        cache.read_header(path)
+        read_header(path)
     write(path)
     with h5py.File(path, "r+") as file:
         file.attrs["complete"] = False
     with pytest.raises(CacheError, match="never finished"):
-        cache.read_header(path)
+        read_header(path)
     with h5py.File(path, "r+") as file:
         file.attrs["schema"] = 99
     with pytest.raises(CacheError, match="layout 99"):
-        cache.read_header(path)
+        read_header(path)
 
 
 def test_verify_finds_every_kind_of_change(tmp_path: Path) -> None:
     """`inspect --verify` calls a changed cache good."""
     path = tmp_path / "a.h5"
     write(path)
-    assert cache.verify(path) == []
+    assert cache_problems(path) == []
     with h5py.File(path, "r+") as file:
         file["time"][1] = 7.0
-    assert cache.verify(path) == ["time: content differs from its digest"]
+    assert cache_problems(path) == ["time: content differs from its digest"]
     write(path)
     with h5py.File(path, "r+") as file:
         del file["time"]
-    assert cache.verify(path) == ["datasets were added, removed or replaced"]
+    assert cache_problems(path) == ["datasets were added, removed or replaced"]
     write(path)
     with h5py.File(path, "r+") as file:
         file.attrs["parameters"] = '{"flow":{"bound":15}}'
-    assert cache.verify(path) == ["the header was changed after writing"]
+    assert cache_problems(path) == ["the header was changed after writing"]
 
 
 def test_one_flipped_byte_never_passes(tmp_path: Path) -> None:
@@ -157,7 +168,7 @@ def test_one_flipped_byte_never_passes(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     rng = np.random.default_rng(0)
     values = rng.integers(0, 255, (4, 2, 16, 16), np.uint8)
-    with cache.create(path, make_header()) as file:
+    with create_cache(path, make_header()) as file:
         file.create_dataset("flow", data=values, chunks=(1, 2, 16, 16), compression="gzip")
     with h5py.File(path) as file:
         place = file["flow"].id.get_chunk_info(2)
@@ -166,7 +177,7 @@ def test_one_flipped_byte_never_passes(tmp_path: Path) -> None:
         damaged = whole.copy()
         damaged[offset] ^= 0x10
         path.write_bytes(damaged)
-        assert cache.verify(path)
+        assert cache_problems(path)
 
 
 def test_content_digest_follows_the_arrays_alone(tmp_path: Path) -> None:
@@ -174,7 +185,7 @@ def test_content_digest_follows_the_arrays_alone(tmp_path: Path) -> None:
     write(tmp_path / "a.h5")
     write(tmp_path / "b.h5", make_header(source="/x", versions={}))
     write(tmp_path / "c.h5", value=2)
-    digests = [cache.content_digest(tmp_path / f"{name}.h5") for name in "abc"]
+    digests = [content_digest(tmp_path / f"{name}.h5") for name in "abc"]
     assert digests[0] == digests[1] != digests[2]
 
 
@@ -182,34 +193,34 @@ def test_check_folder_counts_and_never_rebuilds_unasked(tmp_path: Path) -> None:
     """Stale caches are kept or replaced in silence, or the line does not say what differs."""
     wanted = {f"{name}.mp4": make_header() for name in "abcd"}
     for name in "abc":
-        write(cache.cache_path(tmp_path, f"{name}.mp4"))
-    assert cache.check_folder(tmp_path, wanted) == ["d.mp4"]
+        write(cache_path(tmp_path, f"{name}.mp4"))
+    assert check_folder(tmp_path, wanted) == ["d.mp4"]
     asked = make_header(parameters={"flow": {"bound": 15.0}, "plan": {"stack_length": 10}})
     changed = dict.fromkeys(wanted, asked)
     with pytest.raises(
         StaleCacheError,
         match=r"3 caches used bound 20, you asked 15; pass --overwrite or another --output",
     ):
-        cache.check_folder(tmp_path, changed)
-    assert cache.check_folder(tmp_path, changed, overwrite=True) == list(wanted)
+        check_folder(tmp_path, changed)
+    assert check_folder(tmp_path, changed, overwrite=True) == list(wanted)
 
 
 def test_changed_video_of_the_same_name_is_told_once(tmp_path: Path) -> None:
     """New recordings under old names are scored with the old recordings' flow."""
     for number in range(5):
-        write(cache.cache_path(tmp_path, f"{number}.mp4"))
+        write(cache_path(tmp_path, f"{number}.mp4"))
     wanted = {f"{n}.mp4": make_header(source_digest=f"{n}" * 64) for n in range(5)}
     with pytest.raises(StaleCacheError, match="5 caches were made from a video of the same name"):
-        cache.check_folder(tmp_path, wanted)
+        check_folder(tmp_path, wanted)
 
 
 def test_keys_and_paths_are_inverse_and_do_not_collide(tmp_path: Path) -> None:
     """Videos of equal base names overwrite each other's cache."""
     keys = ["a.mp4", "a.avi", "x/a.mp4", "frames"]
     for key in keys:
-        write(cache.cache_path(tmp_path, key))
-    assert sorted(cache.find_caches(tmp_path, "flow")) == sorted(keys)
-    assert [cache.key_of(tmp_path, cache.cache_path(tmp_path, key)) for key in keys] == keys
+        write(cache_path(tmp_path, key))
+    assert sorted(find_caches(tmp_path, "flow")) == sorted(keys)
+    assert [key_of(tmp_path, cache_path(tmp_path, key)) for key in keys] == keys
 
 
 def test_find_caches_tells_kinds_apart_and_keeps_damaged_files(tmp_path: Path) -> None:
@@ -219,18 +230,19 @@ def test_find_caches_tells_kinds_apart_and_keeps_damaged_files(tmp_path: Path) -
     (tmp_path / "c.h5").write_bytes(b"no")
     with h5py.File(tmp_path / "foreign.h5", "w") as file:
         file["x"] = 1
-    assert list(cache.find_caches(tmp_path, "features")) == ["b", "c"]
-    assert list(cache.find_caches(tmp_path)) == ["a", "b", "c"]
+    assert list(find_caches(tmp_path, "features")) == ["b", "c"]
+    assert list(find_caches(tmp_path)) == ["a", "b", "c"]
     with pytest.raises(InputError, match="no such folder"):
-        cache.find_caches(tmp_path / "none", "flow")
+        find_caches(tmp_path / "none", "flow")
 
 
 WRITER = """
 import sys, time
 import numpy as np
-from data.cache import folder as cache
+from data.cache.folder import create_cache
+from data.files import sweep
 from data.cache.header import Header
-with cache.create(sys.argv[1], Header("flow")) as file:
+with create_cache(sys.argv[1], Header("flow")) as file:
     data = file.create_dataset("flow", (1000, 2, 8, 8), "u1", chunks=(1, 2, 8, 8))
     print("open", flush=True)
     for row in range(1000):
@@ -247,19 +259,19 @@ def test_killed_writer_leaves_no_cache_and_is_swept(tmp_path: Path) -> None:
     ) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        assert cache.sweep(tmp_path) == []
+        assert sweep(tmp_path) == []
         process.send_signal(signal.SIGKILL)
     assert not path.exists()
-    assert len(cache.sweep(tmp_path)) == 1
+    assert len(sweep(tmp_path)) == 1
     assert os.listdir(tmp_path) == []
 
 
 def test_two_writers_of_one_file_both_leave_it_whole(tmp_path: Path) -> None:
     """Two runs into one folder mix their rows in one file."""
     path = tmp_path / "a.h5"
-    with cache.create(path, make_header()) as first:
+    with create_cache(path, make_header()) as first:
         write(path, value=2)
         first.create_dataset("flow", data=np.full((2, 2), 3))
-    assert cache.verify(path) == []
+    assert cache_problems(path) == []
     with h5py.File(path) as file:
         assert file["flow"][0, 0] == 3

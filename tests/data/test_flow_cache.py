@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.cache import flow as flow_cache
-from data.cache import folder as cache
+from data.cache.folder import cache_problems, content_digest, create_cache
 from data.cache.header import Header
 from data.errors import CacheError
 
@@ -126,9 +126,9 @@ def test_digest_is_that_of_what_can_be_read(
 ) -> None:
     """A digest taken while writing is another than `inspect --verify` and later stages find."""
     write(tmp_path / "a.h5", some_fields(), dtype, rows)
-    assert cache.verify(tmp_path / "a.h5") == []
+    assert cache_problems(tmp_path / "a.h5") == []
     write(tmp_path / "b.h5", some_fields(), dtype)
-    assert cache.content_digest(tmp_path / "a.h5") == cache.content_digest(tmp_path / "b.h5")
+    assert content_digest(tmp_path / "a.h5") == content_digest(tmp_path / "b.h5")
 
 
 def test_clipped_share_is_recorded(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_clipped_share_is_recorded(tmp_path: Path) -> None:
 
 def test_feature_caches_are_refused(tmp_path: Path) -> None:
     """Features are read as flow when two folders are confused."""
-    with cache.create(tmp_path / "a.h5", Header("features")) as file:
+    with create_cache(tmp_path / "a.h5", Header("features")) as file:
         file["maps"] = np.zeros(3)
     with (
         pytest.raises(CacheError, match="expected a flow cache, found features"),

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from data.cache import folder as cache
 from data.cache.flow import open_flow, quantise
+from data.cache.folder import cache_problems, read_header
 from data.options import FlowOptions, PlanOptions
 from data.sources import find_sources
 from data.video.reading import read_frames
@@ -196,7 +196,7 @@ def test_damaged_cache_is_told(tmp_path: Path) -> None:
     assert found.exit_code == 2
     assert "is damaged" in found.stderr
     assert run(*given, "--overwrite").exit_code == 0
-    assert cache.verify(path) == []
+    assert cache_problems(path) == []
 
 
 def test_bad_videos_are_listed_and_the_others_done(tmp_path: Path) -> None:
@@ -296,7 +296,7 @@ def test_header_records_everything(tmp_path: Path) -> None:
     """Nobody can tell later how a cache was made, or stage two reads another plan from it."""
     video = write_video(tmp_path / "a.avi")
     assert run(video, "-o", tmp_path / "flow", *SMALL).exit_code == 0
-    header = cache.read_header(tmp_path / "flow/a.avi.h5")
+    header = read_header(tmp_path / "flow/a.avi.h5")
     assert header.source == str(video)
     assert header.source_size == video.stat().st_size
     assert (header.decoded_frames, header.rotation) == (10, 0)

@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 import pytest
 
-from data.cache import folder as cache
+from data.cache.folder import cache_problems
 from tests.extract_flow.test_extract_flow import FAST, arrays, tree, write_video
 from tests.helpers.places import ROOT
 
@@ -80,7 +80,7 @@ def undisturbed(videos: Path) -> Path:
 
 
 def whole_or_absent(output: Path) -> bool:
-    return all(cache.verify(path) == [] for path in output.rglob("*.h5"))
+    return all(cache_problems(path) == [] for path in output.rglob("*.h5"))
 
 
 @pytest.mark.parametrize("workers", [ALONE, THREADS, PROCESSES], ids=" ".join)

@@ -10,8 +10,8 @@ import h5py
 import numpy as np
 import pytest
 
-from data.cache import folder as cache
-from data.cache.files import temporary_name
+from data.cache.folder import content_digest
+from data.files import temporary_name
 from pipeline.inspect.command import inspect
 from tests.helpers import odd_videos
 from tests.helpers.inspected import flow_header, run, write_features, write_flow, write_video
@@ -152,7 +152,7 @@ def test_a_flow_cache_says_what_it_holds_and_how_it_was_made(tmp_path: Path) -> 
     assert found["clipped_share"] == pytest.approx(1 / (3 * 2 * 12 * 16))
     assert found["parameters"] == flow_header(video).parameters
     assert found["source_sha256"] == flow_header(video).source_digest
-    assert found["content_sha256"] == cache.content_digest(path)
+    assert found["content_sha256"] == content_digest(path)
     assert found["warnings"] == ["odd"]
     text = run(path).stdout
     assert "3 fields of 16×12 px, uint8" in text

@@ -9,7 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from data.cache import folder as cache
+from data.cache.folder import content_digest
 from tests.helpers.inspected import run, write_features, write_flow, write_video
 
 
@@ -121,7 +121,7 @@ def test_videos_that_were_moved_are_found_again(tmp_path: Path) -> None:
 def test_features_are_compared_with_the_flow_they_were_made_from(tmp_path: Path) -> None:
     """Features of older flow mixed with newer ones would spoil a training set unseen."""
     flow = write_flow(tmp_path / "flow/a.avi.h5")
-    features = write_features(tmp_path / "features/a.avi.h5", cache.content_digest(flow))
+    features = write_features(tmp_path / "features/a.avi.h5", content_digest(flow))
     same = run(features, "--flow", tmp_path / "flow")
     assert same.exit_code == 0
     assert "unchanged in" in same.stdout
