@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import difflib
 import functools
-import importlib
 import inspect
 import io
 import logging
@@ -17,7 +16,7 @@ from typing import Any, TypeVar
 import click
 
 from data.errors import InputError
-from pipeline.cli import COMMANDS, cli
+from pipeline.cli import cli
 from pipeline.shell.console import log
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -32,7 +31,9 @@ OF_THE_TERMINAL = _OF_THE_CONSOLE | {"dry_run", "help"}
 
 def load_command(name: str) -> click.Command:
     """Import a command of the command line."""
-    command: click.Command = importlib.import_module(COMMANDS[name][0]).command
+    command = cli.get_command(click.Context(cli), name)
+    if command is None:
+        raise ValueError(f"{name}: no such command")
     return command
 
 

@@ -21,36 +21,19 @@ EXIT_FAILURES = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
-# Command -> (module with the attribute `command`, line for `pipeline --help`).
-COMMANDS: dict[str, tuple[str, str]] = {
-    "demo": (
-        "pipeline.demo.command",
-        "Everything end to end on a synthetic set, in a minute or two.",
-    ),
-    "extract-flow": (
-        "pipeline.extract_flow.command",
-        "Stage 1a: videos to TV-L1 optical flow caches.",
-    ),
-    "extract-features": (
-        "pipeline.extract_features.command",
-        "Stage 1b: videos and flow to feature caches (two ResNet101s and ConvFusion).",
-    ),
-    "fit-fusion": (
-        "pipeline.fit_fusion.command",
-        "Learn ConvFusion on training pairs, then freeze it.",
-    ),
-    "train-ranker": (
-        "pipeline.train_ranker.command",
-        "Stage 2: train the ranker on cached features.",
-    ),
-    "score": ("pipeline.score.command", "Score new videos with a trained run, in one command."),
-    "explain": ("pipeline.explain.command", "Show where in the frame a trained run looked."),
-    "evaluate": (
-        "pipeline.evaluate.command",
-        "Cross-validate variants into a table like the paper's.",
-    ),
-    "report": ("pipeline.report.command", "Write one self-contained HTML page about a run."),
-    "inspect": ("pipeline.inspect.command", "Say what is in videos, caches, runs and pair lists."),
+#: Command -> line of `pipeline --help`; `pipeline x-y` is `pipeline/x_y/command.py`.
+COMMANDS = {
+    "demo": "Everything end to end on a synthetic set, in a minute or two.",
+    "extract-flow": "Stage 1a: videos to TV-L1 optical flow caches.",
+    "extract-features": "Stage 1b: videos and flow to feature caches (two ResNet101s and "
+    "ConvFusion).",
+    "fit-fusion": "Learn ConvFusion on training pairs, then freeze it.",
+    "train-ranker": "Stage 2: train the ranker on cached features.",
+    "score": "Score new videos with a trained run, in one command.",
+    "explain": "Show where in the frame a trained run looked.",
+    "evaluate": "Cross-validate variants into a table like the paper's.",
+    "report": "Write one self-contained HTML page about a run.",
+    "inspect": "Show what is in videos, caches, runs and pair lists.",
 }
 
 
@@ -62,25 +45,26 @@ class LazyGroup(click.Group):
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Name the commands in the order in which they are used."""
+        """Return the names of the commands in the order in which they are used."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import one command."""
         if cmd_name not in COMMANDS:
-            return None
-        command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
+            return super().get_command(ctx, cmd_name)
+        module = importlib.import_module(f"pipeline.{cmd_name.replace('-', '_')}.command")
+        command: click.Command = module.command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing any of them."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+            formatter.write_dl(list(COMMANDS.items()))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command; `--print-config` asks for no arguments."""
+        """Find the command; `--print-config` needs no arguments."""
         name, command, rest = super().resolve_command(ctx, args)
         if command is not None and "--print-config" in rest:
             command = _with_everything_optional(command)

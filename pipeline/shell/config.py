@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-# Flags about a single run, which no configuration file should carry on.
+# Flags of a single call, which `--print-config` leaves out.
 _NOT_CONFIGURED = {"config", "print_config", "help", "dry_run", "debug", "quiet", "verbose"}
 
 
@@ -17,34 +17,34 @@ def load(ctx: click.Context, param: click.Parameter, path: Path | None) -> Path 
     """Take the defaults of a command's flags from a TOML file (callback of `--config`).
 
     Keys may stand at the top level or in a table named after the command; a key in the table
-    wins. A top-level key that only another command knows is passed over.
+    wins. The tables of other commands are ignored.
     """
     if path is None:
         return None
-    table = _read(path)
-    name = ctx.info_name or ""
-    known = {_key(each): each for each in ctx.command.params if each.name is not None}
-    own = table.pop(name, {})
+    entries = _read(path)
+    command = ctx.info_name or ""
+    own = entries.pop(command, {})
     if not isinstance(own, dict):
-        raise click.UsageError(f"{path}: [{name}] must be a table, found {own!r}")
+        raise click.UsageError(f"{path}: [{command}] must be a table, found {own!r}")
+    others = _commands(ctx)  # `report` is a flag as well, but then its value is no table.
     values = {
-        key: value for key, value in table.items() if key in known and not _is_table(key, value)
+        key: value
+        for key, value in entries.items()
+        if not (key in others and isinstance(value, dict))
     } | own
-    unknown = [key for key in own if key not in known]
-    unknown += [key for key, value in table.items() if not _belongs(key, value, known)]
-    if unknown:
-        raise click.UsageError(
-            f"{path}: unknown key {unknown[0]!r} for `{name}`; see `pipeline {name} --print-config`"
-        )
-    ctx.default_map = {str(known[key].name): value for key, value in values.items()}
+    names = {_key(each): each.name for each in ctx.command.params}
+    for key in values:
+        if key not in names:
+            raise click.UsageError(
+                f"{path}: unknown key {key!r} for `{command}`; "
+                f"see `pipeline {command} --print-config`"
+            )
+    ctx.default_map = {str(names[key]): value for key, value in values.items()}
     return path
 
 
 def as_toml(ctx: click.Context) -> str:
-    """Return the values that a command was given or defaults to, as a TOML table.
-
-    Arguments and values that are not set stand as comments.
-    """
+    """Return the values of a command as a TOML table; flags without a value are comments."""
     lines = [f"[{ctx.info_name}]"]
     for param in ctx.command.params:
         if param.name in _NOT_CONFIGURED or not isinstance(param, click.Option):
@@ -69,16 +69,10 @@ def _key(param: click.Parameter) -> str:
     return max(param.opts, key=len).lstrip("-")
 
 
-def _belongs(key: str, value: Any, known: dict[str, click.Parameter]) -> bool:
-    """Tell whether a top-level entry is this command's, or another command's whole table."""
-    return key in known or _is_table(key, value)
-
-
-def _is_table(key: str, value: Any) -> bool:
-    """Tell whether a top-level entry is a command's table (`report` is a flag as well)."""
-    from pipeline.cli import COMMANDS
-
-    return isinstance(value, dict) and key in COMMANDS
+def _commands(ctx: click.Context) -> list[str]:
+    """Return the names of all commands of the group that this command belongs to."""
+    group = ctx.parent.command if ctx.parent is not None else None
+    return group.list_commands(ctx) if isinstance(group, click.Group) else []
 
 
 def _toml_value(value: Any) -> str:

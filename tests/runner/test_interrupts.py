@@ -122,7 +122,6 @@ from pipeline import cli
 def command():
     exec("signal.raise_signal(signal.SIGINT)")
 
-cli.COMMANDS["work"] = ("__main__", "")
 cli.main()
 """
 

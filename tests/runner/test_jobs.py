@@ -147,7 +147,6 @@ from pipeline import cli, jobs
 def command():
     jobs.run_jobs(time.sleep, [60.0] * 6, jobs.JobOptions(2), desc="x")
 
-cli.COMMANDS["work"] = ("__main__", "")
 cli.cli.main(["work"])
 """
 

@@ -46,7 +46,8 @@ def sample_command(seen: list[Any]) -> click.Command:
 
 def run(*args: str) -> tuple[Any, list[Any]]:
     seen: list[Any] = []
-    result = CliRunner().invoke(sample_command(seen), list(args))
+    group = click.Group(commands=[sample_command(seen), click.Command("evaluate")])
+    result = CliRunner().invoke(group, ["demo", *args])
     return result, seen
 
 
