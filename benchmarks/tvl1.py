@@ -24,7 +24,7 @@ import numpy.typing as npt
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from model.tvl1 import engines, opencv
-from model.tvl1.cpu import fused
+from model.tvl1.cpu.calc import calc_and_count
 from model.tvl1.options import TVL1Options
 
 Frame = npt.NDArray[np.uint8]
@@ -193,7 +193,7 @@ def measure(engine: str, size: tuple[int, int], chosen: Iterator[tuple], noise: 
         }
         found = {name: timed(runs[name]) for name in sorted(runs, reverse=bool(n % 2))}
         flow, reference = found["engine"][0], found["opencv"][0]
-        effort = fused.calc_and_count(i0, i1, options)[1]
+        effort = calc_and_count(i0, i1, options)[1]
         result.samples.append(
             Sample(
                 found["opencv"][1],

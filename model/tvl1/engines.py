@@ -1,22 +1,16 @@
-"""Choose a TV-L1 engine by name, load it, and say what its results are worth."""
+"""Choose a TV-L1 engine by name, load it, and name what its results guarantee."""
 
 from __future__ import annotations
 
 import functools
-import importlib
-import importlib.util
 import platform
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 
 NAMES = ("auto", "numba", "opencv", "cuda")
 
-_MODULES = {
-    "numba": "model.tvl1.cpu.fused",
-    "opencv": "model.tvl1.opencv",
-    "cuda": "model.tvl1.cuda.calc",
-}
-# Packages that an engine's results may depend on, beside OpenCV.
+# Packages that an engine's results may depend on, apart from OpenCV.
 _LIBRARIES = {"numba": ("numba",), "opencv": (), "cuda": ("torch", "triton")}
 _X86_64 = ("x86_64", "amd64")
 # The major version of OpenCV that the numba engine reproduces to the bit.
@@ -38,8 +32,7 @@ def choose(name: str, device: str = "cpu") -> str:
     ValueError
         If the name is unknown or its engine is not available here.
     """
-    if name not in NAMES:
-        raise ValueError(f"TV-L1 engine: expected one of {', '.join(NAMES)}, got {name!r}")
+    _check_name(name, NAMES)
     if name == "auto":
         if device.startswith("cuda") and _why_not("cuda") is None:
             return "cuda"
@@ -50,6 +43,8 @@ def choose(name: str, device: str = "cpu") -> str:
     return name
 
 
+# An engine is imported when it is chosen: numba, Triton and torch take seconds, and a machine
+# may lack them.
 @functools.cache
 def load(name: str) -> Callable:
     """Return an engine's ``calc(i0, i1, options) -> (H, W, 2) float32 px``.
@@ -59,13 +54,19 @@ def load(name: str) -> Callable:
     ValueError
         If the name is unknown or its engine is not available here.
     """
-    if name not in _MODULES:
-        raise ValueError(f"TV-L1 engine: expected one of {', '.join(_MODULES)}, got {name!r}")
-    return importlib.import_module(_MODULES[choose(name)]).calc
+    _check_name(name, tuple(_LIBRARIES))
+    choose(name)
+    if name == "cuda":
+        from model.tvl1.cuda.calc import calc
+    elif name == "numba":
+        from model.tvl1.cpu.calc import calc
+    else:
+        from model.tvl1.opencv import calc
+    return calc
 
 
 def identity(name: str) -> dict[str, str]:
-    """Say which engine, which versions and which guarantee a result rests on.
+    """Return which engine, which versions and which guarantee a result rests on.
 
     ``guarantee`` is "bit-identical" where the result equals that of the installed OpenCV's
     ``DualTVL1OpticalFlow`` to the bit, else "within the gate": mean difference at most
@@ -77,41 +78,69 @@ def identity(name: str) -> dict[str, str]:
     ValueError
         If the name is unknown.
     """
-    if name not in _MODULES:
-        raise ValueError(f"TV-L1 engine: expected one of {', '.join(_MODULES)}, got {name!r}")
-    exact = name == "opencv" or (name == "numba" and _reproduces_opencv())
-    found = {
+    _check_name(name, tuple(_LIBRARIES))
+    exact = name == "opencv" or (name == "numba" and _tested_machine() and agrees())
+    versions = {package: _version(package) for package in _LIBRARIES[name]}
+    return {
         "engine": name,
         "guarantee": "bit-identical" if exact else "within the gate",
         "opencv": _opencv_version(),
+        **versions,
     }
-    for package in _LIBRARIES[name]:
-        found[package] = _version(package)
-    return found
 
 
-def _reproduces_opencv() -> bool:
-    """Tell whether the numba engine was proven exact on such a machine, and is on two frames.
+def _check_name(name: str, names: tuple[str, ...]) -> None:
+    if name not in names:
+        raise ValueError(f"TV-L1 engine: expected one of {', '.join(names)}, got {name!r}")
 
-    Other processors contract a·b+c to one rounding in OpenCV's build; a version after those
-    it was tested with may round otherwise, too.
+
+def _tested_machine() -> bool:
+    """Check whether the numba engine was proven exact on such a machine.
+
+    Other processors contract a·b+c to one rounding in OpenCV's build; an OpenCV version other
+    than those tested may also round otherwise.
     """
     major = _opencv_version().split(".")[0]
-    if platform.machine().lower() not in _X86_64 or major != str(_OPENCV_MAJOR):
-        return False
-    return importlib.import_module("model.tvl1.cpu.agreement").agrees()
+    return platform.machine().lower() in _X86_64 and major == str(_OPENCV_MAJOR)
+
+
+@functools.cache
+def agrees() -> bool:
+    """Check on one small pair of frames that numba's bits are the installed OpenCV's here.
+
+    It takes a few milliseconds, and the first time on a machine a quarter of a minute more to
+    compile. A single pair proves nothing, but a changed order of operations anywhere in
+    OpenCV's solver, pyramid, warp or median changes some of its 13,000 bits.
+    """
+    import cv2
+    import numpy as np
+
+    from model.tvl1 import opencv
+    from model.tvl1.cpu.calc import calc
+
+    rng = np.random.default_rng(0)
+    height, width = 60, 70
+    scene = cv2.GaussianBlur(rng.uniform(0, 255, (height + 9, width + 9)), (0, 0), 1.5)
+    scene = 255 * (scene - scene.min()) / np.ptp(scene)
+    first = np.rint(scene[4 : 4 + height, 4 : 4 + width]).astype(np.uint8)
+    noisy = scene[3 : 3 + height, 6 : 6 + width] + rng.normal(0, 2, (height, width))
+    second = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
+    ours, theirs = calc(first, second), opencv.calc(first, second)
+    return bool(np.array_equal(ours.view(np.uint32), theirs.view(np.uint32)))
 
 
 def _why_not(name: str) -> str | None:
     """Return why an engine cannot run here, and what to do; None where it can."""
     if name == "cuda":
-        usable, reason = importlib.import_module("model.tvl1.cuda.runtime").available()
+        from model.tvl1.cuda.runtime import available
+
+        usable, reason = available()
         return None if usable else f"{reason}; use auto, numba or opencv"
     library, advice = {
         "numba": ("numba", "numba is not installed; pip install numba, or use opencv"),
         "opencv": ("cv2", "OpenCV is not installed; pip install opencv-contrib-python"),
     }[name]
-    return None if importlib.util.find_spec(library) else advice
+    return None if find_spec(library) else advice
 
 
 def _version(package: str) -> str:
@@ -129,4 +158,6 @@ def _opencv_version() -> str:
             return version(package)
         except PackageNotFoundError:
             continue
-    return importlib.import_module("cv2").__version__
+    import cv2
+
+    return cv2.__version__

@@ -20,7 +20,7 @@ triton = pytest.importorskip("triton")
 tl = pytest.importorskip("triton.language")
 
 from data.cache import flow as flow_cache  # noqa: E402
-from model.tvl1.cpu import fused  # noqa: E402
+from model.tvl1.cpu.calc import calc as numba_calc  # noqa: E402
 from model.tvl1.cuda import calc as cuda  # noqa: E402
 from model.tvl1.cuda import layout as cuda_layout  # noqa: E402
 from model.tvl1.cuda.iterate import DATA, DUAL, WORK_PLANES, iterate  # noqa: E402
@@ -245,7 +245,7 @@ def solved(pairs):
 def test_whole_engine_agrees_with_the_cpu_engine(pairs, solved):
     """The parts may be right and their order wrong: buffers, warps, medians, levels, stops."""
     for i, (first, second) in enumerate(zip(*pairs, strict=True)):
-        expected = fused.calc(first, second, SMALL)
+        expected = numba_calc(first, second, SMALL)
         found = solved[0][i].permute(1, 2, 0).cpu().numpy()
         # A few dozen iterations with roundings that differ in the last bit; no stop is near.
         np.testing.assert_allclose(found, expected, atol=2e-3)
@@ -369,7 +369,7 @@ def test_options_reach_the_device(pairs):
     options = TVL1Options(
         tau=0.2, lam=0.1, theta=0.4, scales=2, scale_step=0.85, warps=1, inner=3, outer=1, median=3
     )
-    expected = fused.calc(pairs[0][0], pairs[1][0], options)
+    expected = numba_calc(pairs[0][0], pairs[1][0], options)
     found = cuda.calc(pairs[0][0], pairs[1][0], options)
     assert found.shape == (20, 34, 2)
     np.testing.assert_allclose(found, expected, atol=2e-3)  # as for the whole engine
@@ -411,7 +411,7 @@ def test_full_size_is_within_the_gate():
     first = np.stack([view(image, 0, 0, height, width)] * len(moves))
     second = np.stack([view(image, dx, dy, height, width) for dx, dy in moves])
     found = cuda.calc_batch(device(first), device(second)).permute(0, 2, 3, 1).cpu().numpy()
-    expected = np.stack([fused.calc(a, b) for a, b in zip(first, second, strict=True)])
+    expected = np.stack([numba_calc(a, b) for a, b in zip(first, second, strict=True)])
     assert np.linalg.norm(found - expected, axis=-1).mean() <= 0.03
     levels = [flow_cache.quantise(f, 20.0).astype(int) for f in (found, expected)]
     assert (abs(levels[0] - levels[1]) <= 1).mean() >= 0.99

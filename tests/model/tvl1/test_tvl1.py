@@ -9,7 +9,7 @@ import torch
 from skimage.registration import optical_flow_tvl1
 
 from model.tvl1 import engines, opencv
-from model.tvl1.cpu import agreement, fused
+from model.tvl1.cpu.calc import calc as numba_calc
 from model.tvl1.cuda import runtime as cuda_runtime
 from model.tvl1.options import TVL1Options
 
@@ -54,7 +54,7 @@ MOTIONS = {
 
 
 @pytest.mark.parametrize("name", MOTIONS)
-@pytest.mark.parametrize("calc", [fused.calc, opencv.calc], ids=["numba", "opencv"])
+@pytest.mark.parametrize("calc", [numba_calc, opencv.calc], ids=["numba", "opencv"])
 def test_planted_motion_is_recovered(name: str, calc) -> None:
     """Breaks if u and v are swapped, a sign is wrong, or the pyramid loses the motion."""
     i0, i1, truth = planted(MOTIONS[name])
@@ -68,7 +68,7 @@ def test_planted_motion_is_recovered(name: str, calc) -> None:
 def test_identical_frames_have_exactly_no_motion() -> None:
     """Breaks if a still camera yields anything but zeros, which compress and mean "still"."""
     i0, _, _ = planted(MOTIONS["zoom"])
-    for calc in (fused.calc, opencv.calc):
+    for calc in (numba_calc, opencv.calc):
         flow = calc(i0, i0.copy())
         assert flow.shape == (HEIGHT, WIDTH, 2)
         assert not flow.any()
@@ -77,14 +77,14 @@ def test_identical_frames_have_exactly_no_motion() -> None:
 def test_uniform_frames_have_no_motion() -> None:
     """Breaks if a gradient of zero divides by zero."""
     i0 = np.full((40, 50), 90, np.uint8)
-    assert not fused.calc(i0, np.full_like(i0, 92)).any()
+    assert not numba_calc(i0, np.full_like(i0, 92)).any()
 
 
 def test_scikit_image_agrees() -> None:
     """Breaks if both of ours share a mistake in the model: this solver is another author's."""
     i0, i1, _ = planted(np.array([[1, 0, 1.5], [0, 1, -0.7]]))
     options = TVL1Options(epsilon=0.0, median=1, inner=100, outer=1, warps=10, lam=0.15)
-    flow = fused.calc(i0, i1, options)
+    flow = numba_calc(i0, i1, options)
     # scikit-image takes grey levels in 0..1: its attachment is per squared full range, and
     # its time step is in units of theta. Fixed iterations (tol=0), since its stopping test
     # compares an array with an alias of itself.
@@ -98,7 +98,7 @@ def test_scikit_image_agrees() -> None:
     assert np.median(apart) < 0.1
 
 
-@pytest.mark.parametrize("calc", [fused.calc, opencv.calc], ids=["numba", "opencv"])
+@pytest.mark.parametrize("calc", [numba_calc, opencv.calc], ids=["numba", "opencv"])
 class TestRefusals:
     """Break if a mistaken call computes something instead of saying what was expected."""
 
@@ -157,7 +157,7 @@ def test_defaults_are_opencvs() -> None:
 def test_auto_is_numba_on_a_cpu() -> None:
     """Breaks if users without a GPU get the slow engine."""
     assert engines.choose("auto") == "numba"
-    assert engines.load("numba") is fused.calc
+    assert engines.load("numba") is numba_calc
     assert engines.load("opencv") is opencv.calc
 
 
@@ -195,12 +195,12 @@ def test_a_changed_opencv_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines.platform, "machine", lambda: "x86_64")
     monkeypatch.setattr(engines, "_opencv_version", lambda: "5.9.0")
     calc = opencv.calc
-    monkeypatch.setattr(agreement.opencv, "calc", lambda *frames: calc(*frames) * np.float32(1.001))
-    agreement.agrees.cache_clear()
+    monkeypatch.setattr(opencv, "calc", lambda *frames: calc(*frames) * np.float32(1.001))
+    engines.agrees.cache_clear()
     try:
         assert engines.identity("numba")["guarantee"] == "within the gate"
     finally:
-        agreement.agrees.cache_clear()
+        engines.agrees.cache_clear()
 
 
 @pytest.fixture

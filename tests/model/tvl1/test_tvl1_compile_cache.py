@@ -19,7 +19,7 @@ NOWHERE = "/dev/null/no-such-folder"  # Cannot be created, not even by root.
 CODE = """
 import json
 import numpy as np
-from model.tvl1 import solver
+from model.tvl1.cpu import solver
 work = np.full(solver.workspace_length(5, 6), 7, np.float32)
 solver.prepare(work, np.ones((5, 6), np.float32), 5, 6)
 stats = solver.prepare.stats
@@ -37,9 +37,9 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("installed")
     (root / "model").mkdir()
     (root / "model" / "__init__.py").touch()
-    ignored = shutil.ignore_patterns("__pycache__", "cuda*")
+    ignored = shutil.ignore_patterns("__pycache__", "cuda")
     shutil.copytree(ROOT / "model" / "tvl1", root / "model" / "tvl1", ignore=ignored)
-    (root / "model" / "tvl1" / "__pycache__").touch()
+    (root / "model" / "tvl1" / "cpu" / "__pycache__").touch()
     return root
 
 
@@ -79,6 +79,6 @@ def test_a_changed_source_is_compiled_anew(package: Path, tmp_path: Path) -> Non
     shutil.copytree(package, root)
     places = {"NUMBA_CACHE_DIR": str(tmp_path / "kept")}
     assert run(root, **places)["misses"] == 1
-    with (root / "model" / "tvl1" / "kernels.py").open("a") as source:
+    with (root / "model" / "tvl1" / "cpu" / "kernels.py").open("a") as source:
         source.write("# changed\n")
     assert run(root, **places)["misses"] == 1

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from model.tvl1 import engines, frames, opencv
-from model.tvl1.cpu import fused
+from model.tvl1.cpu.calc import calc
 from model.tvl1.options import TVL1Options
 from tests.helpers.places import ROOT
 
@@ -63,7 +63,7 @@ def test_sizes(height: int, width: int) -> None:
     """Breaks if an edge, a padded lane, or the 16 px pyramid limit is handled otherwise."""
     i0, i1 = moving_pair(height, width, seed=height)
     options = TVL1Options()
-    assert_same_bits(fused.calc(i0, i1, options), raw_opencv(i0, i1, options))
+    assert_same_bits(calc(i0, i1, options), raw_opencv(i0, i1, options))
 
 
 CHANGES: list[dict[str, float]] = [
@@ -81,7 +81,7 @@ def test_every_parameter(change: dict[str, float]) -> None:
     """Breaks if a parameter is ignored, rounded in another order, or stops elsewhere."""
     i0, i1 = moving_pair(61, 83)
     options = replace(TVL1Options(), **change)
-    assert_same_bits(fused.calc(i0, i1, options), raw_opencv(i0, i1, options))
+    assert_same_bits(calc(i0, i1, options), raw_opencv(i0, i1, options))
 
 
 @needs_exact
@@ -92,7 +92,7 @@ def test_unstable_parameters(change: dict[str, float]) -> None:
     """Breaks if the fast root is trusted beyond its proven range, where the flow runs away."""
     i0, i1 = moving_pair(40, 52)
     options = replace(TVL1Options(scales=2, warps=2), **change)
-    np.testing.assert_array_equal(fused.calc(i0, i1, options), raw_opencv(i0, i1, options))
+    np.testing.assert_array_equal(calc(i0, i1, options), raw_opencv(i0, i1, options))
 
 
 @needs_exact
@@ -104,7 +104,7 @@ def test_static_background() -> None:
     moved = still.copy()
     moved[20:50, 8:30] = i1[20:50, 8:30]
     options = TVL1Options(epsilon=0.0, warps=2)
-    assert_same_bits(fused.calc(still, moved, options), raw_opencv(still, moved, options))
+    assert_same_bits(calc(still, moved, options), raw_opencv(still, moved, options))
 
 
 @needs_exact
@@ -113,7 +113,7 @@ def test_unrelated_noise() -> None:
     rng = np.random.default_rng(3)
     i0, i1 = rng.integers(0, 256, (2, 70, 81)).astype(np.uint8)
     options = TVL1Options()
-    assert_same_bits(fused.calc(i0, i1, options), raw_opencv(i0, i1, options))
+    assert_same_bits(calc(i0, i1, options), raw_opencv(i0, i1, options))
 
 
 @needs_exact
@@ -128,9 +128,9 @@ def test_other_processors(cpu: str, features: str, tmp_path: Path) -> None:
     np.savez(tmp_path / "pair.npz", i0=i0, i1=i1)
     code = (
         "import sys, numpy as np\n"
-        "from model.tvl1 import fused\n"
+        "from model.tvl1.cpu.calc import calc\n"
         "p = np.load(sys.argv[1])\n"
-        "np.save(sys.argv[2], fused.calc(p['i0'], p['i1']))\n"
+        "np.save(sys.argv[2], calc(p['i0'], p['i1']))\n"
     )
     environment = os.environ | {
         "NUMBA_CPU_NAME": cpu,
@@ -147,7 +147,7 @@ def test_other_processors(cpu: str, features: str, tmp_path: Path) -> None:
 def test_gate_elsewhere() -> None:
     """Breaks if a port differs from OpenCV by more than OpenCV's own sensitivity to noise."""
     i0, i1 = moving_pair(128, 170)
-    flow, reference = fused.calc(i0, i1), raw_opencv(i0, i1, TVL1Options())
+    flow, reference = calc(i0, i1), raw_opencv(i0, i1, TVL1Options())
     # Mean 0.03 px and 99 % within one 8-bit level: just under what OpenCV itself moves when
     # its frames get 0.01 grey levels of noise (0.037 px and 98.6 % on real clips).
     assert np.linalg.norm(flow - reference, axis=-1).mean() <= 0.03
@@ -166,19 +166,19 @@ def test_wrapper_changes_nothing() -> None:
 def test_repeated_calls_agree() -> None:
     """Breaks if a call reads what an earlier one left behind, as after a smaller frame."""
     i0, i1 = moving_pair(50, 66)
-    once = fused.calc(i0, i1)
-    fused.calc(*moving_pair(21, 18))
-    assert_same_bits(fused.calc(i0, i1), once)
+    once = calc(i0, i1)
+    calc(*moving_pair(21, 18))
+    assert_same_bits(calc(i0, i1), once)
 
 
 def test_threads_agree() -> None:
     """Breaks if threads share a buffer: the engine must keep everything local."""
     pairs = [moving_pair(48 + n, 64, seed=n) for n in range(6)]
-    alone = [fused.calc(*pair) for pair in pairs]
+    alone = [calc(*pair) for pair in pairs]
     together: list[np.ndarray | None] = [None] * len(pairs)
 
     def work(n: int) -> None:
-        together[n] = fused.calc(*pairs[n])
+        together[n] = calc(*pairs[n])
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(len(pairs))]
     for thread in threads:
@@ -194,10 +194,10 @@ def test_views_are_understood() -> None:
     """Breaks if a frame that is a view (cropped, reversed, read-only) is read as contiguous."""
     i0, i1 = moving_pair(50, 66)
     crop = np.s_[3:40, 5:49]
-    expected = fused.calc(i0[crop].copy(), i1[crop].copy())
+    expected = calc(i0[crop].copy(), i1[crop].copy())
     frozen = i0[crop]
     frozen.flags.writeable = False
-    assert_same_bits(fused.calc(frozen, i1[crop]), expected)
+    assert_same_bits(calc(frozen, i1[crop]), expected)
 
 
 def test_pyramid_sizes_follow_opencv() -> None:

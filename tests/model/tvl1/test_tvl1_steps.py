@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from model.tvl1 import engines, opencv
-from model.tvl1.cpu import fused, level
-from model.tvl1.cpu.level import Level, workspace
+from model.tvl1.cpu import calc as engine
+from model.tvl1.cpu import solver
+from model.tvl1.cpu.calc import Level, calc, workspace
 from model.tvl1.cpu.sweep import GRAD, IX, IY, RHO
 from tests.model.tvl1.test_tvl1_identity import assert_same_bits, moving_pair
 
@@ -128,7 +129,7 @@ def test_warp(height: int, width: int, blur: int, amplitude: float) -> None:
         flow = np.stack([cv2.GaussianBlur(f, (0, 0), blur) for f in flow])
     u, v = flow / max(float(flow.std()), 1e-9) * np.float32(amplitude)
     at = make_level(height, width)
-    assert level._warps_as_opencv()
+    assert engine._warps_as_opencv()
     assert constants_apart(at, u, v) == 0
 
 
@@ -153,10 +154,10 @@ def test_warp_beyond_reason(value: float) -> None:
 def test_opencvs_steps_give_the_same_flow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Breaks if the way without our warp and median, as on other machines, is wrong."""
     i0, i1 = moving_pair(50, 66)
-    ours = fused.calc(i0, i1)
-    monkeypatch.setattr(level, "_warps_as_opencv", lambda: False)
-    monkeypatch.setattr(level.solver, "smooth", lambda *_: False)
-    theirs = fused.calc(i0, i1)
+    ours = calc(i0, i1)
+    monkeypatch.setattr(engine, "_warps_as_opencv", lambda: False)
+    monkeypatch.setattr(solver, "smooth", lambda *_: False)
+    theirs = calc(i0, i1)
     if EXACT:
         assert_same_bits(theirs, opencv.calc(i0, i1))
         assert_same_bits(ours, theirs)
@@ -165,10 +166,10 @@ def test_opencvs_steps_give_the_same_flow(monkeypatch: pytest.MonkeyPatch) -> No
 def test_nothing_left_in_the_workspace_matters() -> None:
     """Breaks if a call reads what an earlier one of this thread has left in memory."""
     i0, i1 = moving_pair(50, 66)
-    expected = fused.calc(i0, i1)
+    expected = calc(i0, i1)
     for left in (np.nan, 1e30, -7.0):
-        fused._own_workspace(50, 66)[:] = left
-        assert_same_bits(fused.calc(i0, i1), expected)
+        engine._own_workspace(50, 66)[:] = left
+        assert_same_bits(calc(i0, i1), expected)
 
 
 @needs_exact
@@ -180,7 +181,7 @@ def test_partly_still_frames() -> None:
     first, second = still.copy(), still.copy()
     first[30:50, 100:130], second[30:50, 100:130] = i0[30:50, 100:130], i1[30:50, 100:130]
     second[70, 200] += 9
-    assert_same_bits(fused.calc(first, second), opencv.calc(first, second))
+    assert_same_bits(calc(first, second), opencv.calc(first, second))
 
 
 def test_another_warp_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,5 +192,5 @@ def test_another_warp_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
         """Round coordinates to 1/32 px, as OpenCV 4 does."""
         return remap(source, np.rint(x * 32) / 32, np.rint(y * 32) / 32, mode, dst=dst)
 
-    monkeypatch.setattr(level.cv2, "remap", rounding)
-    assert not level._warps_as_opencv.__wrapped__()
+    monkeypatch.setattr(cv2, "remap", rounding)
+    assert not engine._warps_as_opencv.__wrapped__()
