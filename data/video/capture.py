@@ -7,11 +7,10 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-# FFmpeg's own messages would drown the one line that the user gets; a value set outside is kept.
+# FFmpeg's own messages would drown the one line for the user; a value set outside is kept.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 import cv2
@@ -22,8 +21,8 @@ from data.video.container import why_not_opened
 if "OPENCV_LOG_LEVEL" not in os.environ:
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
-# A damaged packet makes one grab fail and the next go on. Each failed grab uses up a packet, so
-# there are at most as many as frames are missing; without a count, this many in a row are the end.
+# After a damaged packet one grab fails and the next succeeds. Each failed grab consumes a packet,
+# so at most as many fail as frames are missing; without a count, this many in a row are the end.
 _FAILURES_AT_END = 8
 _MOST_FAILURES = 2000
 
@@ -39,7 +38,7 @@ def opened(path: Path, threads: int = 1) -> Iterator[cv2.VideoCapture]:
     Raises
     ------
     VideoError
-        When OpenCV finds no video in it; says why as far as the file tells.
+        OpenCV finds no video in it; the message gives the reason as far as the file shows it.
     """
     with _readable_name(path) as name, _capture(name, threads=threads) as capture:
         if not capture.isOpened():
@@ -48,24 +47,11 @@ def opened(path: Path, threads: int = 1) -> Iterator[cv2.VideoCapture]:
 
 
 @contextmanager
-def opened_as_filter(path: Path) -> Iterator[cv2.VideoCapture]:
-    """Open a video through FFmpeg's `movie` filter, its frames marked as progressive.
-
-    OpenCV 5 with FFmpeg 8 ignores that the conversion of an interlaced frame to BGR fails, and
-    hands out whatever its buffer holds: the frame before, or none. Marked as progressive, such
-    frames are converted as they are, with both fields woven together, as OpenCV 4 does. The filter
-    does not turn frames as the file asks.
-    """
-    with _readable_name(path) as name, _capture(_movie(name), lavfi=True) as capture:
-        yield capture
-
-
-@contextmanager
 def _readable_name(path: Path) -> Iterator[str]:
     """Name that OpenCV can open a file by: absolute, and UTF-8.
 
     An absolute path keeps FFmpeg from reading "12:30.mp4" as a protocol. A name in another
-    encoding, as old archives leave, would crash OpenCV; it is lent another one by a link.
+    encoding, as old archives leave, would crash OpenCV; it gets a link with another name.
     """
     name = os.path.abspath(path)
     try:
@@ -79,13 +65,6 @@ def _readable_name(path: Path) -> Iterator[str]:
         yield name
 
 
-@lru_cache(maxsize=1)
-def filters_available() -> bool:
-    """Whether this OpenCV can open videos through a filter (its FFmpeg has libavfilter)."""
-    with _capture("color=size=16x16:duration=1", lavfi=True) as capture:
-        return bool(capture.isOpened())
-
-
 @contextmanager
 def _capture(name: str, lavfi: bool = False, threads: int = 1) -> Iterator[cv2.VideoCapture]:
     with _opening:
@@ -93,8 +72,8 @@ def _capture(name: str, lavfi: bool = False, threads: int = 1) -> Iterator[cv2.V
         if lavfi:
             os.environ[_OPTIONS] = "input_format;lavfi"
         try:
-            # One decoding thread as a rule: workers run side by side, and with several threads what
-            # is left of a damaged video could differ from one pass to the next.
+            # One decoding thread as a rule: workers run in parallel, and with several threads the
+            # frames left of a damaged video could differ from one pass to the next.
             capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads])
         finally:
             if lavfi and options is None:
@@ -107,19 +86,26 @@ def _capture(name: str, lavfi: bool = False, threads: int = 1) -> Iterator[cv2.V
         capture.release()
 
 
-def _movie(name: str) -> str:
-    """Filter graph that reads the first video stream, which OpenCV takes too (FFmpeg: the best)."""
-    return f"movie={_escaped(name)}:streams={_escaped('v:0')},setfield=prog"
+def interlaced(path: Path) -> bool:
+    """Whether the first two frames are flagged as interlaced; False where OpenCV has no filters."""
+    with _readable_name(path) as name:
+        # The first video stream, as OpenCV takes it; FFmpeg's filter would take the best.
+        graph = (
+            f"movie={_escaped(name)}:streams={_escaped('v:0')}"
+            ",trim=end_frame=2,select='gt(interlace_type,0)'"
+        )
+        with _capture(graph, lavfi=True) as capture:
+            return capture.grab()
 
 
 def _escaped(name: str) -> str:
-    """Escape a file name for a filter's option, then for the filter graph around it."""
+    """Escape a file name for an option of a filter, then for the filter graph around it."""
     option = re.sub(r"([\\':])", r"\\\1", name)
     return re.sub(r"([\\'\[\],; ])", r"\\\1", option)
 
 
 def grabbed(capture: cv2.VideoCapture, lost: list[int]) -> Iterator[int]:
-    """Grab frame after frame and yield its number, going on after damaged packets.
+    """Grab frame after frame and yield its number, continuing after damaged packets.
 
     `lost` receives, for each failure that good frames follow, the number of frames before it.
     """
@@ -136,7 +122,7 @@ def grabbed(capture: cv2.VideoCapture, lost: list[int]) -> Iterator[int]:
 
 
 def claimed_frames(capture: cv2.VideoCapture) -> int:
-    """Frames that the header claims; -1 when it does not say (raw streams give nonsense)."""
+    """Frames that the header claims; -1 for none (raw streams give nonsense)."""
     claimed = capture.get(cv2.CAP_PROP_FRAME_COUNT)
     return int(claimed) if 0 < claimed < 2**40 else -1
 
@@ -148,7 +134,7 @@ def rotation_of(capture: cv2.VideoCapture) -> int:
 
 
 def codec_of(capture: cv2.VideoCapture) -> str:
-    """Four-character code of the codec, "unknown" where it is none."""
+    """Four-character code of the codec, or "unknown"."""
     code = int(capture.get(cv2.CAP_PROP_FOURCC)) & 0xFFFFFFFF
     name = code.to_bytes(4, "little").decode("latin-1").strip("\0 ")
     return name if name and name.isascii() and name.isprintable() else "unknown"

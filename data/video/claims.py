@@ -14,7 +14,7 @@ from data.sampling import plan_snippets
 from data.video.capture import opened
 from data.video.frame_folder import read_folder
 from data.video.frame_names import frame_files
-from data.video.timestamps import DEFAULT_FPS
+from data.video.info import DEFAULT_FPS
 
 # More than four days at 25 frames a second is not believed.
 _MOST_FRAMES = 10_000_000

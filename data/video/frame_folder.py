@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from data.errors import VideoError
 from data.video.frame_names import frame_files
-from data.video.info import VideoInfo
-from data.video.timestamps import DEFAULT_FPS
+from data.video.info import DEFAULT_FPS, VideoInfo
 
 _MISSING_SHOWN = 5
 

@@ -1,7 +1,8 @@
-"""What a scan of a video finds out."""
+"""The description of a video as it was decoded: `VideoInfo`, its times and its warnings."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+DEFAULT_FPS = 25.0
+# Rates outside are placeholders of containers that do not know theirs (raw streams: 90000).
+_LOWEST_FPS, _HIGHEST_FPS = 1e-3, 1000.0
+# How the warnings begin that `strict` turns into failures.
+_DAMAGE = ("damaged: ", "the header claims ", "frames are missing ")
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class VideoInfo:
     """One video as it was decoded, whatever its header says.
 
@@ -51,10 +58,42 @@ class VideoInfo:
     warnings: tuple[str, ...]
 
 
-# How the warnings begin that `strict` makes failures of.
-_DAMAGE = ("damaged: ", "the header claims ", "frames are missing ")
-
-
 def damage_among(warnings: Iterable[str]) -> list[str]:
     """Those of a video's warnings that tell of damage or a miscount; the others are remarks."""
     return [warning for warning in warnings if warning.startswith(_DAMAGE)]
+
+
+def usable_times(
+    stamps: NDArray[np.float64], stated_fps: float
+) -> tuple[NDArray[np.float64], float, str | None]:
+    """Turn the container's time stamps into times that a plan can rely on.
+
+    Parameters
+    ----------
+    stamps
+        (F,) float64 seconds, as the container gives them for the decoded frames in order.
+    stated_fps
+        Frames a second that the header states; anything implausible counts as not stated.
+
+    Returns
+    -------
+    times : (F,) float64
+        The stamps where they are finite, never go back and are not all the same; else frame
+        number / fps.
+    fps : float
+        The stated rate, else the mean rate of the stamps, else 25.
+    warning : str or None
+        Says so when the stamps could not be used.
+    """
+    count = len(stamps)
+    steps = np.diff(stamps)
+    span = float(stamps[-1] - stamps[0]) if count > 1 else 0.0
+    usable = bool(np.isfinite(stamps).all()) and not (steps < 0).any() and (span > 0 or count < 2)
+    fps = stated_fps
+    if not (math.isfinite(fps) and _LOWEST_FPS <= fps <= _HIGHEST_FPS):
+        fps = (count - 1) / span if usable and span > 0 else DEFAULT_FPS
+    if usable:
+        return stamps, fps, None
+    reason = "no time stamps" if not steps.any() else "time stamps go back or are not numbers"
+    warning = f"{reason}; times are frame number / {fps:g} fps"
+    return np.arange(count, dtype=np.float64) / fps, fps, warning

@@ -1,9 +1,9 @@
-"""Reading video, once and in order: headers are not believed and nothing seeks.
+"""Reading video, once and in order: headers are not trusted and nothing seeks.
 
 A header's frame count can be far off (edit lists, truncated files, raw streams), and seeking is
-slower than reading on and lands on wrong frames in several containers. So `scan` grabs every frame
-once to learn what can be decoded, and `read_frames` grabs them all again and retrieves those that
-are wanted; both count frames in the same way, with one decoding thread, so indices agree.
+slower than reading on and hits wrong frames in several containers. So `scan` grabs every frame
+once to learn what can be decoded, and `read_frames` grabs them all again and retrieves the wanted
+ones; both count frames in the same way, with one decoding thread, so indices agree.
 """
 
 from __future__ import annotations
@@ -23,20 +23,21 @@ from data.video.capture import (
     claimed_frames,
     codec_of,
     grabbed,
+    interlaced,
     opened,
     rotation_of,
 )
 from data.video.container import counts_frames
 from data.video.frame_folder import Frame, folder_digest, read_folder, scan_folder
-from data.video.frames import interlaced, read_file
-from data.video.info import VideoInfo
-from data.video.timestamps import usable_times
-
-__all__ = ["Frame", "VideoInfo", "file_digest", "read_frames", "scan"]
+from data.video.info import VideoInfo, usable_times
 
 _CHUNK = 1 << 20
 # How far stated and decoded duration may differ: sound may end later, stamps are rounded.
 _DURATION_FRAMES, _DURATION_SHARE = 3, 0.01
+_INTERLACED = (
+    "interlaced: both fields are woven into each frame; for cleaner flow deinterlace first, "
+    "for example: ffmpeg -i IN -vf bwdif OUT.mp4"
+)
 
 
 def scan(path: str | Path, *, strict: bool = False, threads: int = 1) -> VideoInfo:
@@ -48,49 +49,49 @@ def scan(path: str | Path, *, strict: bool = False, threads: int = 1) -> VideoIn
         A video file, or a folder of numbered frames.
     strict
         Refuse damaged videos, and those whose header claims another number of frames than can be
-        decoded, rather than warn.
+        decoded, instead of warning.
     threads
-        Decode by so many where the header counts frames. The result is the same: it rests on one
-        thread wherever several found another number of frames than the header claims.
+        Decoding threads where the header counts frames. They do not change the result: one thread
+        decodes again wherever several found another number of frames than the header claims.
 
     Raises
     ------
     VideoError
-        When nothing can be decoded; under `strict` also for damage.
+        Nothing can be decoded; under `strict` also for damage.
     """
     path = Path(path)
     if path.is_dir():
         return scan_folder(path, strict)
     _check_file(path)
     several = threads if counts_frames(path) else 1
-    found = _decoded(path, several)
-    if several > 1 and (found.lost or found.claimed != len(found.stamps)):
-        found = _decoded(path, 1)
-    times, fps, unstamped = usable_times(np.array(found.stamps, np.float64), found.stated_fps)
-    damage = _damage(found.claimed, len(times), found.lost)
-    if not found.lost and _only_estimated(path, found.claimed, fps, times):
+    decoded = _decoded(path, several)
+    if several > 1 and (decoded.lost or decoded.claimed != len(decoded.stamps)):
+        decoded = _decoded(path, 1)
+    times, fps, unstamped = usable_times(np.array(decoded.stamps, np.float64), decoded.stated_fps)
+    damage = _damage(decoded.claimed, len(times), decoded.lost)
+    if not decoded.lost and _only_estimated(path, decoded.claimed, fps, times):
         damage.clear()
     if damage and strict:
         raise VideoError(f"{path}: {'; '.join(damage)}")
-    notes = [note for note in (unstamped, interlaced(path)) if note]
+    notes = [note for note in (unstamped, _INTERLACED if interlaced(path) else None) if note]
     return VideoInfo(
         path=path,
         size=path.stat().st_size,
         digest=file_digest(path),
-        claimed_frames=found.claimed,
+        claimed_frames=decoded.claimed,
         frames=len(times),
-        width=found.width,
-        height=found.height,
-        rotation=found.rotation,
+        width=decoded.width,
+        height=decoded.height,
+        rotation=decoded.rotation,
         fps=fps,
         times=times,
         warnings=(*damage, *notes),
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Decoded:
-    """What one pass over a video file tells."""
+    """The result of one pass over a video file."""
 
     claimed: int
     stamps: array[float]  # seconds
@@ -125,7 +126,7 @@ def _decoded(path: Path, threads: int) -> _Decoded:
 def read_frames(
     path: str | Path, indices: Sequence[int] | NDArray[np.integer]
 ) -> Iterator[tuple[int, Frame]]:
-    """Yield (index, frame) of the wanted frames, in one pass over the video.
+    """Yield (index, frame) of the wanted frames in one pass over the video.
 
     Parameters
     ----------
@@ -142,9 +143,9 @@ def read_frames(
     Raises
     ------
     ValueError
-        When the indices are negative or not strictly increasing.
+        The indices are negative or not strictly increasing.
     VideoError
-        When a wanted frame cannot be decoded.
+        A wanted frame cannot be decoded.
     """
     wanted = np.asarray(indices, dtype=np.int64)
     if wanted.ndim != 1 or (np.diff(wanted) <= 0).any() or (wanted < 0).any():
@@ -153,7 +154,29 @@ def read_frames(
     if path.is_dir():
         return read_folder(path, wanted)
     _check_file(path)
-    return read_file(path, wanted)
+    return _read_file(path, wanted)
+
+
+def _read_file(path: Path, wanted: NDArray[np.int64]) -> Iterator[tuple[int, Frame]]:
+    """Grab all frames of a file up to the last wanted one and yield those that are wanted."""
+    remaining = iter(wanted.tolist())
+    index = next(remaining, None)
+    if index is None:
+        return
+    with opened(path) as capture:
+        for number in grabbed(capture, []):
+            if number != index:
+                continue
+            retrieved, frame = capture.retrieve()
+            if not retrieved or frame is None:
+                raise VideoError(
+                    f"{path}: frame {number} was decoded but cannot be converted to BGR"
+                )
+            yield number, frame
+            index = next(remaining, None)
+            if index is None:
+                return
+    raise VideoError(f"{path}: frame {index} is wanted, but the video cannot be decoded that far")
 
 
 def file_digest(path: str | Path) -> str:
@@ -172,20 +195,20 @@ def file_digest(path: str | Path) -> str:
 
 
 def _damage(claimed: int, decoded: int, lost: list[int]) -> list[str]:
-    """Say what shows that the file is damaged or its header wrong."""
-    found = []
+    """Signs that the file is damaged or its header wrong, one line each."""
+    damage = []
     if lost:
         times = "once" if len(lost) == 1 else f"{len(lost)} times"
-        found.append(f"damaged: decoding failed {times}, first after {lost[0]} frames")
+        damage.append(f"damaged: decoding failed {times}, first after {lost[0]} frames")
     if claimed >= 0 and claimed != decoded:
-        found.append(f"the header claims {claimed} frames, {decoded} could be decoded")
-    return found
+        damage.append(f"the header claims {claimed} frames, {decoded} could be decoded")
+    return damage
 
 
 def _only_estimated(path: Path, claimed: int, fps: float, times: NDArray[np.float64]) -> bool:
     """Whether a claim is the header's duration times its rate, and the frames last that long.
 
-    Matroska, MPEG and others count no frames; at a variable rate the product is any number.
+    Matroska, MPEG and others do not count frames; at a variable rate the product is any number.
     """
     if counts_frames(path):
         return False
@@ -194,7 +217,7 @@ def _only_estimated(path: Path, claimed: int, fps: float, times: NDArray[np.floa
 
 
 def _undecodable(path: Path, codec: str, claimed: int) -> str:
-    """Say that a stream is there but OpenCV has no decoder for it."""
+    """Message for a stream that OpenCV has no decoder for."""
     claims = f", {claimed} frames claimed" if claimed >= 0 else ""
     return (
         f"{path}: holds video (codec {codec}{claims}), but this OpenCV cannot decode it; "
@@ -203,7 +226,7 @@ def _undecodable(path: Path, codec: str, claimed: int) -> str:
 
 
 def _check_file(path: Path) -> None:
-    """Refuse what is not a readable, non-empty file."""
+    """Refuse a path that is not a readable, non-empty file."""
     if not path.exists():
         raise VideoError(f"{path}: no such file")
     if not path.is_file():

@@ -116,8 +116,12 @@ def corrupted(folder: Path) -> Path:
 
 
 def decoded_by_ffmpeg(path: Path, width: int, height: int) -> np.ndarray:
-    """(F, H, W, 3) uint8 BGR frames as FFmpeg's own program decodes and turns them."""
+    """(F, H, W, 3) uint8 BGR frames as FFmpeg's own program decodes and turns them.
+
+    Frames flagged as interlaced take the colour of each field from the same field, as OpenCV does.
+    """
     command = [ffmpeg(), "-loglevel", "quiet", "-threads", "1", "-i", f"file:{path}"]
-    command += ["-map", "0:v:0", "-fps_mode", "passthrough", "-pix_fmt", "bgr24"]
+    command += ["-map", "0:v:0", "-fps_mode", "passthrough", "-vf", "scale=interl=-1"]
+    command += ["-pix_fmt", "bgr24"]
     raw = subprocess.run([*command, "-f", "rawvideo", "-"], capture_output=True, check=False).stdout
     return np.frombuffer(raw, dtype=np.uint8).reshape(-1, height, width, 3)
