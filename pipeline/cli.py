@@ -82,7 +82,7 @@ class LazyGroup(click.Group):
             with interrupts_noted():
                 code = super().main(args, prog_name or "pipeline", standalone_mode=False, **extra)
         except click.ClickException as error:
-            error.show()
+            console.show(error)
             code = EXIT_USAGE
         except InputError as error:
             console.fail(str(error))

@@ -112,15 +112,15 @@ def test_config_path_must_exist(tmp_path: Path) -> None:
     assert result.exit_code == 2
 
 
-def test_only_slow_steps_are_told(
+def test_only_slow_steps_are_logged(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Compiling for a quarter of a minute looks like a hang, or every run speaks of it."""
     console.configure()
-    monkeypatch.setattr(console, "_WONDERING_S", 0.05)
-    with console.told_if_slow("at once"):
+    monkeypatch.setattr(console, "_SLOW_S", 0.05)
+    with console.log_if_slow("at once"):
         pass
-    with console.told_if_slow("compiling"):
+    with console.log_if_slow("compiling"):
         time.sleep(0.5)
     time.sleep(0.1)
     assert capsys.readouterr().err == "compiling\n"

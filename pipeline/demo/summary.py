@@ -25,11 +25,11 @@ def summarise(found: DemoResult, options: DemoOptions, seed: int) -> list[str]:
     lines = []
     if found.table is not None:
         made = found.folder / "synthetic"
-        lines += [found.table.as_text(), ""]
+        lines += [*found.table.as_text().split("\n"), ""]
         lines += _reading(found.table, made, options, seed)
     seconds = {**found.seconds, "in all": sum(found.seconds.values())}
     times = [(name, format_duration(value)) for name, value in seconds.items()]
-    lines += [table_text(times), ""]
+    lines += [*table_text(times).split("\n"), ""]
     named = (
         ("synthetic/videos", "the videos; their pairs, skills and tool boxes beside them"),
         ("evaluation/table.txt", "this table; also .csv, .md and .tex, and results.json"),

@@ -20,7 +20,7 @@ from model.ranker.options import (
 from pipeline.evaluate.options import EvaluateOptions
 from pipeline.runner.jobs import JobOptions, finish, run_jobs, take_shard
 from pipeline.runs.judgements import JudgementOptions
-from pipeline.shell.console import emit, log
+from pipeline.shell.console import emit, emit_block, log
 from pipeline.shell.flags import (
     build,
     common_options,
@@ -231,7 +231,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:
     jobs = JobOptions(params["jobs"], params["backend"], params["scheduler"], params["shard"])
     table, outcome = carry_out_evaluation(found, jobs, params["flow"], params["videos"])
     if table is not None:
-        emit(table.as_text())
+        emit_block(table.as_text())
         if params["report"]:
             invoke_sibling(
                 ctx,

@@ -10,7 +10,7 @@ from pathlib import Path
 from data.errors import InputError
 from data.options import FlowOptions, PlanOptions
 from model.tvl1.options import TVL1Options
-from pipeline.shell.console import log, told_if_slow
+from pipeline.shell.console import log, log_if_slow
 
 _DEVICES = re.compile(r"auto|(cpu|cuda)(:\d+)?( *, *(cpu|cuda)(:\d+)?)*")
 #: Present where a GPU may be: only then is PyTorch, which takes seconds to import, asked for one.
@@ -128,7 +128,7 @@ def make_task(
     """Put together what workers need, with what every header will record."""
     from model.tvl1 import engines
 
-    with told_if_slow(_COMPILING):
+    with log_if_slow(_COMPILING):
         identity = engines.identity(engine)
     versions = dict(identity)
     for package in ("h5py", "numpy"):

@@ -13,7 +13,7 @@ import click
 from data.errors import InputError
 from data.judgements.options import DatasetOptions
 from pipeline.inspect.picture_options import FlowPictureOptions
-from pipeline.shell.console import emit, log
+from pipeline.shell.console import emit_block, log
 from pipeline.shell.flags import build, common_options, dataclass_options
 
 if TYPE_CHECKING:
@@ -199,10 +199,10 @@ def _show(reports: Sequence[Report], as_json: bool) -> None:
     if as_json:
         from pipeline.inspect.report import document
 
-        emit(document(reports))
+        emit_block(document(reports))
         return
     for report in reports:
-        emit(report.text())
+        emit_block(report.text())
 
 
 def _list_problems(reports: Sequence[Report]) -> int:

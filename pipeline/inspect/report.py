@@ -118,7 +118,7 @@ def without_path(message: str, path: str | Path) -> str:
 
 def document(reports: Iterable[Report]) -> str:
     """Return the one JSON document for all paths: a list with an object for each."""
-    return json.dumps([each.as_json() for each in reports], indent=2, ensure_ascii=False)
+    return json.dumps([each.as_json() for each in reports], indent=2)
 
 
 def short(digest: str) -> str:

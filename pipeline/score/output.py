@@ -42,7 +42,7 @@ def lines(found: ScoreResult) -> list[str]:
         if row.note:
             by_note.setdefault(row.note, []).append(row.video)
     notes = [f"{', '.join(videos)}: {note}" for note, videos in by_note.items()]
-    return [table, "", *_explanation(found, several), *notes]
+    return [*table.split("\n"), "", *_explanation(found, several), *notes]
 
 
 def _cells(row: VideoScore, several: bool) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import sys
@@ -11,15 +12,17 @@ import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
+from pipeline.shell.words import printable
+
 log = logging.getLogger("pipeline")
 
-# Without a terminal a bar would be a wall of text in a log file: one line each so many seconds.
+# Without a terminal, a bar would fill a log file: one line in this many seconds.
 LOG_FILE_INTERVAL_S = 30.0
-_WONDERING_S = 3.0
+_SLOW_S = 3.0
 
 
 @dataclass
@@ -33,7 +36,7 @@ _settings = _Settings()
 
 
 class _StderrHandler(logging.Handler):
-    """Write records to the present stderr, above any progress bar."""
+    """Write records to the current stderr, above any progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -48,14 +51,14 @@ class _JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         moment = time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(record.created))
         entry = {"time": moment, "level": record.levelname.lower(), "message": record.getMessage()}
-        return json.dumps(entry, ensure_ascii=False)
+        return json.dumps(entry)
 
 
 class _TextFormatter(logging.Formatter):
-    """The message, with its level in front where it is a warning or worse."""
+    """The message in one line, after its level if it is a warning or worse."""
 
     def format(self, record: logging.LogRecord) -> str:
-        message = record.getMessage()
+        message = printable(record.getMessage())
         if record.levelno >= logging.WARNING:
             return f"{record.levelname.lower()}: {message}"
         return message
@@ -85,7 +88,7 @@ def configure(verbosity: int = 0, json_lines: bool = False, debug: bool = False)
 
 
 def fail(message: str) -> None:
-    """Show one error line, and the traceback in flight under `--debug`."""
+    """Show one error line; under `--debug` also the current traceback."""
     if not log.handlers:
         configure()
     if _settings.debug and sys.exc_info()[0] is not None:
@@ -93,15 +96,27 @@ def fail(message: str) -> None:
     log.error(message)
 
 
+def show(error: click.ClickException) -> None:
+    """Show an error of the command line itself, with the usage."""
+    text = io.StringIO()
+    error.show(text)
+    _write_line(text.getvalue().rstrip("\n"))
+
+
 def fail_unexpectedly(error: Exception) -> None:
-    """Show an error nobody foresaw, and how to see more of it."""
+    """Show an unexpected error, and how to get its traceback."""
     hint = "" if _settings.debug else " (run again with --debug for the traceback)"
     fail(f"unexpected {type(error).__name__}: {error}{hint}")
 
 
-def emit(text: str = "") -> None:
-    """Write a line of the command's result to stdout."""
-    click.echo(text)
+def emit(line: str = "") -> None:
+    """Write a line of the command's result to stdout; control characters in it are escaped."""
+    emit_block(printable(line))
+
+
+def emit_block(text: str) -> None:
+    """Write several lines of the command's result to stdout; names in them must be `printable`."""
+    click.echo(_encodable(text, sys.stdout))
 
 
 def progress(
@@ -130,9 +145,9 @@ def progress(
 
 
 @contextmanager
-def told_if_slow(message: str) -> Iterator[None]:
-    """Log a line, but only if the block takes long enough to make people wonder."""
-    timer = threading.Timer(_WONDERING_S, log.info, (message,))
+def log_if_slow(message: str) -> Iterator[None]:
+    """Log a line, but only if the block takes so long that it looks like a hang."""
+    timer = threading.Timer(_SLOW_S, log.info, (message,))
     timer.daemon = True
     timer.start()
     try:
@@ -142,8 +157,16 @@ def told_if_slow(message: str) -> Iterator[None]:
 
 
 def _write_line(text: str) -> None:
+    text = _encodable(text, sys.stderr)
     tqdm_module = sys.modules.get("tqdm")
     if tqdm_module is None:
         click.echo(text, err=True)
-    else:  # A bar may be on screen: tqdm knows how to write above it.
+    else:  # A bar may be on screen: tqdm writes above it.
         tqdm_module.tqdm.write(text, file=sys.stderr)
+
+
+def _encodable(text: str, stream: TextIO) -> str:
+    """Escape what the stream's encoding lacks, and control characters other than newlines."""
+    encoding = stream.encoding or "utf-8"
+    text = printable(text, keep="\n\t")
+    return text.encode(encoding, "backslashreplace").decode(encoding)

@@ -334,7 +334,7 @@ def _with_console(function: Callable[..., Any]) -> Callable[..., Any]:
             debug=shown["debug"],
         )
         if params.pop("print_config"):
-            console.emit(config.as_toml(click.get_current_context()))
+            console.emit_block(config.as_toml(click.get_current_context()))
             return 0
         return function(**params)
 

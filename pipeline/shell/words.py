@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+# Control characters (ESC, newline, …), line separators, changes of the writing direction, and bytes
+# of file names that are no text.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Return text with control characters escaped, except those to keep."""
+    return _CONTROL.sub(lambda match: match[0] if match[0] in keep else ascii(match[0])[1:-1], text)
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:
@@ -48,7 +58,7 @@ def table_text(
     rule : bool
         Draw a line below the first row.
     """
-    cells = [list(row) for row in rows]
+    cells = [list(map(printable, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [
         "  ".join(
