@@ -20,12 +20,13 @@ from pipeline.extract_features.run import (
     summarise,
 )
 from pipeline.runner.jobs import JobOptions, Outcome, finish, in_order, take_shard
-from pipeline.shell.flag_checks import check_weights
+from pipeline.shell.console import log
 from pipeline.shell.flags import (
     build,
     check_plan_and_size,
     common_options,
     dataclass_options,
+    explicit_flags,
     refuse_flow_options,
     shared_options,
 )
@@ -194,6 +195,24 @@ def _batch_size(ctx: click.Context, param: click.Parameter, value: str) -> int |
     return int(value)
 
 
+def _check_weights(ctx: click.Context, trunk: TrunkOptions, fusion: FusionOptions) -> None:
+    """Warn of flags that the requested weights ignore."""
+    from pipeline.stage_one.networks import OWN_FUSIONS, needs_training_snippets
+
+    unused = {}
+    if trunk.rgb_weights is not None:
+        unused["weights"] = "--rgb-weights, from which the flow trunk starts too"
+    if not needs_training_snippets(trunk, fusion):
+        for name in ("training_videos", "training_snippets"):
+            unused[name] = "trunks with weights and a fusion that are not fitted"
+    if fusion.fusion != "random":
+        unused["fusion_hidden"] = f"--fusion {fusion.fusion}"
+    if fusion.fusion not in OWN_FUSIONS:
+        unused["fusion_channels"] = f"--fusion {fusion.fusion}, which has its own"
+    for name in sorted(unused.keys() & explicit_flags(ctx)):
+        log.warning("--%s has no effect with %s", name.replace("_", "-"), unused[name])
+
+
 @click.command("extract-features", epilog=EPILOG)
 @click.argument("videos", nargs=-1, required=True, metavar="VIDEOS...")
 @click.option(
@@ -244,7 +263,7 @@ def command(ctx: click.Context, /, videos: tuple[str, ...], **params: Any) -> No
         refuse_flow_options(ctx)
     check_plan_and_size(ctx)
     trunk, fusion = build(TrunkOptions, params), build(FusionOptions, params)
-    check_weights(ctx, trunk, fusion)
+    _check_weights(ctx, trunk, fusion)
     outcome = extract_features(
         find_sources(videos),
         params["flow_folder"],

@@ -22,13 +22,8 @@ from pipeline.extract_features.videos import PlannedVideo, Settings, plan_cached
 from pipeline.runner.disk_room import check_writable
 from pipeline.runner.jobs import JobOptions
 from pipeline.shell.console import progress
-from pipeline.stage_one.file import (
-    FILE_NAME,
-    StageOneSetup,
-    map_shape,
-    prepare_stage_one,
-    stream_shape,
-)
+from pipeline.stage_one.file import FILE_NAME, prepare_stage_one
+from pipeline.stage_one.networks import Networks, NetworkSettings
 
 __all__ = ["FeaturePlan", "PlannedVideo", "Settings"]
 
@@ -107,22 +102,30 @@ class FeaturePlan:
             except InputError as error:
                 self.failures.append((source, str(error)))
 
-    def prepare(self, overwrite: bool) -> StageOneSetup:
+    def prepare(self, overwrite: bool) -> Networks:
         """Build stage one, or load the one that the output folder has."""
         settings = self.settings
         if overwrite or not (settings.output / FILE_NAME).exists():
             check_writable(settings.output)  # before anything is fitted
         return prepare_stage_one(
             settings.output,
-            settings.trunk,
-            settings.fusion,
-            settings.plan.stack_length,
-            settings.precision,
-            settings.seed,
+            self.networks,
             lambda: training_snippets(
                 self.training_videos(), settings.trunk.training_snippets, settings.devices[0]
             ),
             overwrite,
+        )
+
+    @property
+    def networks(self) -> NetworkSettings:
+        """All that decides stage one's networks."""
+        settings = self.settings
+        return NetworkSettings(
+            trunk=settings.trunk,
+            fusion=settings.fusion,
+            stack_length=settings.plan.stack_length,
+            precision=settings.precision,
+            seed=settings.seed,
         )
 
     def training_videos(self) -> list[VideoInput]:
@@ -198,7 +201,7 @@ class FeaturePlan:
             if source.key in keys
         ]
 
-    def task(self, setup: StageOneSetup, jobs: JobOptions, batch_size: int | None) -> FeatureTask:
+    def task(self, setup: Networks, jobs: JobOptions, batch_size: int | None) -> FeatureTask:
         """Return what all videos share."""
         settings = self.settings
         readers = 0
@@ -213,8 +216,8 @@ class FeaturePlan:
             batch_size or self.batch_size(),
             settings.keep_streams,
             readers,
-            setup.map_shape,
-            setup.stream_shape,
+            setup.settings.map_shape,
+            setup.settings.stream_shape,
         )
 
     def batch_size(self) -> int:
@@ -239,10 +242,9 @@ class FeaturePlan:
 
     def bytes_a_snippet(self) -> int:
         """Uncompressed float16 bytes of one cached snippet."""
-        trunk, fusion = self.settings.trunk, self.settings.fusion
-        count = int(np.prod(map_shape(trunk, fusion)))
+        count = int(np.prod(self.networks.map_shape))
         if self.settings.keep_streams:
-            count += 2 * int(np.prod(stream_shape(trunk)))
+            count += 2 * int(np.prod(self.networks.stream_shape))
         return 2 * count
 
 

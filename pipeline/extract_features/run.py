@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pipeline.extract_features.plan import FeaturePlan
     from pipeline.extract_features.share import FeatureTask, ShareResult, VideoJob
     from pipeline.extract_features.videos import PlannedVideo
-    from pipeline.stage_one.file import StageOneSetup
+    from pipeline.stage_one.networks import Networks
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class FeatureResult:
 
 def run(
     planned: FeaturePlan,
-    setup: StageOneSetup,
+    setup: Networks,
     todo: Sequence[str],
     jobs: JobOptions,
     batch_size: int | None,

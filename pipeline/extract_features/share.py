@@ -25,7 +25,8 @@ from pipeline.extract_features.snippets import Chunk, VideoInput
 from pipeline.extract_features.writing import OpenCache
 from pipeline.runner.interrupts import check_interrupts
 from pipeline.shell import console
-from pipeline.stage_one.file import StageOneSetup, load_stage_one
+from pipeline.stage_one.file import load_stage_one
+from pipeline.stage_one.networks import Networks
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def _forward(task: FeatureTask, device: str) -> Forward:
     return make_forward(setup, task, device)
 
 
-def make_forward(setup: StageOneSetup, task: FeatureTask, device: str) -> Forward:
+def make_forward(setup: Networks, task: FeatureTask, device: str) -> Forward:
     """Put stage one on a device as a task wants it."""
     return Forward(
         setup.module,

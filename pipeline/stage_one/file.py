@@ -1,8 +1,8 @@
-"""Stage one's weights: built once for a features folder, kept beside its caches, loaded again.
+"""Stage one's weights: built once for a features folder, kept next to its caches, loaded again.
 
 `stage_one.safetensors` holds the fusion, the BatchNorm statistics of random trunks, and, as JSON,
-every option, the seed and the digests. Trunks that came from a file or from torchvision are read
-from there again and checked by digest.
+every option, the seed and the digests. Trunks from a file or from torchvision are read from there
+again and checked by digest.
 """
 
 from __future__ import annotations
@@ -16,91 +16,59 @@ from data.errors import InputError, StaleCacheError
 from model.features.options import FusionOptions, TrunkOptions
 from pipeline.runner.files import read_safetensors, write_safetensors
 from pipeline.stage_one.networks import (
-    DRAWN,
+    OWN_FUSIONS,
+    Networks,
+    NetworkSettings,
+    assemble,
     calibrate_random,
     fusion_checkpoint,
-    fusion_from,
-    make,
     make_fusion,
+    make_trunks,
     needs_training_snippets,
     origins,
     read_checkpoint,
+    restore_fusion,
     trunk_states,
 )
-from pipeline.stage_one.setup import StageOneSetup, assemble, map_shape, stream_shape
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-__all__ = [
-    "FILE_NAME",
-    "StageOneSetup",
-    "load_fusion",
-    "load_stage_one",
-    "map_shape",
-    "prepare_stage_one",
-    "stream_shape",
-]
 
 FILE_NAME = "stage_one.safetensors"
 _FORMAT = "dexterank stage one 1"
 _STATISTICS = ("running_mean", "running_var")  # All that is fitted in a random trunk.
 
-# Gives the training snippets, (N, 3, S, S) and (N, 2L, S, S) uint8, and says where they are from.
+#: Gives the training snippets, (N, 3, S, S) and (N, 2L, S, S) uint8, and the keys of their videos.
 TrainingSnippets = Callable[[], "tuple[Tensor, Tensor, list[str]]"]
 
 
 def prepare_stage_one(
-    output: Path,
-    trunk: TrunkOptions,
-    fusion: FusionOptions,
-    stack_length: int,
-    precision: str,
-    seed: int,
-    snippets: TrainingSnippets,
-    overwrite: bool = False,
-) -> StageOneSetup:
-    """Return the folder's stage one: the one kept there, or a new one that is then kept there.
+    output: Path, settings: NetworkSettings, snippets: TrainingSnippets, overwrite: bool = False
+) -> Networks:
+    """Load the folder's stage one, or build one and keep it there.
 
     Raises
     ------
     StaleCacheError
-        The one kept there was made with other options, weights or seed.
+        The folder's stage one was made with other options, weights or seed.
     InputError
         Weights are missing or do not fit.
     """
-    map_shape(trunk, fusion)
+    _ = settings.map_shape  # Refuse an input that is too small before anything is computed.
     path = output / FILE_NAME
     if path.exists() and not overwrite:
-        return _reuse(path, trunk, fusion, stack_length, precision, seed)
-    if fusion.fusion == "pca" and trunk.training_videos is None:
-        raise InputError(
-            "--fusion pca is fitted on training videos only; name them with --training-videos"
-        )
-    if fusion.fusion not in DRAWN:
-        read_checkpoint(Path(fusion.fusion))  # Before anything is computed.
-    states = trunk_states(trunk, stack_length, seed)
-    trunks = {name: make(name, trunk, stack_length, state) for name, state in states.items()}
-    random = [name for name, origin in origins(trunk).items() if origin == "random"]
-    data: tuple[Tensor, Tensor] | None = None
-    keys: list[str] = []
-    if needs_training_snippets(trunk, fusion):
-        frames, stacks, keys = snippets()
-        data = (frames, stacks)
-        if random:
-            calibrate_random(trunks, random, frames, stacks, seed)
-    module = make_fusion(trunks, trunk, fusion, seed, data)
-    setup = assemble(trunks, module, trunk, fusion, stack_length, precision, seed)
+        return _reuse(path, settings)
+    networks, keys = _build(settings, snippets)
     try:
-        _save(path, setup, keys, overwrite)
-    except FileExistsError:  # Another shard was faster: its statistics are everybody's.
-        return _reuse(path, trunk, fusion, stack_length, precision, seed)
-    return setup
+        _save(path, networks, keys, overwrite)
+    except FileExistsError:  # Another shard was faster: all shards use its statistics.
+        return _reuse(path, settings)
+    return networks
 
 
 def load_stage_one(
     folder: str | Path, *, rgb_weights: str | None = None, flow_weights: str | None = None
-) -> StageOneSetup:
+) -> Networks:
     """Load the stage one that a features folder was made with.
 
     Parameters
@@ -108,22 +76,21 @@ def load_stage_one(
     folder : path
         Features folder, or any folder that holds a copy of its `stage_one.safetensors`.
     rgb_weights, flow_weights : str, optional
-        Where the trunks' weight files lie now, if they were moved.
+        Where the trunks' weight files are now, if they were moved.
 
     Raises
     ------
     InputError
         Missing or damaged file; trunk weights that cannot be found or are others than those used.
     """
-    path = _there(folder)
-    tensors, metadata = _read(path)
+    path, tensors, metadata = _read(folder)
     trunk = TrunkOptions(**metadata["trunk"])
     trunk = replace(
         trunk,
         rgb_weights=rgb_weights or trunk.rgb_weights,
         flow_weights=flow_weights or trunk.flow_weights,
     )
-    return _restore(path, tensors, metadata, trunk, FusionOptions(**metadata["fusion"]))
+    return _restore(path, tensors, metadata, replace(_settings(metadata), trunk=trunk))
 
 
 def load_fusion(folder: str | Path) -> tuple[nn.Module, dict[str, str]]:
@@ -134,50 +101,60 @@ def load_fusion(folder: str | Path) -> tuple[nn.Module, dict[str, str]]:
     InputError
         As `load_stage_one`.
     """
-    path = _there(folder)
-    tensors, metadata = _read(path)
-    return fusion_from(path, _under("fusion.", tensors)), metadata["weights"]
+    path, tensors, metadata = _read(folder)
+    return restore_fusion(path, _part("fusion.", tensors)), metadata["weights"]
 
 
-def _there(folder: str | Path) -> Path:
-    path = Path(folder) / FILE_NAME
-    if not path.is_file():
+def load_digests(folder: str | Path) -> dict[str, str]:
+    """Load only the digests of a features folder's weights; InputError as `load_stage_one`."""
+    digests: dict[str, str] = _read(folder)[2]["weights"]
+    return digests
+
+
+def _build(settings: NetworkSettings, snippets: TrainingSnippets) -> tuple[Networks, list[str]]:
+    """Build stage one; also return the keys of the videos that anything was fitted on."""
+    trunk, fusion = settings.trunk, settings.fusion
+    if fusion.fusion == "pca" and trunk.training_videos is None:
         raise InputError(
-            f"{path}: not found; it is written by `pipeline extract-features` beside its caches"
+            "--fusion pca is fitted on training videos only; name them with --training-videos"
         )
-    return path
+    if fusion.fusion not in OWN_FUSIONS:
+        read_checkpoint(Path(fusion.fusion))  # Refuse a wrong file before anything is computed.
+    trunks = make_trunks(trunk_states(settings), settings)
+    data: tuple[Tensor, Tensor] | None = None
+    keys: list[str] = []
+    if needs_training_snippets(trunk, fusion):
+        frames, stacks, keys = snippets()
+        data = (frames, stacks)
+        if settings.random_trunks:
+            calibrate_random(trunks, settings, frames, stacks)
+    return assemble(trunks, make_fusion(trunks, settings, data), settings), keys
 
 
-def _reuse(
-    path: Path,
-    trunk: TrunkOptions,
-    fusion: FusionOptions,
-    stack_length: int,
-    precision: str,
-    seed: int,
-) -> StageOneSetup:
+def _reuse(path: Path, settings: NetworkSettings) -> Networks:
+    """Load the folder's stage one if it is the one that these settings give."""
     from model.features.trunk import state_digest
 
-    tensors, metadata = _read(path)
-    stored = (TrunkOptions(**metadata["trunk"]), FusionOptions(**metadata["fusion"]))
-    found = identity(*stored, metadata["stack_length"], metadata["precision"], metadata["seed"])
-    wanted = identity(trunk, fusion, stack_length, precision, seed)
-    if trunk.training_videos is None:  # The folder may have grown since; what was fitted stays.
-        wanted["training_videos"] = found["training_videos"]
+    path, tensors, metadata = _read(path.parent)
+    stored = _settings(metadata)
+    before, now = _identity(stored), _identity(settings)
+    if settings.trunk.training_videos is None:  # The folder may have grown; the fit stays.
+        now["training_videos"] = before["training_videos"]
     differences = [
-        f"{name.replace('_', ' ')} {found[name]}, you asked {wanted[name]}"
-        for name in wanted
-        if found[name] != wanted[name]
+        f"{name.replace('_', ' ')} {before[name]}, you asked {now[name]}"
+        for name in now
+        if before[name] != now[name]
     ]
     if differences:
         raise _stale(path, differences)
-    setup = _restore(path, tensors, metadata, trunk, fusion)
-    moved = fusion.fusion == stored[1].fusion and not Path(fusion.fusion).exists()
-    if fusion.fusion not in DRAWN and not moved:
-        asked = fusion_checkpoint(Path(fusion.fusion), trunk, setup.weights)
-        if state_digest(asked.state_dict()) != setup.weights["fusion"]:
+    networks = _restore(path, tensors, metadata, settings)
+    fusion = settings.fusion.fusion
+    moved = fusion == stored.fusion.fusion and not Path(fusion).exists()
+    if fusion not in OWN_FUSIONS and not moved:
+        checkpoint = fusion_checkpoint(Path(fusion), networks.weights)
+        if state_digest(checkpoint.state_dict()) != networks.weights["fusion"]:
             raise _stale(path, ["another fusion checkpoint than the one given"])
-    return setup
+    return networks
 
 
 def _stale(path: Path, differences: list[str]) -> StaleCacheError:
@@ -186,85 +163,94 @@ def _stale(path: Path, differences: list[str]) -> StaleCacheError:
     )
 
 
-def identity(
-    trunk: TrunkOptions, fusion: FusionOptions, stack_length: int, precision: str, seed: int
-) -> dict[str, object]:
-    """Options that stage one depends on, and no others; files count by their content later."""
+def _identity(settings: NetworkSettings) -> dict[str, object]:
+    """Options that stage one depends on, and no others; files count by their digests later."""
+    trunk, fusion = settings.trunk, settings.fusion
     starts = {k: v if v in ("random", "imagenet") else "a file" for k, v in origins(trunk).items()}
-    kind = fusion.fusion if fusion.fusion in DRAWN else "a checkpoint"
-    drawn = "random" in starts.values() or kind == "random"
+    kind = fusion.fusion if fusion.fusion in OWN_FUSIONS else "a checkpoint"
+    drawn = bool(settings.random_trunks) or kind == "random"
     fitted = needs_training_snippets(trunk, fusion)
     return {
         "rgb_weights": starts["rgb"],
         "flow_weights": starts["flow"],
         "trunk_stage": trunk.trunk_stage,
         "input_size": trunk.input_size,
-        "precision": precision,
-        "stack_length": stack_length,
+        "precision": settings.precision,
+        "stack_length": settings.stack_length,
         "fusion": kind,
         "fusion_hidden": fusion.fusion_hidden if kind == "random" else None,
         "fusion_channels": fusion.fusion_channels if kind != "a checkpoint" else None,
         "training_videos": trunk.training_videos if fitted else None,
         "training_snippets": trunk.training_snippets if fitted else None,
-        "seed": seed if drawn else None,
+        "seed": settings.seed if drawn else None,
     }
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _read(folder: str | Path) -> tuple[Path, dict[str, Tensor], dict[str, Any]]:
+    """Read a folder's stage-one file: its path, tensors and metadata."""
+    path = Path(folder) / FILE_NAME
+    if not path.is_file():
+        raise InputError(
+            f"{path}: not found; it is written by `pipeline extract-features` next to its caches"
+        )
     tensors, metadata = read_safetensors(path)
     if metadata.get("format") != _FORMAT:
         raise InputError(f"{path}: not a stage-one file of this version")
-    return tensors, metadata
+    return path, tensors, metadata
+
+
+def _settings(metadata: Mapping[str, Any]) -> NetworkSettings:
+    return NetworkSettings(
+        trunk=TrunkOptions(**metadata["trunk"]),
+        fusion=FusionOptions(**metadata["fusion"]),
+        stack_length=metadata["stack_length"],
+        precision=metadata["precision"],
+        seed=metadata["seed"],
+    )
 
 
 def _restore(
     path: Path,
     tensors: Mapping[str, Tensor],
     metadata: Mapping[str, Any],
-    trunk: TrunkOptions,
-    fusion: FusionOptions,
-) -> StageOneSetup:
-    """Put a stored stage one together again; its weights must have the stored digests."""
-    length, seed = metadata["stack_length"], metadata["seed"]
-    states = trunk_states(trunk, length, seed)
-    trunks = {
-        name: make(name, trunk, length, {**state, **_under(f"{name}.", tensors)})
-        for name, state in states.items()
+    settings: NetworkSettings,
+) -> Networks:
+    """Rebuild a stored stage one; its weights must have the stored digests."""
+    # Random trunks were drawn with the stored seed, whichever seed is asked for now.
+    settings = replace(settings, seed=metadata["seed"])
+    states = {
+        name: {**state, **_part(f"{name}.", tensors)}
+        for name, state in trunk_states(settings).items()
     }
-    module = fusion_from(path, _under("fusion.", tensors))
-    setup = assemble(trunks, module, trunk, fusion, length, metadata["precision"], seed)
+    fusion = restore_fusion(path, _part("fusion.", tensors))
+    networks = assemble(make_trunks(states, settings), fusion, settings)
     for name, digest in metadata["weights"].items():
-        if setup.weights[name] != digest:
-            source = origins(trunk).get(name, str(path))
+        if networks.weights[name] != digest:
+            origin = origins(settings.trunk).get(name, str(path))
             raise StaleCacheError(
-                f"{path}: was made with {name} weights {digest[:8]}, those of {source} are "
-                f"{setup.weights[name][:8]}; pass --overwrite or another --output"
+                f"{path}: was made with {name} weights {digest[:8]}, those of {origin} are "
+                f"{networks.weights[name][:8]}; pass --overwrite or another --output"
             )
-    return setup
+    return networks
 
 
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _part(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
-def _save(path: Path, setup: StageOneSetup, keys: list[str], overwrite: bool) -> None:
-    """Write the folder's stage-one file; whole trunks are left to their own files."""
-    state = setup.module.state_dict()
-    random = [f"{k}." for k, origin in origins(setup.trunk).items() if origin == "random"]
-    fitted = {
+def _save(path: Path, networks: Networks, keys: list[str], overwrite: bool) -> None:
+    """Write the folder's stage-one file; trunks from files or torchvision are left out."""
+    settings = networks.settings
+    random = tuple(f"{name}." for name in settings.random_trunks)
+    tensors = {
         name: value
-        for name, value in state.items()
-        if name.startswith("fusion.")
-        or (name.startswith(tuple(random)) and name.endswith(_STATISTICS))
+        for name, value in networks.module.state_dict().items()
+        if name.startswith("fusion.") or (name.startswith(random) and name.endswith(_STATISTICS))
     }
     metadata = {
         "format": _FORMAT,
-        "trunk": asdict(setup.trunk),
-        "fusion": asdict(setup.fusion),
-        "stack_length": setup.stack_length,
-        "precision": setup.precision,
-        "seed": setup.seed,
-        "weights": setup.weights,
+        **asdict(settings),
+        "weights": networks.weights,
         "training_videos": keys,
     }
-    write_safetensors(path, fitted, metadata, replace=overwrite)
+    write_safetensors(path, tensors, metadata, replace=overwrite)

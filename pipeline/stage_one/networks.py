@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.errors import InputError
+from model.features.geometry import fused_side, stream_side
 from model.features.options import FusionOptions, TrunkOptions
+from pipeline.runner.devices import torch_threads
 from pipeline.runner.files import read_safetensors
 from pipeline.shell.console import log
 from pipeline.stage_one.weights import imagenet_state, read_state
@@ -15,10 +18,12 @@ from pipeline.stage_one.weights import imagenet_state, read_state
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from model.features.stage_one import StageOne
     from model.features.trunk import Trunk
 
 FUSION_FORMAT = "dexterank fusion 1"
-DRAWN = ("random", "pca")
+#: Kinds of fusion that are made here; anything else names a checkpoint of fit-fusion.
+OWN_FUSIONS = ("random", "pca")
 
 
 def origins(trunk: TrunkOptions) -> dict[str, str]:
@@ -32,26 +37,113 @@ def needs_training_snippets(trunk: TrunkOptions, fusion: FusionOptions) -> bool:
     return "random" in origins(trunk).values() or fusion.fusion == "pca"
 
 
-def trunk_states(trunk: TrunkOptions, stack_length: int, seed: int) -> dict[str, dict[str, Tensor]]:
+@dataclass(frozen=True, kw_only=True)
+class NetworkSettings:
+    """All that decides stage one's networks and the arithmetic they run in.
+
+    Attributes
+    ----------
+    trunk, fusion : options
+    stack_length : int
+        Flow fields in a stack, L.
+    precision : {"float32", "float16"}
+        Arithmetic in which the caches were or will be computed.
+    seed : int
+        Of random trunks and fusion.
+    """
+
+    trunk: TrunkOptions
+    fusion: FusionOptions
+    stack_length: int
+    precision: str
+    seed: int = 0
+
+    @property
+    def channels(self) -> dict[str, int]:
+        """Input channels of each trunk."""
+        return {"rgb": 3, "flow": 2 * self.stack_length}
+
+    @property
+    def random_trunks(self) -> list[str]:
+        """Trunks that start from random weights."""
+        return [name for name, origin in origins(self.trunk).items() if origin == "random"]
+
+    @property
+    def stream_shape(self) -> tuple[int, int, int]:
+        """(2048, h, w) of a stream map."""
+        from model.features.trunk import CHANNELS
+
+        side = stream_side(self.trunk.input_size, self.trunk.trunk_stage)
+        return CHANNELS[self.trunk.trunk_stage], side, side
+
+    @property
+    def map_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of a fused map; InputError where the input is too small for ConvFusion."""
+        try:
+            side = fused_side(self.stream_shape[1])
+        except ValueError as error:
+            raise InputError(
+                f"{error}; --input-size {self.trunk.input_size} is too small"
+            ) from error
+        return self.fusion.fusion_channels, side, side
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Stage one, ready to run.
+
+    Attributes
+    ----------
+    module : StageOne
+        On the CPU, float32, not folded.
+    settings : NetworkSettings
+    weights : dict
+        Digests of "rgb", "flow" and "fusion".
+    """
+
+    module: StageOne
+    settings: NetworkSettings
+    weights: dict[str, str]
+
+
+def assemble(trunks: Mapping[str, Trunk], fusion: nn.Module, settings: NetworkSettings) -> Networks:
+    """Put trunks and fusion together, and compute their digests."""
+    from model.features.stage_one import StageOne
+    from model.features.trunk import state_digest
+
+    module = StageOne(trunks["rgb"], trunks["flow"], fusion)
+    parts = {"rgb": module.rgb, "flow": module.flow, "fusion": module.fusion}
+    digests = {name: state_digest(part.state_dict()) for name, part in parts.items()}
+    # A checkpoint of fit-fusion has its own number of channels.
+    channels = int(module.fusion.project.weight.shape[0])  # type: ignore[union-attr,index]
+    options = replace(settings.fusion, fusion_channels=channels)
+    return Networks(module, replace(settings, fusion=options), digests)
+
+
+def trunk_states(settings: NetworkSettings) -> dict[str, dict[str, Tensor]]:
     """Tensors of both trunks before any calibration."""
     import torch
 
     from model.features.trunk import random_state
 
-    starts = origins(trunk)
-    generator = torch.Generator().manual_seed(seed)
-    drawn = {}
-    for name, channels in (("rgb", 3), ("flow", 2 * stack_length)):
-        if starts[name] == "random":
-            drawn[name] = random_state(channels, trunk.trunk_stage, generator)
-    read: dict[str, dict[str, Tensor]] = {}
-    for origin in sorted({o for o in starts.values() if o != "random"}):
-        read[origin] = imagenet_state() if origin == "imagenet" else read_state(origin)
-    return {name: drawn[name] if name in drawn else read[starts[name]] for name in starts}
+    generator = torch.Generator().manual_seed(settings.seed)
+    files: dict[str, dict[str, Tensor]] = {}
+    states = {}
+    for name, origin in origins(settings.trunk).items():
+        if origin == "random":
+            stage = settings.trunk.trunk_stage
+            states[name] = random_state(settings.channels[name], stage, generator)
+            continue
+        if origin not in files:
+            files[origin] = imagenet_state() if origin == "imagenet" else read_state(origin)
+        states[name] = files[origin]
+    return states
 
 
-def make(name: str, options: TrunkOptions, stack_length: int, state: Mapping[str, Tensor]) -> Trunk:
-    """Build one trunk from whatever form its weights have.
+def make_trunks(
+    states: Mapping[str, Mapping[str, Tensor]], settings: NetworkSettings
+) -> dict[str, Trunk]:
+    """Build both trunks from whatever form their weights have.
 
     Raises
     ------
@@ -61,33 +153,38 @@ def make(name: str, options: TrunkOptions, stack_length: int, state: Mapping[str
     from model.features.keys import fit_state
     from model.features.trunk import Trunk, make_trunk
 
-    channels = 3 if name == "rgb" else 2 * stack_length
-    expected = Trunk(channels, options.trunk_stage).state_dict()
-    try:
-        fitted = fit_state(state, expected, channels=channels)
-    except ValueError as error:
-        raise InputError(f"{origins(options)[name]} ({name} trunk): {error}") from error
-    return make_trunk(channels, options.trunk_stage, fitted)
+    stage = settings.trunk.trunk_stage
+    trunks = {}
+    for name, state in states.items():
+        channels = settings.channels[name]
+        expected = Trunk(channels, stage).state_dict()
+        try:
+            fitted = fit_state(state, expected, channels=channels)
+        except ValueError as error:
+            origin = origins(settings.trunk)[name]
+            raise InputError(f"{origin} ({name} trunk): {error}") from error
+        trunks[name] = make_trunk(channels, stage, fitted)
+    return trunks
 
 
 def calibrate_random(
-    trunks: Mapping[str, Trunk], random: list[str], frames: Tensor, stacks: Tensor, seed: int
+    trunks: Mapping[str, Trunk], settings: NetworkSettings, frames: Tensor, stacks: Tensor
 ) -> None:
     """Set the BatchNorm statistics of random trunks, in a seeded order of the snippets."""
     import torch
 
     from model.features.calibrate import calibrate
     from model.features.stage_one import StageOne
-    from pipeline.runner.devices import torch_threads
 
     log.warning(
         "RANDOM TRUNKS (%s): for demos and tests only; expect weak scores. Use ImageNet or "
         "two-stream weights for real work",
-        " and ".join(random),
+        " and ".join(settings.random_trunks),
     )
     if len(frames) < 2:
         raise InputError("random trunks need at least 2 training snippets to calibrate BatchNorm")
-    order = torch.randperm(len(frames), generator=torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(settings.seed)
+    order = torch.randperm(len(frames), generator=generator)
     # Whole batches of 8; fewer snippets than that make one batch.
     size = min(8, len(order))
     batches = list(order.split(size))[: len(order) // size]
@@ -98,28 +195,27 @@ def calibrate_random(
     }
     # One thread, because the number of threads decides the last bits, and so the digest.
     with torch_threads(1):
-        for name in random:
+        for name in settings.random_trunks:
             calibrate(trunks[name], (inputs[name](rows) for rows in batches))
 
 
 def make_fusion(
-    trunks: Mapping[str, Trunk],
-    trunk: TrunkOptions,
-    fusion: FusionOptions,
-    seed: int,
-    data: tuple[Tensor, Tensor] | None,
+    trunks: Mapping[str, Trunk], settings: NetworkSettings, snippets: tuple[Tensor, Tensor] | None
 ) -> nn.Module:
-    """Return the fusion asked for; `data` are training frames and stacks, for PCA."""
+    """Build the fusion; `snippets` are training frames and stacks, for PCA."""
     from model.features.fusion import random_fusion
     from model.features.trunk import CHANNELS, state_digest
 
-    channels = CHANNELS[trunk.trunk_stage]
-    if fusion.fusion == "random":
-        return random_fusion(channels, fusion.fusion_hidden, fusion.fusion_channels, seed)
-    if fusion.fusion == "pca" and data is not None:
-        return _fit_pca(trunks, fusion.fusion_channels, *data)
+    options = settings.fusion
+    if options.fusion == "random":
+        channels = CHANNELS[settings.trunk.trunk_stage]
+        return random_fusion(
+            channels, options.fusion_hidden, options.fusion_channels, settings.seed
+        )
+    if options.fusion == "pca" and snippets is not None:
+        return _fit_pca(trunks, options.fusion_channels, *snippets)
     digests = {name: state_digest(module.state_dict()) for name, module in trunks.items()}
-    return fusion_checkpoint(Path(fusion.fusion), trunk, digests)
+    return fusion_checkpoint(Path(options.fusion), digests)
 
 
 def _fit_pca(
@@ -144,8 +240,8 @@ def _fit_pca(
         raise InputError(f"--fusion pca: {error}") from error
 
 
-def fusion_checkpoint(path: Path, trunk: TrunkOptions, digests: Mapping[str, str]) -> nn.Module:
-    """Load a checkpoint of fit-fusion, made for exactly these trunks.
+def fusion_checkpoint(path: Path, digests: Mapping[str, str]) -> nn.Module:
+    """Load a checkpoint of fit-fusion that was learnt on trunks with these digests.
 
     Raises
     ------
@@ -153,16 +249,16 @@ def fusion_checkpoint(path: Path, trunk: TrunkOptions, digests: Mapping[str, str
         Not such a file, damaged, or learnt on other trunks.
     """
     tensors, metadata = read_checkpoint(path)
-    learnt_on = metadata.get("trunks")
+    trunks = metadata.get("trunks")
     for name in ("rgb", "flow"):
-        found = learnt_on.get(name, "") if isinstance(learnt_on, dict) else ""
-        if found != digests[name]:
+        digest = trunks.get(name, "") if isinstance(trunks, dict) else ""
+        if digest != digests[name]:
             raise InputError(
-                f"{path}: this fusion was learnt on other {name} trunk weights ({found[:8]}) than "
+                f"{path}: this fusion was learnt on other {name} trunk weights ({digest[:8]}) than "
                 f"those in use ({digests[name][:8]}); use the same weights, seed, --trunk-stage "
                 "and --stack-length"
             )
-    return fusion_from(path, tensors)
+    return restore_fusion(path, tensors)
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
@@ -181,13 +277,13 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
     return tensors, metadata
 
 
-def fusion_from(path: Path, tensors: Mapping[str, Tensor]) -> nn.Module:
-    """Build a fusion around its tensors: ConvFusion, or PCA's projection where `reduce` is absent.
+def restore_fusion(path: Path, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """Build a fusion around its tensors: ConvFusion, or PCA's projection without `reduce`.
 
     Raises
     ------
     InputError
-        Tensors are missing or misshapen.
+        Tensors are missing or misshapen; names the file `path`.
     """
     from model.features.fusion import ConvFusion
     from model.features.pca import PcaFusion

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from data.sources import Source
-from pipeline.stage_one.file import StageOneSetup
+from pipeline.stage_one.networks import Networks
 from tests.extract_features.material import Extract, material
 
 
@@ -32,7 +32,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def setup(tmp_path_factory: pytest.TempPathFactory) -> StageOneSetup:
+def setup(tmp_path_factory: pytest.TempPathFactory) -> Networks:
     return material(tmp_path_factory).setup
 
 

@@ -30,7 +30,8 @@ from pipeline.extract_features.plan import FeaturePlan, Settings
 from pipeline.extract_features.share import FeatureTask
 from pipeline.extract_flow.command import extract_flow
 from pipeline.runner.jobs import JobOptions, Outcome
-from pipeline.stage_one.file import StageOneSetup, load_stage_one
+from pipeline.stage_one.file import load_stage_one
+from pipeline.stage_one.networks import Networks
 
 L = 2
 PLAN = PlanOptions(segments=3, candidates=1, stack_length=L)
@@ -155,7 +156,7 @@ class Material:
         return output
 
     @functools.cached_property
-    def setup(self) -> StageOneSetup:
+    def setup(self) -> Networks:
         return load_stage_one(self.made)
 
     @functools.cached_property
@@ -206,7 +207,7 @@ def material(factory: pytest.TempPathFactory) -> Material:
 
 
 def share(
-    setup: StageOneSetup, sources: list[Source], flow: Path, output: Path, **changes: object
+    setup: Networks, sources: list[Source], flow: Path, output: Path, **changes: object
 ) -> tuple[FeaturePlan, FeatureTask, list]:
     """Plan the work of the whole set into `output`, with the stage one of `made`."""
     settings = Settings(flow, output, PLAN, TRUNK, FUSION, "float32", ["cpu"], False, False, 0)

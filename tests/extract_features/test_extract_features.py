@@ -24,7 +24,8 @@ from pipeline import cli
 from pipeline.extract_features.command import extract_features
 from pipeline.extract_features.forward import Forward
 from pipeline.extract_features.share import ShareResult, run_share
-from pipeline.stage_one.file import StageOneSetup, load_stage_one
+from pipeline.stage_one.file import load_stage_one
+from pipeline.stage_one.networks import Networks
 from tests.extract_features.material import (
     BOUND,
     FLOAT,
@@ -46,7 +47,7 @@ from tests.extract_features.material import (
 # --- the right numbers ---
 
 
-def plain_trunk(setup: StageOneSetup, stream: str) -> torch.nn.Module:
+def plain_trunk(setup: Networks, stream: str) -> torch.nn.Module:
     trunk = getattr(setup.module, stream)
     net = resnet101(weights=None)
     net.conv1 = torch.nn.Conv2d(trunk.conv1.in_channels, 64, 7, 2, 3, bias=False)
@@ -84,7 +85,7 @@ def plain_inputs(path: Path) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("key", FRAMES)
 def test_caches_hold_what_plain_torchvision_computes(
-    key: str, videos: Path, made: Path, setup: StageOneSetup
+    key: str, videos: Path, made: Path, setup: Networks
 ) -> None:
     """Frames, stacks, preprocessing, trunks and fusion, all recomputed independently."""
     frames, stacks = plain_inputs(videos / key)
@@ -159,7 +160,7 @@ def test_batch_size_and_workers_do_not_change_maps(
     batch_size: int,
     readers: int,
     tmp_path: Path,
-    setup: StageOneSetup,
+    setup: Networks,
     sources: list[Source],
     flow: Path,
     made: Path,
@@ -177,13 +178,17 @@ def test_batch_size_and_workers_do_not_change_maps(
         assert (np.abs(found.astype(np.float32) - expected) <= allowed).all()
 
 
-def test_stage_one_comes_back_from_its_file(made: Path, setup: StageOneSetup, videos: Path) -> None:
+def test_stage_one_comes_back_from_its_file(made: Path, setup: Networks, videos: Path) -> None:
     """Scoring a new video later needs exactly these weights, statistics and sizes."""
     again = load_stage_one(made)
     for name, value in setup.module.state_dict().items():
         assert torch.equal(again.module.state_dict()[name], value)
-    assert (again.stack_length, again.precision, again.seed) == (L, "float32", 0)
-    assert again.map_shape == (8, 1, 1)
+    assert (again.settings.stack_length, again.settings.precision, again.settings.seed) == (
+        L,
+        "float32",
+        0,
+    )
+    assert again.settings.map_shape == (8, 1, 1)
     frames, stacks = plain_inputs(videos / "one.avi")
     with torch.no_grad():
         fused = again.module.fusion(again.module.rgb(frames), again.module.flow(stacks)).numpy()
@@ -240,7 +245,7 @@ def test_exit_codes_and_summary(
 
 
 def test_the_loop_reports_where_its_time_went(
-    tmp_path: Path, setup: StageOneSetup, sources: list[Source], flow: Path
+    tmp_path: Path, setup: Networks, sources: list[Source], flow: Path
 ) -> None:
     """The shares shown to users must cover the run: nothing slow may hide between them."""
     _, task, jobs = share(setup, sources, flow, tmp_path)

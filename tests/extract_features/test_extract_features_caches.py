@@ -20,7 +20,8 @@ from pipeline.extract_features.forward import Forward
 from pipeline.extract_features.plan import FeaturePlan, Settings
 from pipeline.extract_features.share import run_share
 from pipeline.runner.devices import torch_threads
-from pipeline.stage_one.file import StageOneSetup, load_stage_one
+from pipeline.stage_one.file import load_stage_one
+from pipeline.stage_one.networks import Networks
 from tests.extract_features.material import (
     FRAMES,
     FUSION,
@@ -75,7 +76,7 @@ def test_changed_options_are_refused_by_name(made: Path, extract: Extract) -> No
 
 
 def test_changed_flow_is_noticed(
-    tmp_path: Path, sources: list[Source], setup: StageOneSetup, made: Path
+    tmp_path: Path, sources: list[Source], setup: Networks, made: Path
 ) -> None:
     """Features of flow that was computed anew with other values are stale."""
     source = next(s for s in sources if s.key == "one.avi")
@@ -92,7 +93,7 @@ class _StoppedError(Exception):
 
 
 def test_an_interrupted_write_leaves_no_cache(
-    tmp_path: Path, setup: StageOneSetup, sources: list[Source], flow: Path
+    tmp_path: Path, setup: Networks, sources: list[Source], flow: Path
 ) -> None:
     """A half-written file under the final name would be taken for a finished one."""
     _, task, jobs = share(setup, sources, flow, tmp_path, batch_size=1)
@@ -155,7 +156,7 @@ def test_one_bad_video_does_not_stop_the_others(
 
 
 def test_a_video_that_breaks_while_read_leaves_no_cache(
-    tmp_path: Path, setup: StageOneSetup, sources: list[Source], flow: Path
+    tmp_path: Path, setup: Networks, sources: list[Source], flow: Path
 ) -> None:
     """A failure after the first snippets drops that video's cache and goes on with the next."""
     _, task, jobs = share(setup, sources, flow, tmp_path / "out", batch_size=1)
@@ -173,7 +174,7 @@ def test_a_video_that_breaks_while_read_leaves_no_cache(
 
 
 def test_weights_of_both_trunks_and_the_fusion_stand_in_every_cache(
-    made: Path, setup: StageOneSetup
+    made: Path, setup: Networks
 ) -> None:
     """Stage two refuses mixed caches by these digests."""
     headers = [read_header(cache_path(made, key)) for key in FRAMES]
@@ -185,7 +186,7 @@ def test_weights_of_both_trunks_and_the_fusion_stand_in_every_cache(
 
 
 def test_random_trunks_do_not_depend_on_the_number_of_threads(
-    tmp_path: Path, extract: Extract, setup: StageOneSetup
+    tmp_path: Path, extract: Extract, setup: Networks
 ) -> None:
     """A fusion learnt on them, or the next shard, must find the same digests on other machines."""
     with torch_threads(2):
@@ -194,7 +195,7 @@ def test_random_trunks_do_not_depend_on_the_number_of_threads(
 
 
 def test_given_weights_are_read_again_and_checked(
-    tmp_path: Path, extract: Extract, setup: StageOneSetup
+    tmp_path: Path, extract: Extract, setup: Networks
 ) -> None:
     """A weight file that was exchanged must not pass for the one the features were made with."""
     path = tmp_path / "rgb.pth"

@@ -29,7 +29,8 @@ from pipeline.extract_features.forward import Forward
 from pipeline.extract_features.plan import FeaturePlan, Settings
 from pipeline.extract_features.share import FeatureTask, VideoJob, run_share
 from pipeline.runner.jobs import JobOptions
-from pipeline.stage_one.file import StageOneSetup, load_stage_one
+from pipeline.stage_one.file import load_stage_one
+from pipeline.stage_one.networks import Networks
 from tests.extract_features.material import (
     FLOW,
     FRAMES,
@@ -85,7 +86,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> type[Engine]:
 def device_share(
     sources: list[Source],
     flow: Path,
-    setup: StageOneSetup,
+    setup: Networks,
     output: Path,
     save_flow: Path | None = None,
     plan: PlanOptions = PLAN,
@@ -131,7 +132,7 @@ def test_each_pair_is_computed_once_over_many_chunks(
     engine: type[Engine],
     monkeypatch: pytest.MonkeyPatch,
     sources: list[Source],
-    setup: StageOneSetup,
+    setup: Networks,
 ) -> None:
     """Overlapping windows of a dense plan share fields across batches and chunks."""
     dense = PlanOptions(plan="dense", stride=1, stack_length=4)
@@ -167,7 +168,7 @@ def test_out_of_memory_halves_the_flow_batch_names_the_video_and_goes_on(
     monkeypatch: pytest.MonkeyPatch,
     sources: list[Source],
     flow: Path,
-    setup: StageOneSetup,
+    setup: Networks,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A batch too large costs a warning; no pair is lost or done twice once it fits."""
@@ -194,7 +195,7 @@ def test_a_pair_too_large_for_the_device_fails_its_video(
     monkeypatch: pytest.MonkeyPatch,
     sources: list[Source],
     flow: Path,
-    setup: StageOneSetup,
+    setup: Networks,
 ) -> None:
     """Halving ends at one pair; then only another size or device helps, and nothing is left."""
     monkeypatch.setattr(Engine, "room", 0)

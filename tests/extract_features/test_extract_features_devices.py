@@ -16,7 +16,7 @@ from pipeline.extract_features.forward import Forward
 from pipeline.extract_features.plan import FeaturePlan
 from pipeline.extract_features.share import run_share
 from pipeline.runner.jobs import JobOptions
-from pipeline.stage_one.file import StageOneSetup
+from pipeline.stage_one.networks import Networks
 from tests.extract_features.material import (
     FRAMES,
     Extract,
@@ -42,7 +42,7 @@ class _Scarce:
 
 def test_out_of_memory_halves_the_batch_names_the_video_and_goes_on(
     tmp_path: Path,
-    setup: StageOneSetup,
+    setup: Networks,
     sources: list[Source],
     flow: Path,
     made: Path,
@@ -60,7 +60,7 @@ def test_out_of_memory_halves_the_batch_names_the_video_and_goes_on(
         assert np.allclose(maps_of(tmp_path, key), maps_of(made, key), atol=5e-3)
 
 
-def test_a_snippet_too_large_for_the_device_fails_its_video(setup: StageOneSetup) -> None:
+def test_a_snippet_too_large_for_the_device_fails_its_video(setup: Networks) -> None:
     """Halving ends at one snippet; then only another size or device helps."""
 
     def full(frames: Tensor, stacks: Tensor) -> Maps:
@@ -72,7 +72,7 @@ def test_a_snippet_too_large_for_the_device_fails_its_video(setup: StageOneSetup
         forward.submit(frames, torch.zeros(4, 2 * L, 64, 64, dtype=torch.uint8), "v.avi")
 
 
-def test_other_errors_are_not_taken_for_a_lack_of_memory(setup: StageOneSetup) -> None:
+def test_other_errors_are_not_taken_for_a_lack_of_memory(setup: Networks) -> None:
     """A defect must not be retried until it looks like a small batch."""
 
     def wrong(frames: Tensor, stacks: Tensor) -> Maps:
@@ -85,7 +85,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(setup: StageOneSetup) -
 
 
 def test_overflow_of_float16_is_a_clear_error(
-    tmp_path: Path, setup: StageOneSetup, sources: list[Source], flow: Path
+    tmp_path: Path, setup: Networks, sources: list[Source], flow: Path
 ) -> None:
     """An inf in a cache would spoil training without a word."""
     broken = load_stage_one_copy(setup)
@@ -99,7 +99,7 @@ def test_overflow_of_float16_is_a_clear_error(
     assert not [p for p in tmp_path.rglob("*") if p.is_file()]
 
 
-def load_stage_one_copy(setup: StageOneSetup) -> StageOne:
+def load_stage_one_copy(setup: Networks) -> StageOne:
     import copy
 
     return copy.deepcopy(setup.module)

@@ -69,7 +69,7 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_fitted(
     [
         (["--stride", 3], "--stride has no effect on --plan segments"),
         (["--fps", 60], "one.avi: --fps 60 asked, the video has 10: all its frames are taken"),
-        (["--rgb-weights", "x.pth"], "--weights has no effect beside --rgb-weights"),
+        (["--rgb-weights", "x.pth"], "--weights has no effect with --rgb-weights"),
         (["--scheduler", "head:8786"], "--scheduler needs --backend dask"),
     ],
 )
@@ -94,7 +94,7 @@ def test_options_of_what_is_not_fitted_are_told(
     assert run(videos, "-o", tmp_path / "x", "--device", "cpu", *files, *more) == 2
     told = capsys.readouterr().err
     for flag in ("--training-videos", "--fusion-hidden", "--fusion-channels"):
-        assert f"{flag} has no effect beside" in told
+        assert f"{flag} has no effect with" in told
 
 
 def test_both_sizes_of_flow_are_refused(

@@ -18,7 +18,6 @@ from data.cache.header import Header
 from data.errors import CacheError, InputError, StaleCacheError
 from data.judgements.pairs import Pair
 from model.features.fusion import ConvFusion, random_fusion
-from model.features.options import TrunkOptions
 from model.features.trunk import state_digest
 from model.ranker import build as variants
 from model.ranker.joint import JointFit, JointState
@@ -221,16 +220,16 @@ def test_the_checkpoint_is_bound_to_its_trunks(features: Path, tmp_path: Path) -
     """A fusion in front of other trunks would be noise; extract-features must refuse it."""
     path = tmp_path / "fusion.safetensors"
     fit_fusion(features, ALL, path, RANKER, TRAIN, "cpu")
-    fusion = fusion_checkpoint(path, TrunkOptions(), WEIGHTS)
+    fusion = fusion_checkpoint(path, WEIGHTS)
     assert isinstance(fusion, ConvFusion)
     assert fusion.reduce.weight.shape == (5, 2 * C, 2, 2)
     with pytest.raises(InputError, match="learnt on other flow trunk weights"):
-        fusion_checkpoint(path, TrunkOptions(), {**WEIGHTS, "flow": "x" * 64})
+        fusion_checkpoint(path, {**WEIGHTS, "flow": "x" * 64})
     (tmp_path / "other.safetensors").write_bytes((features / FILE_NAME).read_bytes())
     with pytest.raises(InputError, match="not a fusion checkpoint"):
-        fusion_checkpoint(tmp_path / "other.safetensors", TrunkOptions(), WEIGHTS)
+        fusion_checkpoint(tmp_path / "other.safetensors", WEIGHTS)
     with pytest.raises(InputError, match="expected random, pca, or a checkpoint"):
-        fusion_checkpoint(tmp_path / "randon", TrunkOptions(), WEIGHTS)
+        fusion_checkpoint(tmp_path / "randon", WEIGHTS)
 
 
 def test_unfit_caches_are_refused(features: Path, tmp_path: Path) -> None:
