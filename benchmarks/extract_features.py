@@ -39,8 +39,10 @@ from pipeline.extract_features.plan import FeaturePlan, Settings
 from pipeline.extract_features.share import make_forward, run_share
 from pipeline.extract_features.snippets import read_snippets
 from pipeline.extract_flow.command import extract_flow
+from pipeline.extract_flow.settings import FlowSettings
 from pipeline.runner.devices import parse_devices
 from pipeline.runner.jobs import JobOptions
+from pipeline.runner.stage import StageOptions
 from pipeline.shell import console
 from pipeline.stage_one.file import load_stage_one
 
@@ -81,7 +83,8 @@ def main(
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         sources = find_sources(videos or [_synthetic(root / "videos", synthetic)])
-        extract_flow(sources, root / "flow", plan, FlowOptions(size="340x256"))
+        settings = FlowSettings.resolved(plan=plan, flow=FlowOptions(size="340x256"))
+        extract_flow(sources, settings, StageOptions(output=root / "flow"))
         began = time.perf_counter()
         extract_features(
             sources,

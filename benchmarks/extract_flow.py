@@ -35,7 +35,7 @@ from data.options import PlanOptions
 from data.sampling import plan_snippets
 from data.video.reading import file_digest, scan
 from model.tvl1 import engines
-from pipeline.extract_flow.frames import read_pairs
+from pipeline.extract_flow.fields import read_pairs
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SIZE, RATE = (340, 256), 25

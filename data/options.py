@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 _SIZE = re.compile(r"(\d+)\s*[xX×]\s*(\d+)")
@@ -74,6 +74,11 @@ class PlanOptions:
             "source": "ours: the paper keeps each video's own rate",
         },
     )
+
+    def recorded(self) -> dict[str, object]:
+        """Return the options as caches record them: without those that the plan ignores."""
+        ignored = ("stride",) if self.plan == "segments" else ("segments", "candidates")
+        return {name: value for name, value in asdict(self).items() if name not in ignored}
 
     def __post_init__(self) -> None:
         """Refuse values that no plan can be made with."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from data.errors import InputError
 from pipeline.api_options import Paths, as_paths, context, run_command, takes_options_of
 from pipeline.api_results import CrossValidation, Extracted, LearntFusion, Trained
 from pipeline.runner.jobs import JobOptions
+from pipeline.runner.stage import StageOptions
 from pipeline.shell.flags import build
 
 if TYPE_CHECKING:
@@ -73,21 +75,18 @@ def _compute_flow(
     from data.options import FlowOptions, PlanOptions
     from model.tvl1.options import TVL1Options
     from pipeline.extract_flow.command import extract_flow
+    from pipeline.extract_flow.settings import FlowSettings
 
     params = context("extract-flow", {**options, "output": output}, given).params
-    return extract_flow(
-        sources,
-        output,
-        build(PlanOptions, params),
-        build(FlowOptions, params),
-        build(TVL1Options, params),
-        params["engine"],
-        _jobs(params),
-        params["device"],
-        overwrite=params["overwrite"],
+    settings = FlowSettings.resolved(
+        plan=build(PlanOptions, params),
+        flow=build(FlowOptions, params),
+        tvl1=build(TVL1Options, params),
+        engine=params["engine"],
+        device=params["device"],
         strict=params["strict"],
-        seed=params["seed"],
     )
+    return extract_flow(sources, settings, build(StageOptions, {**params, "output": output}))
 
 
 def _compute_features(
@@ -107,7 +106,7 @@ def _compute_features(
         build(TrunkOptions, params),
         build(FusionOptions, params),
         # The shard was taken when flow was computed.
-        JobOptions(params["jobs"], params["backend"], params["scheduler"]),
+        replace(build(JobOptions, params), shard=None),
         params["device"],
         params["batch_size"],
         overwrite=params["overwrite"],
@@ -218,7 +217,7 @@ def cross_validate(
 
 
 def _jobs(params: Mapping[str, Any]) -> JobOptions:
-    return JobOptions(*(params[name] for name in ("jobs", "backend", "scheduler", "shard")))
+    return build(JobOptions, params)
 
 
 def _example(failures: Mapping[str, str]) -> str:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import copy
-import gc
 import importlib
 import os
 import sys
-import threading
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from data.errors import InputError
-from pipeline.runner.interrupts import interrupts_noted
+from pipeline.runner.jobs import leave, leave_on_signals
 from pipeline.shell import console
 
 EXIT_FAILURES = 1
@@ -79,8 +77,7 @@ class LazyGroup(click.Group):
         """Run, print every failure as one line, and exit with the right code."""
         extra.pop("standalone_mode", None)
         try:
-            with interrupts_noted():
-                code = super().main(args, prog_name or "pipeline", standalone_mode=False, **extra)
+            code = super().main(args, prog_name or "pipeline", standalone_mode=False, **extra)
         except click.ClickException as error:
             console.show(error)
             code = EXIT_USAGE
@@ -90,8 +87,6 @@ class LazyGroup(click.Group):
         except (click.Abort, KeyboardInterrupt):
             console.fail("interrupted; finished files are whole, run the same command to go on")
             code = EXIT_INTERRUPTED
-            if _threads_at_work():
-                _leave(code)
         except BrokenPipeError:
             # The reader of stdout has gone (`| head`); keep Python from complaining at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -100,20 +95,6 @@ class LazyGroup(click.Group):
             console.fail_unexpectedly(error)
             code = EXIT_FAILURES
         sys.exit(code if isinstance(code, int) else 0)
-
-
-def _threads_at_work() -> bool:
-    """Tell whether threads of joblib's go on; nothing ends them but the end of the process."""
-    from multiprocessing.dummy import DummyProcess
-
-    return any(isinstance(thread, DummyProcess) for thread in threading.enumerate())
-
-
-def _leave(code: int) -> None:
-    """End the process without Python's shutdown, which crashes under threads in native code."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
 
 
 def _with_everything_optional(command: click.Command) -> click.Command:
@@ -146,17 +127,11 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point of the `pipeline` command."""
+    leave_on_signals()
     try:
         cli.main()
-    finally:
-        # `python -m` ends by a signal rather than with our code when Ctrl-C has struck while source
-        # text was executed, as libraries do in their start. The next text makes it forget that.
-        exec("")
-        # Python's shutdown goes through all objects several times: a third of a second where
-        # numba is loaded. What must be closed has been closed. But Triton, which torch loads,
-        # prints a page about objects that are left.
-        if "torch" not in sys.modules:
-            gc.freeze()
+    except SystemExit as end:
+        leave(end.code if isinstance(end.code, int) else EXIT_FAILURES)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -148,6 +148,8 @@ def _extract(
     from data.sources import find_sources
     from pipeline.extract_features.command import extract_features
     from pipeline.extract_flow.command import extract_flow
+    from pipeline.extract_flow.settings import FlowSettings
+    from pipeline.runner.stage import StageOptions
 
     sources = find_sources([found.folder / "synthetic" / "videos"])
     flow, plan = found.folder / "flow", options.plan()
@@ -155,7 +157,11 @@ def _extract(
         "plan": plan, "jobs": jobs, "device": device, "overwrite": overwrite, "seed": seed
     }  # fmt: skip
     with found.stage("extract-flow"):
-        found.collect(extract_flow(sources, flow, flow=options.flow(), engine=engine, **common))
+        settings = FlowSettings.resolved(
+            plan=plan, flow=options.flow(), engine=engine, device=device
+        )
+        where = StageOptions(output=flow, jobs=jobs, overwrite=overwrite)
+        found.collect(extract_flow(sources, settings, where))
     with found.stage("extract-features"):
         found.collect(
             extract_features(
@@ -259,7 +265,8 @@ Run the same command again to go on after an interruption: finished work is kept
 @click.command("demo", epilog=EPILOG)
 @dataclass_options(DemoOptions)
 @shared_options("engine")
-@common_options("output", "jobs", "device", "overwrite", "dry_run", "seed")
+@dataclass_options(JobOptions)
+@common_options("output", "device", "overwrite", "dry_run", "seed")
 @click.pass_context
 def command(ctx: click.Context, /, **params: Any) -> None:
     """Run everything end to end on synthetic videos of a known skill.
@@ -282,7 +289,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:
         params["output"],
         options,
         engine=params["engine"],
-        jobs=JobOptions(*(params[name] for name in ("jobs", "backend", "scheduler"))),
+        jobs=replace(build(JobOptions, params), shard=None),
         device=params["device"],
         overwrite=params["overwrite"],
         seed=params["seed"],

@@ -187,7 +187,8 @@ def _path(flag: str, text: str) -> Any:
 @dataclass_options(JudgementOptions)
 @dataclass_options(RankerSizes)
 @dataclass_options(TrainOptions)
-@common_options("output", "jobs", "device", "overwrite", "dry_run", "seed")
+@dataclass_options(JobOptions)
+@common_options("output", "device", "overwrite", "dry_run", "seed")
 @click.pass_context
 def command(ctx: click.Context, /, **params: Any) -> None:
     """Cross-validate rankers over folds and seeds, beside baselines and published numbers.
@@ -228,7 +229,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:
             f"write to {found.plan.output}"
         )
         return
-    jobs = JobOptions(params["jobs"], params["backend"], params["scheduler"], params["shard"])
+    jobs = build(JobOptions, params)
     table, outcome = carry_out_evaluation(found, jobs, params["flow"], params["videos"])
     if table is not None:
         emit_block(table.as_text())

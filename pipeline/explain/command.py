@@ -12,7 +12,7 @@ import click
 from data.errors import InputError
 from pipeline.explain.options import ExplainOptions
 from pipeline.pictures.attention import OverlayOptions
-from pipeline.runner.jobs import Outcome, finish
+from pipeline.runner.jobs import JobOptions, Outcome, finish
 from pipeline.score.options import (
     ATTENTION,
     CACHE,
@@ -217,7 +217,8 @@ What was computed is kept (in the output's cache/, or --cache) and not computed 
 @dataclass_options(ExplainOptions)
 @dataclass_options(OverlayOptions)
 @making_options
-@common_options("output", "jobs", "device", "strict")
+@dataclass_options(JobOptions)
+@common_options("output", "device", "strict")
 @click.pass_context
 def command(ctx: click.Context, /, **params: Any) -> None:
     """Show where in the frame a trained RUN looked at VIDEOS, and what it made of it.

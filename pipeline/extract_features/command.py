@@ -20,6 +20,7 @@ from pipeline.extract_features.run import (
     summarise,
 )
 from pipeline.runner.jobs import JobOptions, Outcome, finish, in_order, take_shard
+from pipeline.runner.stage import StageOptions
 from pipeline.shell.console import log
 from pipeline.shell.flags import (
     build,
@@ -105,7 +106,6 @@ def extract_features(
     from pipeline.extract_features.plan import FeaturePlan, Settings
     from pipeline.extract_features.recipe import make_recipe
     from pipeline.runner.devices import parse_devices
-    from pipeline.runner.stage_times import recorded
 
     jobs = jobs or JobOptions()
     devices = parse_devices(device)
@@ -137,12 +137,10 @@ def extract_features(
         return Outcome()
     outcome: Outcome[Source, FeatureResult] = Outcome(failures=list(planned.failures))
     if planned.videos:
-        with recorded(Path(output), "extract-features") as work:
-            setup = planned.prepare(overwrite)
-            todo = planned.todo(setup.weights, overwrite)
-            work.videos = len(todo)
-            failed = run(planned, setup, todo, jobs, batch_size)
-            failed |= keep_missing_flow(planned, todo, jobs)
+        setup = planned.prepare(overwrite)
+        todo = planned.todo(setup.weights, overwrite)
+        failed = run(planned, setup, todo, jobs, batch_size)
+        failed |= keep_missing_flow(planned, todo, jobs)
         enter_results(planned, todo, failed, outcome)
     return in_order(outcome, sources)
 
@@ -151,7 +149,7 @@ def _check_folders(
     output: Path, flow_folder: str | Path | None, save_flow: str | Path | None
 ) -> None:
     """Refuse folders whose files would be mixed up."""
-    from pipeline.runner.disk_room import check_is_folder
+    from pipeline.runner.files import check_is_folder
 
     if flow_folder is not None and save_flow is not None:
         raise InputError("--save-flow keeps flow that is computed here; it goes without --flow")
@@ -246,7 +244,8 @@ def _check_weights(ctx: click.Context, trunk: TrunkOptions, fusion: FusionOption
 @dataclass_options(FusionOptions)
 @dataclass_options(FlowOptions)
 @dataclass_options(TVL1Options)
-@common_options("output", "jobs", "device", "overwrite", "strict", "dry_run", "seed")
+@dataclass_options(StageOptions)
+@common_options("seed")
 @click.pass_context
 def command(ctx: click.Context, /, videos: tuple[str, ...], **params: Any) -> None:
     """Compute frozen two-stream features of VIDEOS, one HDF5 cache a video.
@@ -271,7 +270,7 @@ def command(ctx: click.Context, /, videos: tuple[str, ...], **params: Any) -> No
         build(PlanOptions, params),
         trunk,
         fusion,
-        JobOptions(*(params[name] for name in ("jobs", "backend", "scheduler", "shard"))),
+        build(JobOptions, params),
         params["device"],
         params["batch_size"],
         overwrite=params["overwrite"],

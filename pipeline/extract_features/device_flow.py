@@ -22,7 +22,7 @@ from model.memory import is_out_of_memory
 from model.tvl1.cuda.levels import quantise
 from model.tvl1.options import TVL1Options
 from pipeline.extract_flow.fields import compute_field
-from pipeline.extract_flow.settings import clipped_notice
+from pipeline.extract_flow.video import clipped_notice
 from pipeline.shell.console import log
 
 if TYPE_CHECKING:

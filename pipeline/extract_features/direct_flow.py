@@ -27,8 +27,8 @@ from pipeline.extract_features.device_flow import DeviceFlow, FieldWindow, Flows
 from pipeline.extract_features.flow_keeper import FlowKeeper
 from pipeline.extract_features.preprocess import resize_field, resize_frame
 from pipeline.extract_features.snippets import Chunk, VideoInput, split_batches
-from pipeline.extract_flow.frames import prepare
-from pipeline.extract_flow.settings import FlowTask
+from pipeline.extract_flow.fields import prepare
+from pipeline.extract_flow.settings import FlowSettings
 from pipeline.extract_flow.video import flow_header, target_size
 
 #: Pairs that a chunk for the device holds at least, if the video has as many: some two for each
@@ -111,7 +111,7 @@ def start_video(video: VideoInput) -> VideoStart:
     )
 
 
-def recipe_of(video: VideoInput) -> FlowTask:
+def recipe_of(video: VideoInput) -> FlowSettings:
     """Return how a video's flow is to be computed."""
     if video.recipe is None:
         raise ValueError(f"{video.key}: expected how its flow is to be computed")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 import torch
 
@@ -115,17 +114,8 @@ def _show_flow(planned: FeaturePlan, sources: list[Source], jobs: JobOptions) ->
     recipe = planned.settings.recipe
     if recipe is None or not sources:
         return 0.0
-    from pipeline.extract_flow.estimate import estimate
+    from data.video.claims import claimed_pairs
 
-    found = estimate(sources, recipe, replace(jobs, shard=None), planned.settings.seed)
-    kept = planned.settings.save_flow
-    emit(
-        f"flow      about {found.pairs:,} pairs on the way, engine {recipe.engine}"
-        + (
-            ""
-            if found.seconds_per_pair is None
-            else f", {1000 * found.seconds_per_pair:.0f} ms each"
-        )
-        + ("" if kept is None else f"; {format_bytes(found.size)} in {kept}")
-    )
-    return found.seconds
+    pairs, _ = claimed_pairs([source.path for source in sources], recipe.plan, recipe.flow)
+    emit(f"flow      about {pairs:,} pairs on the way, engine {recipe.engine}")
+    return 0.0

@@ -12,7 +12,7 @@ from data.cache.flow import create_flow
 from data.cache.header import Header
 from data.options import FlowOptions
 from pipeline.extract_features.writing import abandon
-from pipeline.runner.disk_room import check_room
+from pipeline.runner.files import check_room
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -19,7 +19,7 @@ from pipeline.extract_features.share import FeatureTask, VideoJob
 from pipeline.extract_features.snippets import VideoInput
 from pipeline.extract_features.training_snippets import training_snippets
 from pipeline.extract_features.videos import PlannedVideo, Settings, plan_cached, plan_direct
-from pipeline.runner.disk_room import check_writable
+from pipeline.runner.files import check_writable
 from pipeline.runner.jobs import JobOptions
 from pipeline.shell.console import progress
 from pipeline.stage_one.file import FILE_NAME, prepare_stage_one

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from data.errors import InputError
 from data.options import FlowOptions, PlanOptions
 from model.tvl1.options import TVL1Options
-from pipeline.extract_flow.settings import FlowTask, choose_engine, make_task
+from pipeline.extract_flow.settings import FlowSettings, choose_engine
 from pipeline.shell.console import log
 
 
@@ -44,7 +43,13 @@ def make_recipe(
     engine: str,
     devices: Sequence[str],
     strict: bool,
-) -> FlowTask:
+) -> FlowSettings:
     """Put together how flow is computed, with the parameters that extract-flow would record."""
-    found = resolve_engine(engine, devices)
-    return make_task(Path(), plan, flow, tvl1, found, devices[0], strict)
+    return FlowSettings(
+        plan=plan,
+        flow=flow,
+        tvl1=tvl1,
+        engine=resolve_engine(engine, devices),
+        device=devices[0] if devices[0].startswith("cuda") else "cuda",
+        strict=strict,
+    )

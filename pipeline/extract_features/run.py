@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from data.sources import Source
 from data.video.info import damage_among
-from pipeline.runner.jobs import JobOptions, Outcome, emit_totals, run_jobs
+from pipeline.runner.jobs import JobOptions, Outcome, run_jobs
+from pipeline.runner.stage import StageOptions, emit_totals
 from pipeline.shell.console import log, progress
 from pipeline.shell.words import format_duration
 
@@ -53,7 +54,7 @@ def run(
     from data.files import sweep
     from pipeline.extract_features.share import make_forward, run_share
     from pipeline.runner.devices import torch_threads
-    from pipeline.runner.disk_room import check_writable
+    from pipeline.runner.files import check_writable
 
     if not todo:
         return {}
@@ -165,14 +166,8 @@ def keep_missing_flow(
         return {}
     done = extract_flow(
         missing,
-        folder,
-        recipe.plan,
-        recipe.flow,
-        recipe.tvl1,
-        recipe.engine,
-        replace(jobs, shard=None),
-        settings.devices[0],
-        strict=settings.strict,
+        recipe,
+        StageOptions(output=folder, jobs=replace(jobs, shard=None), strict=settings.strict),
     )
     return {source.key: message for source, message in done.failures}
 

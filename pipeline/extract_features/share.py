@@ -23,7 +23,6 @@ from pipeline.extract_features.forward import Forward, Pending
 from pipeline.extract_features.reading import read_ahead
 from pipeline.extract_features.snippets import Chunk, VideoInput
 from pipeline.extract_features.writing import OpenCache
-from pipeline.runner.interrupts import check_interrupts
 from pipeline.shell import console
 from pipeline.stage_one.file import load_stage_one
 from pipeline.stage_one.networks import Networks
@@ -265,7 +264,6 @@ class _Share:
             self.result.spend("writing", began)
         self.result.snippets += len(chunk.rows)
         self.advance(len(chunk.rows))
-        check_interrupts()
         if cache.complete:
             began = time.perf_counter()
             if chunk.video in self.windows:

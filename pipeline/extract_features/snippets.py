@@ -19,7 +19,7 @@ from pipeline.extract_features.cached_flow import read_cached, snippet_plan
 
 if TYPE_CHECKING:
     from pipeline.extract_features.direct_flow import Group, VideoStart
-    from pipeline.extract_flow.settings import FlowTask
+    from pipeline.extract_flow.settings import FlowSettings
 
 __all__ = [
     "Chunk",
@@ -47,7 +47,7 @@ class VideoInput:
     plan: PlanOptions
     input_size: int
     resize_flow: bool = True  # False: the device resizes the stacks.
-    recipe: FlowTask | None = None
+    recipe: FlowSettings | None = None
     flow_workers: int = 1  # Threads of a CPU engine.
     save_flow: Path | None = None  # Where to keep flow that is computed.
 

@@ -20,7 +20,7 @@ from data.video.reading import file_digest
 from model.features.options import FusionOptions, TrunkOptions
 from pipeline.extract_features.cached_flow import snippet_plan
 from pipeline.extract_features.snippets import VideoInput
-from pipeline.extract_flow.settings import FlowTask
+from pipeline.extract_flow.settings import FlowSettings
 
 # A header that claims more, four days at 30 Hz, is not believed.
 _MOST_FRAMES = 10_000_000
@@ -44,7 +44,7 @@ class Settings:
     keep_streams: bool
     strict: bool
     seed: int
-    recipe: FlowTask | None = None
+    recipe: FlowSettings | None = None
     flow_workers: int = 1
     save_flow: Path | None = None
     overwrite: bool = False

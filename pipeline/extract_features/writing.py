@@ -9,7 +9,7 @@ import numpy as np
 
 from data.cache.features import FeatureWriter, create_features
 from data.cache.header import Header
-from pipeline.runner.disk_room import check_room
+from pipeline.runner.files import check_room
 
 
 class OpenCache:

@@ -1,8 +1,15 @@
-"""Stage 1a: TV-L1 optical flow of videos, one cache a video."""
+"""Stage 1a, `pipeline extract-flow`: TV-L1 optical flow of videos, one cache a video.
+
+Read downwards: the function that does it, the stage's three answers, the flags. One video is
+computed in `video.py`; planning, sweeping and summing up are those of every stage
+(`pipeline.runner.stage`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,15 +17,8 @@ import click
 
 from data.options import FlowOptions, PlanOptions
 from model.tvl1.options import TVL1Options
-from pipeline.extract_flow.settings import (
-    FlowResult,
-    choose_engine,
-    clipped_notice,
-    flow_parameters,
-    make_task,
-)
-from pipeline.runner.jobs import JobOptions, Outcome, emit_totals, finish, in_order, take_shard
-from pipeline.shell.console import log
+from pipeline.runner.jobs import JobOptions, Outcome, run_jobs
+from pipeline.runner.stage import StageOptions, run, summarise
 from pipeline.shell.flags import (
     build,
     check_plan_and_size,
@@ -28,105 +28,78 @@ from pipeline.shell.flags import (
 )
 
 if TYPE_CHECKING:
+    from data.cache.header import Header
     from data.sources import Source
+    from pipeline.extract_flow.settings import FlowSettings
+    from pipeline.extract_flow.video import FlowResult
 
-__all__ = ["choose_engine", "command", "extract_flow", "flow_parameters", "make_task"]
+#: Workers up to which videos run in threads: these share one engine and start at once; beyond, what
+#: is not flow (3 % of a worker's time holds the interpreter lock) makes threads wait.
+MOST_THREADS = 8
 
 
 def extract_flow(
-    sources: Sequence[Source],
-    output: str | Path,
-    plan: PlanOptions | None = None,
-    flow: FlowOptions | None = None,
-    tvl1: TVL1Options | None = None,
-    engine: str = "auto",
-    jobs: JobOptions | None = None,
-    device: str = "auto",
-    overwrite: bool = False,
-    strict: bool = False,
-    dry_run: bool = False,
-    seed: int = 0,
+    sources: Sequence[Source], settings: FlowSettings, options: StageOptions
 ) -> Outcome[Source, FlowResult]:
     """Compute the flow caches of some videos; those that are there and valid are kept.
-
-    Parameters
-    ----------
-    sources : sequence of Source
-        As `data.sources.find_sources` gives them.
-    output : path
-        Root of the caches: ``<output>/<key>.h5``.
-    plan, flow, tvl1 : options
-        Which pairs, at which size and how stored, and TV-L1's own parameters.
-    engine : {"auto", "numba", "opencv", "cuda"}
-        Bit-identical engines may go on with each other's caches.
-    jobs : JobOptions
-        Workers; one thread each.
-    device : str
-        For the CUDA engine.
-    overwrite : bool
-        Compute all again.
-    strict : bool
-        Damaged videos fail, rather than warn.
-    dry_run : bool
-        Measure a few pairs, say what would be done, and write nothing.
-    seed : int
-        Draws the pairs that a dry run measures; the caches do not depend on it.
-
-    Returns
-    -------
-    Outcome
-        One `FlowResult` a video, in the order of the sources, and the failures. Empty after a
-        dry run.
 
     Raises
     ------
     InputError
-        The engine is not available, or caches made with other input or options are in the way.
+        Caches made with other input or options are in the way.
     """
-    from pipeline.extract_flow import estimate as flow_estimate
-    from pipeline.extract_flow import run as flow_run
-    from pipeline.runner import disk_room
-    from pipeline.runner.stage_times import recorded
-
-    jobs = jobs or JobOptions()
-    output = Path(output)
-    disk_room.check_is_folder(output)
-    task = make_task(
-        output,
-        plan or PlanOptions(),
-        flow or FlowOptions(),
-        tvl1 or TVL1Options(),
-        choose_engine(engine, device),
-        device,
-        strict,
-    )
-    jobs.workers(1)  # a wrong number is told before anything is done
-    wanted = take_shard(sources, jobs.shard)
-    outcome, todo = flow_run.preflight(wanted, task, overwrite)
-    if dry_run:
-        flow_estimate.show(wanted, todo, task, jobs, seed)
-        return Outcome()
-    with flow_run.swept(output):
-        if todo:
-            disk_room.check_writable(output)
-            log.info("%d of %d videos to do, engine %s", len(todo), len(wanted), task.engine)
-            with recorded(output, "extract-flow") as work:
-                work.videos = len(todo)
-                flow_run.compute(todo, task, jobs, outcome)
-    return in_order(outcome, wanted)
+    return run(FlowStage(settings), sources, options)
 
 
-def _summarise(outcome: Outcome[Source, FlowResult], output: Path, bound: float) -> None:
-    """Print the totals, and before them everything odd about single videos."""
-    for source, result in outcome.results:
-        for warning in result.warnings:
-            log.warning("%s: %s", source.key, warning)
-        notice = clipped_notice(result.clipped, bound)
-        if notice:
-            log.warning("%s: %s", source.key, notice)
-    results = [result for _, result in outcome.results]
-    pairs = sum(result.pairs for result in results)
-    emit_totals(output, results, f"{pairs:,} flow fields")
+@dataclass(frozen=True)
+class FlowStage:
+    """Videos to flow caches."""
+
+    settings: FlowSettings
+    name: str = "extract-flow"
+    rows: str = "flow fields"
+
+    def header(self, source: Source, digest: str) -> Header:
+        """Header of a valid cache of this video, as far as its fingerprint."""
+        from data.cache.header import Header
+
+        return Header("flow", source_digest=digest, parameters=self.settings.parameters)
+
+    def kept(self, path: Path) -> FlowResult:
+        """Describe a cache that is there."""
+        from pipeline.extract_flow.video import kept
+
+        return kept(path, self.settings.flow.bound)
+
+    def forecast(self, todo: Sequence[Source]) -> str:
+        """Say how many fields these videos would give, by their own headers."""
+        from data.video.claims import claimed_pairs
+        from pipeline.shell.words import format_bytes
+
+        pairs, values = claimed_pairs(
+            [s.path for s in todo], self.settings.plan, self.settings.flow
+        )
+        return f"pairs     about {pairs:,}, {format_bytes(2 * values)} before compression"
+
+    def compute(self, todo: Sequence[Source], options: StageOptions) -> Outcome[Source, FlowResult]:
+        """Compute videos side by side, the largest first; few videos one by one, by all workers."""
+        from pipeline.extract_flow.fields import warm_up
+        from pipeline.extract_flow.video import extract_one
+
+        jobs = replace(options.jobs, shard=None)  # It was taken before.
+        if self.settings.engine == "cuda":  # One process feeds the device.
+            jobs = JobOptions(jobs=1)
+        else:
+            warm_up(self.settings.engine)  # Once, so that no worker compiles it again.
+        workers = jobs.workers(1 << 30)
+        if jobs.backend == "auto" and workers <= MOST_THREADS:
+            jobs = replace(jobs, backend="threading")
+        share = 1
+        if len(todo) < workers and jobs.backend != "dask":
+            jobs, share = JobOptions(jobs=1), workers
+        one = partial(extract_one, settings=self.settings, output=options.output, workers=share)
+        largest_first = sorted(todo, key=lambda source: -source.path.stat().st_size)
+        return run_jobs(one, largest_first, jobs, desc="flow", name=lambda source: source.key)
 
 
 EPILOG = """\b
@@ -147,7 +120,8 @@ Run the same command again to go on after an interruption: finished caches are k
 @dataclass_options(PlanOptions)
 @dataclass_options(FlowOptions)
 @dataclass_options(TVL1Options)
-@common_options("output", "jobs", "device", "overwrite", "strict", "dry_run", "seed")
+@dataclass_options(StageOptions)
+@common_options()
 @click.pass_context
 def command(ctx: click.Context, /, videos: tuple[str, ...], **params: Any) -> None:
     """Compute TV-L1 optical flow of VIDEOS, one HDF5 cache a video.
@@ -156,23 +130,17 @@ def command(ctx: click.Context, /, videos: tuple[str, ...], **params: Any) -> No
     `path`. Only the pairs of frames that the sampling plan needs are computed, each once.
     """
     from data.sources import find_sources
+    from pipeline.extract_flow.settings import FlowSettings
 
-    flow = build(FlowOptions, params)
     check_plan_and_size(ctx)
-    outcome = extract_flow(
-        find_sources(videos),
-        params["output"],
-        build(PlanOptions, params),
-        flow,
-        build(TVL1Options, params),
-        params["engine"],
-        JobOptions(*(params[name] for name in ("jobs", "backend", "scheduler", "shard"))),
-        params["device"],
-        overwrite=params["overwrite"],
-        strict=params["strict"],
-        dry_run=params["dry_run"],
-        seed=params["seed"],
+    options = build(StageOptions, params)
+    settings = FlowSettings.resolved(
+        plan=build(PlanOptions, params),
+        flow=build(FlowOptions, params),
+        tvl1=build(TVL1Options, params),
+        engine=params["engine"],
+        device=options.device,
+        strict=options.strict,
     )
-    if not params["dry_run"]:
-        _summarise(outcome, params["output"], flow.bound)
-    ctx.exit(finish(outcome, lambda source: source.key))
+    outcome = extract_flow(find_sources(videos), settings, options)
+    ctx.exit(summarise(FlowStage(settings), outcome, options))

@@ -1,25 +1,24 @@
-"""TV-L1 fields of pairs of frames: in this thread, in several, or on a GPU.
+"""From a video to TV-L1 fields: grey frames two by two, and the flow of each pair, in order.
 
-However many threads there are, fields come in the order of the pairs, and the number of pairs
-under way is bounded, so that memory does not grow with the video. Threads, not processes: engines
-compute without the interpreter lock, while a process would load the engine again, which takes a
-second, and pass every frame and field through a pipe.
+However many threads there are, the number of pairs under way is bounded, so that memory does not
+grow with the video. Threads, not processes: the engines compute without the interpreter lock.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import partial
+from concurrent.futures import Executor, Future
+from pathlib import Path
 
+import cv2
 import numpy as np
 
+from data.video.reading import read_frames
 from model.tvl1 import engines
 from model.tvl1.frames import MIN_SIDE
 from model.tvl1.options import TVL1Options
-from pipeline.extract_flow.settings import FlowTask
+from pipeline.extract_flow.settings import FlowSettings
 from pipeline.shell.console import log
 
 #: Pairs under way for each worker: one computed, the next waiting, one in reserve for slow pairs.
@@ -28,62 +27,77 @@ AHEAD = 3
 FramePairs = Iterator[tuple[np.ndarray, np.ndarray]]
 
 
-def compute_fields(
-    pairs: FramePairs,
-    task: FlowTask,
-    executor: Executor | None = None,
-    workers: int = 1,
-    name: str = "flow",
-) -> Iterator[np.ndarray]:
-    """Yield the (H, W, 2) float32 field of each pair, in order.
+def prepare(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Grey picture that flow is computed on.
 
     Parameters
     ----------
-    pairs : iterator of two (H, W) uint8 grey frames
-        Read by this thread while others compute.
-    task : FlowTask
-    executor : Executor, optional
-        As `worker_threads` gives it; without one this thread computes.
-    workers : int
-        How many the executor has.
-    name : str
-        What to call the video in a warning.
+    frame : ndarray (H, W, 3) uint8
+        BGR, as OpenCV decodes it; grey levels from RGB would be others.
+    size : (int, int)
+        Width and height wanted, px.
+
+    Returns
+    -------
+    ndarray (height, width) uint8
+        Resized by area where both sides shrink, which keeps fine texture from flickering, and
+        linearly otherwise.
+    """
+    grey = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
+    height, width = grey.shape
+    if (width, height) == size:
+        return grey
+    shrinks = size[0] <= width and size[1] <= height
+    return cv2.resize(grey, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def read_pairs(path: Path, pairs: np.ndarray, size: tuple[int, int]) -> FramePairs:
+    """Yield the two prepared frames of each pair (P, 2), in order, in one pass over the video.
+
+    Neither column goes back; each frame is converted once and kept while a later pair needs it.
+    """
+    frames = read_frames(path, np.unique(pairs))
+    held: dict[int, np.ndarray] = {}
+    for first, second in pairs.tolist():
+        while second not in held:
+            index, frame = next(frames)
+            held[index] = prepare(frame, size)
+        for index in [index for index in held if index < first]:
+            del held[index]
+        yield held[first], held[second]
+
+
+def compute_fields(
+    pairs: FramePairs, settings: FlowSettings, pool: Executor | None, workers: int, name: str
+) -> Iterator[np.ndarray]:
+    """Yield the (H, W, 2) float32 field of each pair of grey frames, in order.
+
+    Without a pool this thread computes; the CUDA engine takes many pairs at a time.
 
     Raises
     ------
     ValueError
-        A GPU cannot compute even a single pair.
+        A GPU has no memory for a single pair.
     """
-    if task.engine == "cuda":
-        from model.tvl1.cuda.calc import calc_stream
+    if settings.engine == "cuda":
+        from model.tvl1.cuda.stream import calc_stream
 
-        yield from calc_stream(
-            pairs, task.tvl1, task.device, on_shrink=partial(_warn_of_shrinking, name)
-        )
-    elif executor is None:
+        def shrunk(before: int, after: int) -> None:
+            log.warning("%s: no GPU memory for %d pairs at a time; now %d", name, before, after)
+
+        yield from calc_stream(pairs, settings.tvl1, settings.device, on_shrink=shrunk)
+    elif pool is None:
         for first, second in pairs:
-            yield compute_field(first, second, task.engine, task.tvl1)
+            yield compute_field(first, second, settings.engine, settings.tvl1)
     else:
-        yield from _compute_ahead(pairs, task, executor, AHEAD * workers)
-
-
-def _warn_of_shrinking(name: str, before: int, after: int) -> None:
-    log.warning(
-        "%s: the GPU has no memory for %d pairs at a time; going on with %d", name, before, after
-    )
-
-
-def _compute_ahead(
-    pairs: FramePairs, task: FlowTask, executor: Executor, most: int
-) -> Iterator[np.ndarray]:
-    """Keep every worker supplied with pairs, `most` at a time, and yield their fields in order."""
-    under_way: deque[Future[np.ndarray]] = deque()
-    for first, second in pairs:
-        under_way.append(executor.submit(compute_field, first, second, task.engine, task.tvl1))
-        if len(under_way) >= most:
+        under_way: deque[Future[np.ndarray]] = deque()
+        for first, second in pairs:
+            job = pool.submit(compute_field, first, second, settings.engine, settings.tvl1)
+            under_way.append(job)
+            if len(under_way) >= AHEAD * workers:
+                yield under_way.popleft().result()
+        while under_way:
             yield under_way.popleft().result()
-    while under_way:
-        yield under_way.popleft().result()
 
 
 def compute_field(
@@ -93,19 +107,6 @@ def compute_field(
     if np.array_equal(first, second):
         return np.zeros((*first.shape, 2), np.float32)
     return np.asarray(engines.load(engine)(first, second, options))
-
-
-@contextmanager
-def worker_threads(workers: int) -> Iterator[Executor | None]:
-    """Threads that end with the block, with the pairs that they are at; None for one worker."""
-    if workers == 1:
-        yield None
-        return
-    threads = ThreadPoolExecutor(workers)
-    try:
-        yield threads
-    finally:
-        threads.shutdown(cancel_futures=True)
 
 
 def warm_up(engine: str) -> None:

@@ -131,7 +131,7 @@ def _check_options(
     output: Path, ranker: RankerOptions, train: TrainOptions, overwrite: bool
 ) -> None:
     from model.ranker.build import NEED_STREAMS
-    from pipeline.runner.disk_room import check_writable
+    from pipeline.runner.files import check_writable
 
     if output.suffix != ".safetensors":
         raise InputError(f"-o {output}: expected a file name that ends in .safetensors")

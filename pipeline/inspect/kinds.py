@@ -211,7 +211,7 @@ def _inspect_all(items: Sequence[Item], look: Look, *, closely: bool) -> list[li
         return [task(item) for item in items]
     costly = closely or look.verify or look.each
     jobs = look.jobs if costly else 1
-    done = run_jobs(task, items, JobOptions(jobs), desc="inspect", unit="file", name=_name)
+    done = run_jobs(task, items, JobOptions(jobs=jobs), desc="inspect", unit="file", name=_name)
     return [report for _, report in done.results]
 
 

@@ -16,7 +16,7 @@ from data.errors import InputError
 from data.files import temporary_name
 from pipeline.pictures.attention import OverlayOptions
 from pipeline.pictures.legend import colour_bar
-from pipeline.runner.disk_room import check_room
+from pipeline.runner.files import check_room
 
 CODECS = {"mp4": "mp4v", "webm": "VP80"}
 #: A picture (BGR, even sides), and how often it is shown.

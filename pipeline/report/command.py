@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,8 @@ def _option(flag: str, text: str) -> Any:
 @click.option("--title", help="Heading of the page; the run's name when not given.")
 @dataclass_options(ReportOptions)
 @dataclass_options(DatasetOptions)
-@common_options("jobs", "overwrite")
+@dataclass_options(JobOptions)
+@common_options("overwrite")
 def command(**params: Any) -> None:
     """Write one self-contained HTML page about RUN, a folder that train-ranker wrote.
 
@@ -145,7 +147,7 @@ def command(**params: Any) -> None:
         params["output"],
         dataset=build(DatasetOptions, params),
         options=build(ReportOptions, params),
-        jobs=JobOptions(*(params[name] for name in ("jobs", "backend", "scheduler"))),
+        jobs=replace(build(JobOptions, params), shard=None),
         **{
             name: params[name]
             for name in ("evaluation", "pairs", "videos", "features", "flow", "title", "overwrite")

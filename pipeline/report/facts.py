@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.errors import InputError
-from pipeline.runner.stage_times import total
 from pipeline.shell.words import format_bytes, format_duration
 
 if TYPE_CHECKING:
@@ -89,14 +88,9 @@ def costs(
     Parameters
     ----------
     seconds : mapping of str to float, optional
-        Wall times by stage, measured by the caller; those that a folder of caches has recorded
-        count instead, for a stage may have taken several runs.
+        Wall times by stage, measured by the caller.
     """
     told = dict(seconds or {})
-    for stage, folder in (("extract-flow", sources.flow), ("extract-features", sources.features)):
-        kept = total(folder, stage)
-        if kept is not None:
-            told[stage] = kept
     keys = sources.run.keys
     trained = told.pop("train-ranker", None)
     trained = sources.record.seconds if sources.record else trained

@@ -5,21 +5,31 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
-from data.errors import InputError
+from data.errors import CacheError, InputError
 from data.files import whole_file
+from pipeline.shell.words import format_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
+#: Free bytes without which nothing is written. HDF5 may crash the process when a write fails, so
+#: none may fail: what it holds back until a file is closed, 8 MB and the index, must find room for
+#: each of a few workers.
+RESERVE = 32_000_000
+
+
 @contextmanager
-def published(path: Path, *, replace: bool = True) -> Iterator[Path]:
-    """Yield a temporary path in the folder of `path`; publish what the block writes there.
+def published(path: Path, *, suffix: str = "", replace: bool = True) -> Iterator[Path]:
+    """Yield a temporary path; publish as `path` what the block writes there.
 
     Folders are created. After an error nothing stands under either name.
 
@@ -27,6 +37,8 @@ def published(path: Path, *, replace: bool = True) -> Iterator[Path]:
     ----------
     path : Path
         Final name.
+    suffix : str
+        Ending of the temporary, for writers that choose a format by it.
     replace : bool
         Whether a file that already exists is replaced.
 
@@ -38,14 +50,56 @@ def published(path: Path, *, replace: bool = True) -> Iterator[Path]:
         The file cannot be written; names it and the reason.
     """
     try:
-        with whole_file(path, replace=replace) as temporary:
+        with whole_file(path, suffix=suffix, replace=replace) as temporary:
             yield temporary
-    except FileExistsError:
-        if replace:
-            raise InputError(f"{path}: cannot be written: a file stands in its path") from None
-        raise
     except OSError as error:
+        if isinstance(error, FileExistsError) and not replace:
+            raise
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def check_is_folder(output: Path) -> None:
+    """Raise an InputError where a file stands in the place of the folder of caches."""
+    if output.exists() and not output.is_dir():
+        raise InputError(f"{output}: expected a folder to write caches to, found a file")
+
+
+def check_writable(output: Path, flag: str = "--output") -> None:
+    """Check that files can be created in a folder, which may not exist yet, and have room.
+
+    `flag` is its name on the command line.
+
+    Raises
+    ------
+    InputError
+        The folder cannot be written to, or its disk is nearly full.
+    """
+    try:
+        with TemporaryFile(dir=_existing(output)):
+            pass
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(
+            f"{output}: cannot be written to ({reason}); choose another {flag}"
+        ) from error
+    check_room(output)
+
+
+def check_room(path: Path) -> None:
+    """Raise a CacheError where the disk of a path, which may not exist yet, is nearly full."""
+    disk = shutil.disk_usage(_existing(path))
+    if disk.total and disk.free < RESERVE:  # a total of 0 is no disk
+        raise CacheError(
+            f"{path}: cannot be written: the disk is full ({format_bytes(disk.free)} free,"
+            f" {format_bytes(RESERVE)} are kept free); make room and run the same command again"
+        )
+
+
+def _existing(path: Path) -> Path:
+    """Return the path itself, or the nearest folder above it that exists."""
+    while not os.path.lexists(path) and path != path.parent:
+        path = path.parent
+    return path
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -1,33 +1,41 @@
-"""Many items through joblib: one bad item never stops the others."""
+"""Many items through joblib: one bad item never stops the others, one signal ends all workers.
+
+Crash-only: whatever stops the program, files on disk are whole or absent, so nothing is cleaned up
+on the way out. A signal prints one line and ends this process and its workers at once.
+"""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
+import sys
+import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from types import FrameType
+from typing import Any, Generic, NoReturn, TypeVar
 
 from data.errors import InputError
-from pipeline.runner.interrupts import Threads, check_interrupts, interrupts_held
-from pipeline.shell.console import emit, log, progress
-from pipeline.shell.words import counted, format_bytes
+from pipeline.shell.console import fail, log, progress
+from pipeline.shell.flags import shared
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class JobOptions:
     """How many workers there are, of which kind, and which part of the items is ours."""
 
-    jobs: int = -1
-    #: joblib's, or "auto": processes, unless the stage itself prefers threads.
-    backend: str = "auto"
-    scheduler: str | None = None
-    shard: str | None = None
+    jobs: int = shared("jobs")
+    #: "auto": processes, unless the stage itself prefers threads.
+    backend: str = shared("backend")
+    scheduler: str | None = shared("scheduler")
+    shard: str | None = shared("shard")
 
     def workers(self, items: int) -> int:
         """Return the number of workers for `items` items: never more than there are items.
@@ -79,45 +87,38 @@ def run_jobs(
     Parameters
     ----------
     task
-        Picklable; an `InputError`, or an error of the system's such as a full disk, that it
-        raises becomes a listed failure.
+        Picklable; an `InputError`, or an error of the system such as a full disk, that it raises
+        becomes a listed failure.
     name
-        What to call an item in log lines.
+        Name of an item in log lines.
     """
     import joblib
 
     workers = options.workers(len(items))
     here = os.getcwd()
-    threads = Threads() if options.backend == "threading" and workers > 1 else None
-    calls = (
-        joblib.delayed(_guarded)(index, task, item, here, threads)
-        for index, item in enumerate(items)
-    )
-    found: dict[int, Any] = {}
+    calls = (joblib.delayed(_guarded)(index, task, item, here) for index, item in enumerate(items))
+    answers: dict[int, Any] = {}
     with (
         warnings.catch_warnings(),
         _backend(options, workers),
         progress(total=len(items), desc=desc, unit=unit) as bar,
     ):
-        # Loky starts workers again that were idle for long; no item is lost.
+        # Loky restarts workers that were idle for long; no item is lost.
         warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
         parallel = joblib.Parallel(
             batch_size=1, pre_dispatch="2*n_jobs", return_as="generator_unordered"
         )
-        held = options.processes and workers > 1
-        with _running(parallel, calls, held, threads) as results:
-            for index, result in results:
-                check_interrupts()
-                found[index] = result
-                if isinstance(result, _Failure):
-                    log.warning("%s: %s", name(items[index]), result.message)
-                bar.update()
+        for index, answer in _answers(parallel, calls, options.processes and workers > 1):
+            answers[index] = answer
+            if isinstance(answer, _Failure):
+                log.warning("%s: %s", name(items[index]), answer.message)
+            bar.update()
     outcome: Outcome[Item, Result] = Outcome()
     for index, item in enumerate(items):
-        if isinstance(found[index], _Failure):
-            outcome.failures.append((item, found[index].message))
+        if isinstance(answers[index], _Failure):
+            outcome.failures.append((item, answers[index].message))
         else:
-            outcome.results.append((item, found[index]))
+            outcome.results.append((item, answers[index]))
     return outcome
 
 
@@ -140,34 +141,13 @@ def finish(outcome: Outcome[Any, Any], name: Callable[[Any], str] = str) -> int:
     return 1
 
 
-class Cached(Protocol):
-    """What became of one video of a stage that fills caches: its cache, and whether it is new."""
-
-    @property
-    def path(self) -> Path:
-        """The cache."""
-
-    @property
-    def computed(self) -> bool:
-        """Whether this run made it."""
-
-
-def emit_totals(output: Path, results: Sequence[Cached], rows: str) -> None:
-    """Print how many caches a folder got, how many were there, their rows and their size."""
-    size = sum(result.path.stat().st_size for result in results)
-    kept = sum(not result.computed for result in results)
-    there = f", {kept} of them there already" if kept else ""
-    videos = counted(len(results), "video")
-    emit(f"{output}: {videos}{there}; {rows}, {format_bytes(size)}")
-
-
 def take_shard(items: Sequence[Item], shard: str | None) -> list[Item]:
     """Return the items of part I of N, for `I/N` counted from 1, or SLURM's under `auto`.
 
     Raises
     ------
     InputError
-        If the shard is not of that form, or `auto` is asked for outside an array job.
+        The shard is not of that form, or `auto` is given outside an array job.
     """
     if shard is None:
         return list(items)
@@ -197,6 +177,55 @@ def _slurm_shard() -> tuple[int, int]:
         ) from error
 
 
+def leave_on_signals() -> None:
+    """Make SIGINT, SIGTERM and SIGHUP end this process and its workers, with one line.
+
+    A signal that is ignored, as `nohup` has it, stays ignored.
+    """
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _leave_on_signal)
+
+
+def _leave_on_signal(number: int, frame: FrameType | None) -> NoReturn:
+    message = "interrupted" if number == signal.SIGINT else "terminated"
+    message += "; finished files are whole, run the same command to go on"
+    try:
+        fail(message)
+    except RuntimeError:  # The signal struck while the same stream was written to.
+        os.write(2, f"error: {message}\n".encode())
+    leave(128 + number)
+
+
+def leave(code: int) -> NoReturn:
+    """End this process and its workers, without Python's shutdown.
+
+    That takes a third of a second where numba is loaded, waits for threads, and crashes where
+    threads are in native code.
+    """
+    kill = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows knows the latter alone.
+    for worker in multiprocessing.active_children():
+        with suppress(OSError, TypeError):  # It has ended, or has not begun.
+            os.kill(worker.pid, kill)  # type: ignore[arg-type]
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(code)
+
+
+def _serve(parent: int) -> None:
+    """Set up a worker process: the parent answers signals, and the worker ends with the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
 @contextmanager
 def _backend(options: JobOptions, workers: int) -> Iterator[None]:
     import joblib
@@ -206,12 +235,15 @@ def _backend(options: JobOptions, workers: int) -> Iterator[None]:
             yield
         return
     if workers == 1:
-        with joblib.parallel_config("sequential", n_jobs=1):
-            yield
-        return
-    # One thread a worker: the workers already fill the cores.
-    if options.processes:
-        config = joblib.parallel_config("loky", n_jobs=workers, inner_max_num_threads=1)
+        config = joblib.parallel_config("sequential", n_jobs=1)
+    elif options.processes:  # One thread a worker: the workers already fill the cores.
+        config = joblib.parallel_config(
+            "loky",
+            n_jobs=workers,
+            inner_max_num_threads=1,
+            initializer=_serve,
+            initargs=(os.getpid(),),
+        )
     else:
         config = joblib.parallel_config(options.backend, n_jobs=workers)
     with config:
@@ -240,47 +272,55 @@ def _dask_client(scheduler: str | None) -> Iterator[None]:
         yield
 
 
-def _guarded(
-    index: int, task: Callable[[Item], Result], item: Item, here: str, threads: Threads | None
-) -> tuple[int, Any]:
-    # Workers are used again: they stand where the caller stood when they started. On another
-    # machine the folder may not be there.
+def _guarded(index: int, task: Callable[[Item], Result], item: Item, here: str) -> tuple[int, Any]:
+    # Workers are reused: they stand in the caller's folder of the time when they started. On
+    # another machine the folder may not exist.
     with suppress(OSError):
         os.chdir(here)
     try:
-        with threads.task() if threads else nullcontext():
-            return index, task(item)
+        return index, task(item)
     except (InputError, OSError, MemoryError) as error:
-        check_interrupts()  # which may be what the error comes from
         return index, _Failure(str(error) or "out of memory")
 
 
-@contextmanager
-def _running(
-    parallel: Any, calls: Iterator[Any], processes: bool, threads: Threads | None
-) -> Iterator[Iterator[Any]]:
-    """Start the workers, processes of ours out of the reach of Ctrl-C; they end with the block."""
-    results = None
-    try:
-        with interrupts_held() if processes else nullcontext():
-            results = parallel(calls)
-        yield _explained(results)
-    finally:
-        if results is not None:
-            with warnings.catch_warnings(action="ignore"):  # it says how much was left undone
-                results.close()
-        if threads:
-            threads.stop()
-
-
-def _explained(results: Iterator[Any]) -> Iterator[Any]:
-    """Pass results on; say in one line what a killed worker process means."""
+def _answers(parallel: Any, calls: Iterator[Any], processes: bool) -> Iterator[tuple[int, Any]]:
+    """Yield the answers as they come; one line where a worker process was killed."""
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+    with _quiet_start() if processes else nullcontext():
+        answers = parallel(calls)
     try:
-        yield from results
+        yield from answers
     except TerminatedWorkerError as error:
         raise InputError(
             "a worker process was killed, most likely for lack of memory; "
             "run again with fewer --jobs: what is finished is kept"
         ) from error
+    finally:
+        with warnings.catch_warnings(action="ignore"):  # about work that is left undone
+            answers.close()
+
+
+@contextmanager
+def _quiet_start() -> Iterator[None]:
+    """Keep worker processes that start in the block from answering Ctrl-C with a traceback.
+
+    They inherit a mask that blocks SIGINT; here it takes effect after the block. The process that
+    cleans up after loky inherits a filter for its warnings about workers that were killed.
+    """
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # It would unblock the signal.
+    name, filters = "PYTHONWARNINGS", os.environ.get("PYTHONWARNINGS")
+    os.environ[name] = ",".join(filter(None, (filters, "ignore:resource_tracker")))
+    blocking = hasattr(signal, "pthread_sigmask")
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]) if blocking else None
+    try:
+        yield
+    finally:
+        if mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if filters is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = filters

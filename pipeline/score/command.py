@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from data.errors import InputError
-from pipeline.runner.jobs import Outcome, finish
+from pipeline.runner.jobs import JobOptions, Outcome, finish
 from pipeline.score.options import (
     Making,
     check_run,
@@ -20,7 +20,7 @@ from pipeline.score.options import (
     without_overlays,
 )
 from pipeline.shell.console import emit, log
-from pipeline.shell.flags import common_options
+from pipeline.shell.flags import common_options, dataclass_options
 
 if TYPE_CHECKING:
     from data.sources import Source
@@ -242,7 +242,8 @@ neither, nothing but the scores is.
 )
 @click.option("--variant", help="Average the runs of this variant only.")
 @making_options
-@common_options("jobs", "device", "strict")
+@dataclass_options(JobOptions)
+@common_options("device", "strict")
 @click.pass_context
 def command(ctx: click.Context, /, run: Path, videos: tuple[str, ...], **params: Any) -> None:
     """Score VIDEOS with a trained RUN: flow, features and score as in its training.

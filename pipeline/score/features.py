@@ -15,9 +15,11 @@ from data.files import temporary_name
 from data.sources import Source
 from data.video.reading import file_digest
 from pipeline.extract_features.command import extract_features
-from pipeline.extract_flow.command import choose_engine, extract_flow, flow_parameters
+from pipeline.extract_flow.command import extract_flow
+from pipeline.extract_flow.settings import FlowSettings
 from pipeline.runner.devices import parse_devices
 from pipeline.runner.jobs import Outcome, in_order
+from pipeline.runner.stage import StageOptions
 from pipeline.score.options import Making, make_folder
 from pipeline.score.recipe import Recipe, planned
 from pipeline.score.search import Made, Search, find_kept
@@ -135,14 +137,8 @@ def _make_flow(
     digests = {source.key: digest for digest, source in fresh.items()}
     outcome = extract_flow(
         list(fresh.values()),
-        folder,
-        recipe.plan,
-        recipe.flow,
-        recipe.tvl1,
-        making.engine,
-        making.jobs,
-        making.device,
-        strict=making.strict,
+        _flow_settings(recipe, making),
+        StageOptions(output=folder, jobs=making.jobs, strict=making.strict),
     )
     return {digests[source.key]: message for source, message in outcome.failures}
 
@@ -195,10 +191,18 @@ def _for_here(recipe: Recipe, making: Making) -> Recipe:
 
 def _engine_record(recipe: Recipe, making: Making) -> dict[str, Any]:
     """Return the flow parameters that caches made here will have."""
-    from model.tvl1 import engines
+    return _flow_settings(recipe, making).parameters
 
-    identity = engines.identity(choose_engine(making.engine, making.device))
-    return flow_parameters(recipe.plan, recipe.flow, recipe.tvl1, identity)
+
+def _flow_settings(recipe: Recipe, making: Making) -> FlowSettings:
+    return FlowSettings.resolved(
+        plan=recipe.plan,
+        flow=recipe.flow,
+        tvl1=recipe.tvl1,
+        engine=making.engine,
+        device=making.device,
+        strict=making.strict,
+    )
 
 
 def _told(folder: Path, recipe: Recipe, making: Making) -> None:

@@ -17,7 +17,7 @@ from data.errors import InputError
 from pipeline.runner.jobs import JobOptions
 from pipeline.runs.folder import CHECKPOINT
 from pipeline.shell.console import log
-from pipeline.shell.flags import shared_options
+from pipeline.shell.flags import build, shared_options
 
 if TYPE_CHECKING:
     from data.sources import Source
@@ -68,7 +68,7 @@ class Making:
     def of(cls, params: dict[str, Any]) -> Making:
         """Build from a command's parameters; caches go below its output where no flag says else."""
         output: Path | None = params["output"]
-        jobs = JobOptions(*(params[name] for name in ("jobs", "backend", "scheduler")))
+        jobs = replace(build(JobOptions, params), shard=None)
         names = ("features", "flow", "rgb_weights", "flow_weights", "engine", "device", "strict")
         return cls(
             cache=params["cache"] or (output / CACHE if output is not None else None),

@@ -20,7 +20,6 @@ from model.ranker.training import FitResult, FitState, Record, fit, pair_accurac
 from pipeline.pictures.curves import draw_learning_curves
 from pipeline.runner.devices import parse_devices
 from pipeline.runner.files import write_bytes, write_csv, write_json
-from pipeline.runner.interrupts import check_interrupts
 from pipeline.runs import folder as run_folder
 from pipeline.runs.description import describe_run
 from pipeline.runs.maps import read_maps
@@ -158,7 +157,6 @@ class _Saver:
         shown = {name: f"{value:.3f}" for name, value in record.items() if name != "epoch"}
         self.bar.set_postfix(shown, refresh=False)
         self.bar.update()
-        check_interrupts()
         log.debug("%s", ", ".join(f"{name} {value:.4g}" for name, value in record.items()))
 
     def save(self, state: FitState) -> None:

@@ -29,7 +29,10 @@ from pipeline.extract_features.command import FeatureResult, extract_features
 from pipeline.extract_features.plan import FeaturePlan, Settings
 from pipeline.extract_features.share import FeatureTask
 from pipeline.extract_flow.command import extract_flow
+from pipeline.extract_flow.settings import FlowSettings
+from pipeline.extract_flow.video import FlowResult
 from pipeline.runner.jobs import JobOptions, Outcome
+from pipeline.runner.stage import StageOptions
 from pipeline.stage_one.file import load_stage_one
 from pipeline.stage_one.networks import Networks
 
@@ -61,6 +64,14 @@ def draw(number: int, frame: int) -> np.ndarray:
     x = 5 + 3 * frame
     picture[20:40, x : x + 20] = 255
     return picture
+
+
+def quick_flow(
+    sources: list[Source], output: Path, flow: FlowOptions = FLOW, strict: bool = False
+) -> Outcome[Source, FlowResult]:
+    """Compute flow as extract-flow does, with few iterations."""
+    settings = FlowSettings(plan=PLAN, flow=flow, tvl1=QUICK, engine="opencv", strict=strict)
+    return extract_flow(sources, settings, StageOptions(output=output, jobs=ONE, strict=strict))
 
 
 def write_video(path: Path, number: int, frames: int) -> None:
@@ -162,9 +173,7 @@ class Material:
     @functools.cached_property
     def quick_flow(self) -> Path:
         """Flow caches as extract-flow writes them, of few iterations."""
-        outcome = extract_flow(
-            self.sources, self.root / "quick", PLAN, FLOW, QUICK, "opencv", ONE, "cpu"
-        )
+        outcome = quick_flow(self.sources, self.root / "quick")
         assert not outcome.failures
         return self.root / "quick"
 

@@ -125,7 +125,10 @@ def test_dask_workers_do_video_by_video(
     with distributed.LocalCluster(
         n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
     ) as cluster:
-        outcome = extract(output=tmp_path, jobs=JobOptions(1, "dask", cluster.scheduler_address))
+        outcome = extract(
+            output=tmp_path,
+            jobs=JobOptions(jobs=1, backend="dask", scheduler=cluster.scheduler_address),
+        )
     assert all(result.computed for _, result in outcome.results)
     for key in FRAMES:
         assert np.array_equal(maps_of(tmp_path, key), maps_of(made, key))

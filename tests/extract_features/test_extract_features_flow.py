@@ -20,7 +20,6 @@ from pipeline import cli
 from pipeline.extract_features import direct_flow
 from pipeline.extract_features import recipe as feature_recipe
 from pipeline.extract_features.command import extract_features
-from pipeline.extract_flow.command import extract_flow
 from pipeline.runner.jobs import JobOptions
 from tests.extract_features.material import (
     FLOW,
@@ -33,6 +32,7 @@ from tests.extract_features.material import (
     datasets,
     maps_of,
     material,
+    quick_flow,
     write_video,
 )
 
@@ -173,7 +173,7 @@ def test_float16_and_threads_give_what_their_cache_gives(
     for name in ("two", "one"):
         (tmp_path / name).mkdir()
         shutil.copy(made / "stage_one.safetensors", tmp_path / name)
-    extract_flow(sources, tmp_path / "flow", PLAN, half, QUICK, "opencv", ONE, "cpu")
+    quick_flow(sources, tmp_path / "flow", half)
     common = (PLAN, TRUNK, FUSION, ONE, "cpu")
     extract_features(sources, tmp_path / "flow", tmp_path / "two", *common)
     extract(output=tmp_path / "one", flow=half, jobs=JobOptions(jobs=2, backend="threading"))

@@ -11,8 +11,7 @@ from data.cache.folder import cache_path, read_header
 from data.sources import find_sources
 from pipeline import cli
 from pipeline.extract_features.command import extract_features
-from pipeline.extract_flow.command import extract_flow
-from tests.extract_features.material import FLOW, FUSION, ONE, PLAN, QUICK, TRUNK, draw
+from tests.extract_features.material import FLOW, FUSION, ONE, PLAN, QUICK, TRUNK, draw, quick_flow
 from tests.helpers import odd_videos
 
 FLAGS = [
@@ -152,7 +151,7 @@ def test_strict_lets_remarks_pass(tmp_path: Path) -> None:
         cv2.imwrite(str(frames / f"img_{number:05}.png"), draw(0, number))
     flow = tmp_path / "flow"
     sources = find_sources([tmp_path / "videos"])
-    done = extract_flow(sources, flow, PLAN, FLOW, QUICK, "opencv", ONE, "cpu", strict=True)
+    done = quick_flow(sources, flow, strict=True)
     assert done.failures == []
     assert "25 frames a second assumed" in read_header(cache_path(flow, "frames")).warnings[0]
     for made_from in (flow, None):

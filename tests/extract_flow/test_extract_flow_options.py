@@ -14,7 +14,7 @@ import pytest
 
 from data.cache.flow import open_flow
 from data.options import FlowOptions
-from pipeline.runner import disk_room
+from pipeline.runner import files
 from tests.extract_flow.test_extract_flow import SMALL, run, tree, write_video
 from tests.helpers import odd_videos
 
@@ -108,7 +108,7 @@ def test_file_names_that_are_not_utf8(tmp_path: Path) -> None:
     for _ in range(2):
         found = run(tmp_path / "videos", "-o", tmp_path / "flow", *SMALL)
         assert found.exit_code == 0, found.stderr
-    assert sorted(os.listdir(os.fsencode(tmp_path / "flow"))) == [b"caf\xe9.avi.h5", b"times.jsonl"]
+    assert sorted(os.listdir(os.fsencode(tmp_path / "flow"))) == [b"caf\xe9.avi.h5"]
     assert fields(tmp_path / "flow" / os.fsdecode(b"caf\xe9.avi.h5"))
     assert run(tmp_path / "videos", "-o", tmp_path / "other", *SMALL, "--dry-run").exit_code == 0
 
@@ -120,7 +120,7 @@ def test_a_disk_that_fills_up_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
     def usage(_: Path) -> SimpleNamespace:
         return SimpleNamespace(total=10**9, free=next(free))
 
-    monkeypatch.setattr(disk_room.shutil, "disk_usage", usage)
+    monkeypatch.setattr(files.shutil, "disk_usage", usage)
     write_video(tmp_path / "videos/a.avi")
     found = run(tmp_path / "videos", "-o", tmp_path / "flow", *SMALL, "-j", "1")
     assert found.exit_code == 1
@@ -142,7 +142,7 @@ def test_nothing_to_do_is_said(tmp_path: Path) -> None:
     """A dry run over finished caches shows an unknown time for no pairs."""
     given = [write_video(tmp_path / "a.avi"), "-o", tmp_path / "flow", *SMALL]
     assert run(*given).exit_code == 0
-    assert "nothing to do" in run(*given, "--dry-run").stdout
+    assert "1 done, 0 to do" in run(*given, "--dry-run").stdout
 
 
 def test_strict_refuses_earlier_flow_of_a_damaged_video(tmp_path: Path) -> None:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,7 +13,6 @@ from hypothesis import strategies as st
 
 from data.errors import InputError, VideoError
 from pipeline.runner.jobs import JobOptions, finish, run_jobs, take_shard
-from tests.helpers.places import ROOT
 
 
 def invert(value: int) -> float:
@@ -31,7 +27,7 @@ def invert(value: int) -> float:
 )
 def test_one_bad_item_does_not_stop_the_others(jobs: int, backend: str) -> None:
     """Losing good results to one bad video, or their order, would break every stage."""
-    outcome = run_jobs(invert, [4, 0, 2, 1], JobOptions(jobs, backend), desc="test")
+    outcome = run_jobs(invert, [4, 0, 2, 1], JobOptions(jobs=jobs, backend=backend), desc="test")
     assert outcome.results == [(4, 0.25), (2, 0.5), (1, 1.0)]
     assert outcome.failures == [(0, "cannot invert 0")]
     assert finish(outcome) == 1
@@ -40,7 +36,7 @@ def test_one_bad_item_does_not_stop_the_others(jobs: int, backend: str) -> None:
 def test_a_programming_error_is_not_taken_for_a_bad_video() -> None:
     """Catching everything would hide defects as 'bad videos'."""
     with pytest.raises(TypeError):
-        run_jobs(invert, ["x"], JobOptions(1), desc="test")  # type: ignore[list-item]
+        run_jobs(invert, ["x"], JobOptions(jobs=1), desc="test")  # type: ignore[list-item]
 
 
 def end_process(value: int) -> int:
@@ -51,12 +47,16 @@ def end_process(value: int) -> int:
 def test_a_killed_worker_is_one_clear_line() -> None:
     """A worker killed for lack of memory must not end in a pool's own traceback."""
     with pytest.raises(InputError, match="fewer --jobs"):
-        run_jobs(end_process, [1, 2], JobOptions(2), desc="test")
+        run_jobs(end_process, [1, 2], JobOptions(jobs=2), desc="test")
 
 
 @pytest.mark.parametrize(
     "options",
-    [JobOptions(0), JobOptions(1, "dask"), JobOptions(1, "loky", "localhost:1")],
+    [
+        JobOptions(jobs=0),
+        JobOptions(jobs=1, backend="dask"),
+        JobOptions(jobs=1, backend="loky", scheduler="localhost:1"),
+    ],
 )
 def test_options_that_cannot_work_are_refused(options: JobOptions) -> None:
     """A silent fallback would run on other workers than the user asked for."""
@@ -98,7 +98,7 @@ def test_workers_stand_where_the_caller_stands(
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
         monkeypatch.chdir(tmp_path / name)
-        run_jobs(write, [Path("a"), Path("b")], JobOptions(2), desc="test")
+        run_jobs(write, [Path("a"), Path("b")], JobOptions(jobs=2), desc="test")
         assert {path.name for path in (tmp_path / name).iterdir()} == {"a", "b"}
 
 
@@ -108,7 +108,7 @@ def full_disk(value: int) -> int:
 
 def test_an_error_of_the_system_is_a_failure_of_one_item() -> None:
     """A disk that is full for one video must not end the run with a traceback."""
-    outcome = run_jobs(full_disk, [1], JobOptions(1), desc="test")
+    outcome = run_jobs(full_disk, [1], JobOptions(jobs=1), desc="test")
     assert outcome.failures == [(1, "[Errno 28] No space left on device: 'x.h5'")]
 
 
@@ -118,58 +118,8 @@ def test_dask_runs_the_same_code(tmp_path: Path) -> None:
     with distributed.LocalCluster(
         n_workers=1, threads_per_worker=1, dashboard_address=None, processes=False
     ) as cluster:
-        options = JobOptions(2, "dask", cluster.scheduler_address)
+        options = JobOptions(jobs=2, backend="dask", scheduler=cluster.scheduler_address)
         paths = [tmp_path / name for name in "ab"]
         outcome = run_jobs(write, paths, options, desc="test")
     assert [item for item, _ in outcome.results] == paths
     assert all(path.exists() for path in paths)
-
-
-def ignores_interrupts(item: object) -> bool:
-    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="no such signals there")
-def test_worker_processes_leave_interrupts_to_the_command() -> None:
-    """Workers that meet Ctrl-C while they start print a traceback each."""
-    before = signal.getsignal(signal.SIGINT)
-    outcome = run_jobs(ignores_interrupts, [1, 2, 3], JobOptions(2), desc="test")
-    assert [ignored for _, ignored in outcome.results] == [True, True, True]
-    assert signal.getsignal(signal.SIGINT) is before
-    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
-
-
-INTERRUPTED = """
-import time
-from pipeline import cli, jobs
-
-@cli.cli.command("work")
-def command():
-    jobs.run_jobs(time.sleep, [60.0] * 6, jobs.JobOptions(2), desc="x")
-
-cli.cli.main(["work"])
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="looks for the workers in /proc")
-@pytest.mark.parametrize("after", [0.0, 0.1, 0.5, 1.5])
-def test_an_interrupt_while_workers_start_is_silent_and_quick(after: float) -> None:
-    """Ctrl-C in the first second shows tracebacks of the workers, or waits for their work."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTED],
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    # The first children are those that track resources; then come the workers.
-    while process.poll() is None and len(children.read_text().split()) < 3:
-        time.sleep(0.002)
-    time.sleep(after)
-    os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=30)  # returns when the workers are gone too
-    assert process.returncode == 130
-    assert "interrupted" in errors
-    assert "Traceback" not in errors
-    assert "Warning" not in errors

@@ -1,0 +1,186 @@
+"""The shape of every stage that fills a folder with one cache a video: plan, run, summary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+from data.cache.header import Header
+from data.errors import VideoError
+from data.files import sweep
+from data.sources import Source
+from pipeline.runner.files import check_is_folder, check_writable
+from pipeline.runner.jobs import JobOptions, Outcome, finish, in_order, take_shard
+from pipeline.shell.console import emit, log, progress
+from pipeline.shell.flags import shared
+from pipeline.shell.words import counted, format_bytes
+
+
+class Result(Protocol):
+    """What became of one video."""
+
+    @property
+    def path(self) -> Path:
+        """Its cache."""
+
+    @property
+    def rows(self) -> int:
+        """Fields or snippets in the cache."""
+
+    @property
+    def computed(self) -> bool:
+        """False when a valid cache existed already."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was odd about the video."""
+
+
+R = TypeVar("R", bound=Result)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageOptions:
+    """The options that all stages share."""
+
+    output: Path = shared("output")
+    jobs: JobOptions = field(default_factory=JobOptions)
+    device: str = shared("device")
+    overwrite: bool = shared("overwrite")
+    strict: bool = shared("strict")
+    dry_run: bool = shared("dry_run")
+
+
+class Stage(Protocol[R]):
+    """What a stage must say of itself; `run` does the rest."""
+
+    @property
+    def name(self) -> str:
+        """The command."""
+
+    @property
+    def rows(self) -> str:
+        """What the rows of a cache are called, for instance "flow fields"."""
+
+    def header(self, source: Source, digest: str) -> Header:
+        """Header of a valid cache of this video, as far as its fingerprint."""
+
+    def kept(self, path: Path) -> R:
+        """Describe a cache that is there and valid."""
+
+    def forecast(self, todo: Sequence[Source]) -> str:
+        """Say how many rows and bytes these videos would give, by their own headers."""
+
+    def compute(self, todo: Sequence[Source], options: StageOptions) -> Outcome[Source, R]:
+        """Write the caches of these videos."""
+
+
+@dataclass
+class Plan(Generic[R]):
+    """The videos of a run, sorted before anything is computed."""
+
+    wanted: list[Source]
+    todo: list[Source]
+    done: Outcome[Source, R]
+
+
+def run(stage: Stage[R], sources: Sequence[Source], options: StageOptions) -> Outcome[Source, R]:
+    """Do what is missing; results and failures in the order of the sources, none after a dry run.
+
+    Raises
+    ------
+    InputError
+        The output cannot be written, or holds caches made from other input or options.
+    """
+    check_is_folder(options.output)
+    options.jobs.workers(1)  # Refuse wrong numbers before anything is done.
+    planned = plan(stage, take_shard(sources, options.jobs.shard), options)
+    if options.dry_run:
+        done = len(planned.wanted) - len(planned.todo)
+        emit(f"videos    {len(planned.wanted)}, of which {done} done, {len(planned.todo)} to do")
+        emit(f"{stage.forecast(planned.todo)}\nnothing was written")
+        return Outcome()
+    with swept(options.output):
+        if planned.todo:
+            check_writable(options.output)
+            log.info("%d of %d videos to do", len(planned.todo), len(planned.wanted))
+            computed = stage.compute(planned.todo, options)
+            planned.done.results += computed.results
+            planned.done.failures += computed.failures
+    return in_order(planned.done, sources)
+
+
+def plan(stage: Stage[R], wanted: Sequence[Source], options: StageOptions) -> Plan[R]:
+    """Sort videos into those done, those that cannot be used, and those to do."""
+    from data.cache.folder import cache_path, check_folder
+    from data.video.info import damage_among
+
+    done: Outcome[Source, R] = Outcome()
+    there = [s for s in wanted if cache_path(options.output, s.key).exists()]
+    if options.overwrite or not there:
+        return Plan(list(wanted), list(wanted), done)
+    headers: dict[str, Header] = {}
+    with ThreadPoolExecutor(4) as pool:  # Hashing waits for the disk.
+        digests = zip(there, pool.map(_digest, there), strict=True)
+        for source, digest in progress(digests, total=len(there), desc="check", unit="cache"):
+            if isinstance(digest, VideoError):
+                done.failures.append((source, str(digest)))
+            else:
+                headers[source.key] = stage.header(source, digest)
+    missing = set(check_folder(options.output, headers))
+    for source in there:
+        if source.key in missing or source.key not in headers:
+            continue
+        kept = stage.kept(cache_path(options.output, source.key))
+        damage = damage_among(kept.warnings) if options.strict else []
+        if damage:
+            done.failures.append((source, f"{source.path}: {'; '.join(damage)}"))
+        else:
+            done.results.append((source, kept))
+    known = {source for source, _ in (*done.results, *done.failures)}
+    return Plan(list(wanted), [source for source in wanted if source not in known], done)
+
+
+def _digest(source: Source) -> str | VideoError:
+    from data.video.reading import file_digest
+
+    try:
+        return file_digest(source.path)
+    except VideoError as error:
+        return error
+
+
+@contextmanager
+def swept(output: Path) -> Iterator[None]:
+    """Remove what killed processes left in a folder, before the block and after it."""
+    if output.is_dir():
+        for path in sweep(output):
+            log.debug("removed %s, left by a process that was killed", path)
+    try:
+        yield
+    finally:
+        sweep(output)
+
+
+def emit_totals(output: Path, results: Sequence[Any], rows: str) -> None:
+    """Print how many caches a folder got, how many existed already, their rows and their size."""
+    kept = sum(not result.computed for result in results)
+    size = sum(result.path.stat().st_size for result in results)
+    already = f", {kept} of them there already" if kept else ""
+    emit(f"{output}: {counted(len(results), 'video')}{already}; {rows}, {format_bytes(size)}")
+
+
+def summarise(stage: Stage[R], outcome: Outcome[Source, R], options: StageOptions) -> int:
+    """Print what was odd, the totals and the failures; return the exit code."""
+    results = [result for _, result in outcome.results]
+    if not options.dry_run:
+        for source, result in outcome.results:
+            for warning in result.warnings:
+                log.warning("%s: %s", source.key, warning)
+        rows = f"{sum(result.rows for result in results):,} {stage.rows}"
+        emit_totals(options.output, results, rows)
+    return finish(outcome, lambda source: source.key)
