@@ -8,22 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.errors import InputError
-from data.judgements.ordering import best_order, strong_components
-from data.judgements.rows import Row, read_rows, read_text, read_words
-
-__all__ = [
-    "Attainable",
-    "Pair",
-    "PairReport",
-    "Row",
-    "check_pairs",
-    "pairs_from_scores",
-    "read_pairs",
-    "read_rows",
-    "read_text",
-    "read_words",
-    "videos_of",
-]
+from data.judgements.rows import Row, read_rows, read_words
 
 _BETTER_WORSE = ("better", "worse")
 _WINNER_NAMES = ("best", "better")
@@ -130,35 +115,9 @@ def pairs_from_scores(scores: Mapping[str, float], gap: float = 0.0) -> list[Pai
     return [Pair(a, b) for a, b in both if scores[a] - scores[b] > gap]
 
 
-@dataclass(frozen=True)
-class Attainable:
-    """The highest pair accuracy that any score could reach, given contradictions and cycles.
-
-    Attributes
-    ----------
-    reached : float
-        Accuracy in [0, 1] of an order that was found.
-    bound : float
-        No order does better; equal to `reached` where the answer is exact.
-    """
-
-    reached: float
-    bound: float
-
-    @property
-    def exact(self) -> bool:
-        """Whether `reached` is the maximum."""
-        return self.reached == self.bound
-
-    def __str__(self) -> str:
-        if self.exact:
-            return f"{100 * self.bound:.2f} %"
-        return f"at least {100 * self.reached:.2f} %, at most {100 * self.bound:.2f} %"
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PairReport:
-    """What `check_pairs` found.
+    """The result of `check_pairs`.
 
     Attributes
     ----------
@@ -175,8 +134,9 @@ class PairReport:
         One shortest chain "each better than the next, the last better than the first".
     components : int
         Groups of videos that no chain of pairs connects: scores compare only within one.
-    attainable : Attainable
-        Best accuracy that any score could reach on the pairs as listed.
+    attainable : float
+        Bound in [0, 1] of the accuracy that any score can reach on the pairs as listed; 1 where
+        they agree.
     """
 
     videos: int
@@ -187,7 +147,7 @@ class PairReport:
     cycles: tuple[tuple[str, ...], ...]
     shortest_cycle: tuple[str, ...]
     components: int
-    attainable: Attainable
+    attainable: float
 
     def lines(self, examples: int = 3) -> list[str]:
         """Return the report as lines of text, with at most `examples` examples of each fault."""
@@ -212,8 +172,13 @@ class PairReport:
                 f"{self.components} groups of videos that no pair connects: "
                 "their scores cannot be compared across groups"
             )
-        lines.append(f"attainable pair accuracy: {self.attainable}")
+        lines.append(f"attainable pair accuracy: {self.attainable_text}")
         return lines
+
+    @property
+    def attainable_text(self) -> str:
+        """The bound in per cent."""
+        return f"{'' if self.attainable == 1 else 'at most '}{100 * self.attainable:.2f} %"
 
 
 def _listing(what: str, detail: str, count: int, shown: Sequence[str]) -> str:
@@ -221,19 +186,22 @@ def _listing(what: str, detail: str, count: int, shown: Sequence[str]) -> str:
 
 
 def check_pairs(pairs: Sequence[Pair]) -> PairReport:
-    """Count repetitions, contradictions and cycles, and the accuracy that they leave attainable.
+    """Count repetitions, contradictions and cycles, and bound the accuracy that they leave."""
+    from data.judgements import ordering  # loads SciPy
 
-    The attainable accuracy is exact where every cyclic group has at most
-    `data.judgements.ordering.EXACT_SIZE` videos, otherwise it is an interval.
-    """
     listed = Counter(pairs)
     names = videos_of(listed)
     index = {name: i for i, name in enumerate(names)}
-    weights = {(index[p.better], index[p.worse]): n for p, n in listed.items()}
-    groups = [c for c in strong_components(len(names), weights) if len(c) > 1]
-    lost = [best_order(group, weights) for group in groups]
-    cycle = min((order.cycle for order in lost), key=len, default=())
-    total = max(len(pairs), 1)
+    graph = ordering.graph_of(
+        len(names), {(index[p.better], index[p.worse]): n for p, n in listed.items()}
+    )
+    groups = ordering.cyclic_groups(graph)
+    matrices = [graph[group][:, group].toarray() for group in groups]
+    cycles = [
+        tuple(names[group[i]] for i in ordering.shortest_cycle(matrix))
+        for group, matrix in zip(groups, matrices, strict=True)
+    ]
+    broken = sum(map(ordering.broken_at_least, matrices))
     return PairReport(
         videos=len(names),
         listed=len(pairs),
@@ -241,12 +209,9 @@ def check_pairs(pairs: Sequence[Pair]) -> PairReport:
         duplicates=tuple((p, n) for p, n in listed.items() if n > 1),
         contradictions=tuple(_contradictions(listed)),
         cycles=tuple(tuple(names[i] for i in group) for group in groups),
-        shortest_cycle=tuple(names[i] for i in cycle),
-        components=_connected_groups(len(names), weights),
-        attainable=Attainable(
-            reached=1 - sum(o.lost for o in lost) / total,
-            bound=1 - sum(o.lost_at_least for o in lost) / total,
-        ),
+        shortest_cycle=min(cycles, key=len, default=()),
+        components=ordering.count_components(graph),
+        attainable=1 - broken / max(len(pairs), 1),
     )
 
 
@@ -256,9 +221,3 @@ def _contradictions(listed: Counter[Pair]) -> Iterator[tuple[Pair, int, int]]:
         if pair.reversed() in listed and pair.reversed() not in seen:
             seen.add(pair)
             yield pair, count, listed[pair.reversed()]
-
-
-def _connected_groups(n: int, edges: Iterable[tuple[int, int]]) -> int:
-    """Count the groups of nodes that edges connect, whatever their direction."""
-    both = {edge: 1 for a, b in edges for edge in ((a, b), (b, a))}
-    return len(strong_components(n, both))

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from data.errors import InputError
 from data.judgements.dataset import Dataset
-from data.judgements.pairs import pairs_from_scores, read_pairs, read_rows
+from data.judgements.pairs import pairs_from_scores, read_pairs
+from data.judgements.rows import read_rows
 from data.judgements.splits import group_of, k_fold_by_group, k_fold_by_video
 
 _VIDEO = ("video", "path", "name")

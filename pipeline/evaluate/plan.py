@@ -14,8 +14,9 @@ from data.cache.folder import cache_path, find_caches
 from data.errors import InputError
 from data.judgements.dataset import Dataset, Matching, Span
 from data.judgements.options import DatasetOptions
-from data.judgements.pairs import Pair, read_rows
+from data.judgements.pairs import Pair
 from data.judgements.reading import read_with_options
+from data.judgements.rows import read_rows
 from data.judgements.splits import Split
 from data.judgements.table import read_scores
 from model.ranker.build import NEED_STREAMS

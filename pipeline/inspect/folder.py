@@ -182,7 +182,7 @@ def _add_tables(report: Report, folder: Path, tables: Sequence[Path]) -> int:
             checked = check_pairs(pairs)
             text = (
                 f"{counted(checked.distinct, 'pair')} of {counted(checked.videos, 'video')}, "
-                f"attainable {checked.attainable}"
+                f"attainable {checked.attainable_text}"
             )
         report.facts.setdefault("judgements", {})[name] = text
         report.add("judgements", f"{name}: {text}")

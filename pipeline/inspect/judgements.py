@@ -11,8 +11,9 @@ from data.errors import InputError
 from data.judgements import table
 from data.judgements.formats import best, epic_skills, jigsaws, raan
 from data.judgements.options import DatasetOptions
-from data.judgements.pairs import check_pairs, pairs_from_scores, read_pairs, read_rows
+from data.judgements.pairs import check_pairs, pairs_from_scores, read_pairs
 from data.judgements.reading import read_with_options, recognise
+from data.judgements.rows import read_rows
 from pipeline.evaluate.results import describe
 from pipeline.inspect.report import Report, failure
 from pipeline.shell.words import counted
@@ -103,7 +104,7 @@ def _report(dataset: Dataset, shown: str) -> Report:
     report = Report(shown, "judgements")
     report.brief = (
         f"{counted(found.distinct, 'pair')} of {counted(found.videos, 'video')}, "
-        f"attainable {found.attainable}"
+        f"attainable {found.attainable_text}"
     )
     report.facts = {
         "name": dataset.name,
@@ -114,7 +115,7 @@ def _report(dataset: Dataset, shown: str) -> Report:
         "cycles": [list(group) for group in found.cycles],
         "shortest_cycle": list(found.shortest_cycle),
         "unconnected_groups": found.components,
-        "attainable": {"reached": found.attainable.reached, "bound": found.attainable.bound},
+        "attainable": {"bound": found.attainable},
         "scored": dataset.scores is not None,
         "groups": len(set(dataset.groups.values())) if dataset.groups else None,
         "judged_parts": {name: asdict(span) for name, span in dataset.spans.items()},

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from data.errors import InputError
 from data.judgements.options import DatasetOptions
-from data.judgements.pairs import read_rows
 from data.judgements.reading import forms_in, recognise
+from data.judgements.rows import read_rows
 from data.sources import find_sources
 from pipeline.evaluate.options import BOX_COLUMNS
 from pipeline.inspect.cache import inspect_cache

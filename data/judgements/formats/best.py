@@ -12,7 +12,8 @@ from pathlib import Path
 
 from data.errors import InputError
 from data.judgements.dataset import Dataset, Span, choose_task
-from data.judgements.pairs import Pair, read_pairs, read_rows, read_words, videos_of
+from data.judgements.pairs import Pair, read_pairs, videos_of
+from data.judgements.rows import read_rows, read_words
 from data.judgements.splits import Split
 
 _TABLE = "BEST.csv"

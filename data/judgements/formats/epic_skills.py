@@ -12,7 +12,8 @@ from pathlib import Path
 
 from data.errors import InputError
 from data.judgements.dataset import Dataset, Span, choose_task, join
-from data.judgements.pairs import Pair, read_pairs, read_rows, videos_of
+from data.judgements.pairs import Pair, read_pairs, videos_of
+from data.judgements.rows import read_rows
 from data.judgements.splits import Split
 
 TASKS = (

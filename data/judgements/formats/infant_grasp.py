@@ -10,7 +10,8 @@ from pathlib import Path
 
 from data.errors import InputError
 from data.judgements.dataset import Dataset
-from data.judgements.pairs import Pair, read_words, videos_of
+from data.judgements.pairs import Pair, videos_of
+from data.judgements.rows import read_words
 from data.judgements.splits import Split, split_by_videos
 
 FILE = "annotation.txt"

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from data.errors import InputError
 from data.judgements.dataset import Dataset, choose_task
-from data.judgements.pairs import pairs_from_scores, read_words
+from data.judgements.pairs import pairs_from_scores
+from data.judgements.rows import read_words
 from data.judgements.splits import group_of, k_fold_by_group
 
 LEVELS = ("N", "I", "E")

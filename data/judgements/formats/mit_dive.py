@@ -13,7 +13,8 @@ import numpy as np
 
 from data.errors import InputError
 from data.judgements.dataset import Dataset
-from data.judgements.pairs import pairs_from_scores, read_text
+from data.judgements.pairs import pairs_from_scores
+from data.judgements.rows import read_text
 from data.judgements.splits import Split
 from data.judgements.table import read_scores
 
