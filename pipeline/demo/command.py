@@ -235,18 +235,20 @@ def _draw(found: DemoResult) -> None:
 
 def _report(found: DemoResult, jobs: JobOptions) -> None:
     from pipeline.report.command import write_report
+    from pipeline.report.content import ReportSettings
 
     folder = found.folder
     write_report(
         folder / "run",
         folder / PAGE,
-        evaluation=folder / "evaluation" if found.table is not None else None,
-        videos=folder / "synthetic" / "videos",
-        features=folder / "features",
-        flow=folder / "flow",
-        title="Demonstration: synthetic pick-and-place",
+        ReportSettings(
+            evaluation=folder / "evaluation" if found.table is not None else None,
+            videos=folder / "synthetic" / "videos",
+            features=folder / "features",
+            flow=folder / "flow",
+            title="Demonstration: synthetic pick-and-place",
+        ),
         jobs=jobs,
-        seconds=found.seconds,
         overwrite=True,
     )
 

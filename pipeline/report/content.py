@@ -1,91 +1,102 @@
-"""Everything that a report shows, gathered from files before any of it is written."""
+"""What a page shows: its settings, and all its content, gathered before any of it is written."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.evaluate.published import SOURCE
-from pipeline.report import facts
-from pipeline.report.accuracy import find_pairs, run_accuracies
-from pipeline.report.attention import attention_sheets
-from pipeline.report.charts import learning_curves
-from pipeline.report.evaluation import read_evaluation
-from pipeline.report.images import thumbnails
-from pipeline.report.ranking import most_wrong, order_pairs, rank_videos, with_pictures
-from pipeline.report.sources import find
-from pipeline.report.summary import summarise
-
 if TYPE_CHECKING:
-    from data.judgements.options import DatasetOptions
-    from pipeline.report.options import ReportOptions
     from pipeline.runner.jobs import JobOptions
 
 
-def gather(
-    run: Path,
-    *,
-    evaluation: Path | None,
-    pairs: Path | None,
-    dataset: DatasetOptions | None,
-    videos: Path | None,
-    features: Path | None,
-    flow: Path | None,
-    title: str | None,
-    options: ReportOptions,
-    jobs: JobOptions,
-    seconds: Mapping[str, float] | None,
-    written: str,
-) -> dict[str, Any]:
-    """Return the template's variables; parameters as `write_report`.
+@dataclass(frozen=True, kw_only=True)
+class ReportSettings:
+    """What a page shows, where its material lies, and how many pictures it holds."""
+
+    evaluation: Path | None = field(
+        default=None,
+        metadata={"help": "Output of evaluate: cross-validated accuracy, baselines, folds."},
+    )
+    videos: Path | None = field(
+        default=None, metadata={"help": "The videos, if they are not where the caches say."}
+    )
+    features: Path | None = field(
+        default=None, metadata={"help": "Feature caches, if they are not where the run says."}
+    )
+    flow: Path | None = field(
+        default=None, metadata={"help": "Flow caches, if they are not next to the feature caches."}
+    )
+    title: str | None = field(
+        default=None, metadata={"help": "Heading of the page; by default the run's name."}
+    )
+    thumbnails: int = field(
+        default=200,
+        metadata={
+            "help": "Most pictures in the ranking; in longer rankings the best and the worst "
+            "videos get them. 0 leaves them out.",
+            "source": "ours: about 5 KB each, 1 MB in all",
+            "min": 0,
+        },
+    )
+    wrong_pairs: int = field(
+        default=6,
+        metadata={"help": "Number of most wrong pairs to show.", "source": "ours", "min": 0},
+    )
+    sheets: int = field(
+        default=1,
+        metadata={
+            "help": "Attention sheets of this many of the best and as many of the worst videos.",
+            "source": "ours",
+            "min": 0,
+        },
+    )
+
+
+def gather(run: Path, settings: ReportSettings, jobs: JobOptions) -> dict[str, Any]:
+    """Return the template's variables.
 
     Raises
     ------
     InputError
         The run or the evaluation cannot be read.
     """
-    sources = find(run, features, flow, videos)
-    judged = find_pairs(sources, pairs, dataset)
-    own = run_accuracies(sources, judged)
-    crossed = read_evaluation(evaluation, sources, pairs, dataset) if evaluation else None
-    ordered = order_pairs(sources.run, judged, crossed)
-    rows = rank_videos(sources.run, judged, ordered)
-    wrong = most_wrong(ordered, options.wrong_pairs)
-    pictured = with_pictures(rows, options.thumbnails)
-    pictures = thumbnails(
-        sources.videos,
-        {key: header.decoded_frames for key, header in sources.headers.items()},
-        set(pictured),
-        {key for pair in wrong for key in (pair.better, pair.worse)},
-        jobs,
-    )
-    random = facts.random_trunks(sources.folder)
+    from pipeline.evaluate.published import SOURCE
+    from pipeline.report import facts, images
+    from pipeline.report.accuracy import run_accuracies
+    from pipeline.report.evaluation import read_evaluation
+    from pipeline.report.ranking import most_wrong, order_pairs, rank_videos, with_pictures
+    from pipeline.report.sources import find
+    from pipeline.report.summary import summarise
+
+    sources = find(run, settings.features, settings.flow, settings.videos)
+    own = run_accuracies(sources)
+    evaluation = read_evaluation(settings.evaluation, sources) if settings.evaluation else None
+    ordered = order_pairs(sources, evaluation)
+    rows = rank_videos(sources, ordered)
+    wrong = most_wrong(ordered, settings.wrong_pairs)
+    pictured = with_pictures(rows, settings.thumbnails)
+    large = {key for pair in wrong for key in (pair.better, pair.worse)}
     name = sources.folder.resolve().name
     return {
-        "title": title or f"Skill ranking: {name}",
-        "name": name,
-        "written": written,
+        "title": settings.title or f"Skill ranking: {name}",
+        "written": time.strftime("%Y-%m-%d %H:%M"),
         "run": sources.run,
         "notes": sources.notes,
-        "summary": summarise(sources, crossed, own, random),
+        "summary": summarise(sources, evaluation, own, facts.random_trunks(sources.folder)),
         "own": own,
-        "evaluation": crossed,
+        "evaluation": evaluation,
         "published_source": SOURCE,
         "rows": rows,
         "digits": 2 if max(abs(row.score) for row in rows) >= 1 else 3,
         "row_of": {row.key: row for row in rows},
-        "pairs_told_apart": bool(judged and not judged.exact),
         "ordered": ordered,
         "wrong": wrong,
         "pictured": frozenset(pictured),
-        "pictures": pictures,
+        "pictures": images.thumbnails(sources, set(pictured), large, jobs),
         "changed": frozenset(sources.changed),
-        "charts": learning_curves(
-            sources.metrics.get("history", []), sources.metrics.get("best_epoch", 0)
-        ),
-        "attention": attention_sheets(sources, rows, options.sheets),
-        "groups": facts.what_was_run(sources, judged),
-        "costs": facts.costs(sources, crossed, seconds),
-        "timed_by_caller": bool(seconds),
+        "curves": images.learning_curves(sources.folder),
+        "attention": images.attention_sheets(sources, rows, settings.sheets),
+        "groups": facts.what_was_run(sources),
     }

@@ -1,59 +1,96 @@
-"""What an evaluation found, as a report shows it: its methods, attention, and how it was made."""
+"""What an evaluation found, as the page shows it: its methods with their folds, and attention."""
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from data.errors import InputError
 from data.judgements.splits import Split
-from pipeline.report.methods import Method, as_number, methods_of, scores_of
+from pipeline.evaluate.baselines import training_sign
+from pipeline.evaluate.statistics import Interval, right
+from pipeline.report.accuracy import accuracy_interval
 from pipeline.runs.record import FoldsRecord, read_folds, read_json
 
 if TYPE_CHECKING:
-    from data.judgements.options import DatasetOptions
     from pipeline.report.sources import Sources
 
+# Accuracies of a method, and the number of unseen videos in their pairs (None: any).
+PARTS = {"accuracy": None, "both_unseen": 2, "one_unseen": 1}
+# Recomputed means agree with the table's to rounding, if folds and table belong together.
+_SAME = 1e-9
 
-@dataclass(frozen=True)
+# Scores of one method: of each fold, of each seed, by video.
+Scores = Sequence[Sequence[Mapping[str, float]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A row: a trained variant, a baseline, or a bound.
+
+    Attributes
+    ----------
+    name, kind : str
+        As in the table.
+    means, errors : dict of str to float or None
+        Of each of `PARTS`, as shares; standard errors of the means.
+    published : float or None
+        Per cent.
+    intervals : dict of str to Interval
+        95 %, of the parts; empty for chance and bounds.
+    folds : tuple of dict
+        The parts in each fold, means over seeds; empty for chance and bounds.
+    """
+
+    name: str
+    kind: str
+    means: dict[str, float | None]
+    errors: dict[str, float | None]
+    published: float | None = None
+    intervals: dict[str, Interval] = field(default_factory=dict)
+    folds: tuple[dict[str, float | None], ...] = ()
+
+    def value(self, part: str) -> Interval | None:
+        """Return a part's mean and 95 % interval; without folds the interval has no width."""
+        mean = self.means[part]
+        return None if mean is None else self.intervals.get(part, Interval(mean, mean, mean))
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluationFacts:
     """An evaluation.
 
     Attributes
     ----------
-    folder : Path
     title, protocol, reference : str
     methods : tuple of Method
     notes : tuple of str
         The table's own.
     splits : tuple of Split
-        Empty where the folds are not known.
-    scores : tuple of tuple of dict
-        Of each fold and seed, by the run's variant; empty where it or the folds are not known.
+    scores : sequence of sequence of dict
+        Of each fold and seed, by the run's variant; empty where it was not evaluated.
     attention : dict of str to dict
         For each variant that was measured: network -> means and errors of "mass", "pointing".
-    apart : tuple of str
-        In what the evaluation differs from the run, in words.
-    trainings : int
-    seconds : float or None
-        Of all trainings together.
+    differences : tuple of str
+        How the evaluated rankers differ from the run, in words.
     """
 
-    folder: Path
     title: str
     protocol: str
     reference: str
     methods: tuple[Method, ...]
     notes: tuple[str, ...]
     splits: tuple[Split, ...]
-    scores: tuple[tuple[Mapping[str, float], ...], ...]
+    scores: Scores
     attention: dict[str, dict[str, dict[str, float | None]]]
-    apart: tuple[str, ...]
-    trainings: int
-    seconds: float | None
+    differences: tuple[str, ...]
 
     @property
     def part(self) -> str:
@@ -66,9 +103,7 @@ class EvaluationFacts:
         return next((each for each in self.methods if each.name == name), None)
 
 
-def read_evaluation(
-    folder: Path, sources: Sources, pairs: Path | None, options: DatasetOptions | None
-) -> EvaluationFacts:
+def read_evaluation(folder: Path, sources: Sources) -> EvaluationFacts:
     """Read a finished evaluation.
 
     Parameters
@@ -76,35 +111,32 @@ def read_evaluation(
     folder : path
         Output of evaluate.
     sources : Sources
-        The run that is reported, to say in what the evaluation differs from it.
-    pairs, options : optional
-        What evaluate was given: the folds of an evaluation that did not record them.
+        The run of the page, to name how the evaluation differs from it.
 
     Raises
     ------
     InputError
         There is no finished evaluation, or it is damaged.
     """
-    if not (folder / "results.json").is_file():
-        raise InputError(f"{folder}: no finished evaluation (results.json); see pipeline evaluate")
+    record = read_folds(folder)
+    if record is None or not (folder / "results.json").is_file():
+        raise InputError(
+            f"{folder}: no finished evaluation (results.json, folds.json); see pipeline evaluate"
+        )
     content = read_json(folder / "results.json")
     try:
-        rows, runs = content["rows"], content["runs"]
-        record = read_folds(folder) or _drawn(pairs, options, runs)
-        methods, trusted = methods_of(rows, runs, record, folder)
+        runs = content["runs"]
+        values = _read_baselines(folder)
         return EvaluationFacts(
-            folder,
-            str(content["title"]),
-            str(content["protocol"]),
-            str(content["reference"]),
-            methods,
-            tuple(str(note) for note in content["notes"]),
-            record.splits if record and trusted else (),
-            scores_of(sources.run.ranker.variant, record, runs) if record and trusted else (),
-            _attention(content),
-            tuple(_apart(folder, sources, runs)),
-            len(runs),
-            _seconds(runs),
+            title=str(content["title"]),
+            protocol=str(content["protocol"]),
+            reference=str(content["reference"]),
+            methods=tuple(_method(row, record, runs, values) for row in content["rows"]),
+            notes=tuple(str(note) for note in content["notes"]),
+            splits=record.splits,
+            scores=_variant_scores(sources.run.ranker.variant, record, runs),
+            attention=_attention(content),
+            differences=tuple(_differences(folder, sources, runs)),
         )
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         if isinstance(error, InputError):
@@ -112,66 +144,117 @@ def read_evaluation(
         raise InputError(f"{folder}: damaged evaluation ({error!r}); evaluate again") from error
 
 
-def _drawn(
-    pairs: Path | None, options: DatasetOptions | None, runs: Sequence[Mapping[str, Any]]
-) -> FoldsRecord | None:
-    """Draw the folds again; whether they are the same shows when means are compared."""
-    if pairs is None or not runs:
-        return None
-    from data.judgements.options import DatasetOptions
-    from data.judgements.pairs import Pair
-    from data.judgements.reading import read_with_options
+def _method(
+    row: Mapping[str, Any],
+    record: FoldsRecord,
+    runs: Sequence[Mapping[str, Any]],
+    values: Mapping[str, Mapping[str, float]],
+) -> Method:
+    """Return a row of the table, with folds and intervals where the method scores videos."""
+    name, kind = str(row["method"]), str(row["kind"])
+    means = {part: as_number(row[part]["mean"]) for part in PARTS}
+    scores: Scores = ()
+    if kind == "variant":
+        scores = _variant_scores(name, record, runs)
+    elif (numbers := values.get(name.removesuffix(" (baseline)"))) is not None:
+        signs = [training_sign(numbers, split.train) for split in record.splits]
+        scores = [[{key: sign * value for key, value in numbers.items()}] for sign in signs]
+    folds, intervals = _folds(record, scores) if scores else ((), {})
+    if folds and not math.isclose(
+        intervals["accuracy"].mean, means["accuracy"] or 0.0, abs_tol=_SAME
+    ):
+        raise ValueError(f"{name}: the mean of its folds is not that of the table")
+    return Method(
+        name=name,
+        kind=kind,
+        means=means,
+        errors={part: as_number(row[part]["error"]) for part in PARTS},
+        published=as_number(row.get("published")),
+        intervals=intervals,
+        folds=folds,
+    )
 
-    dataset = read_with_options(pairs, options or DatasetOptions())
-    known = dataset.match(list(runs[0]["scores"])).keys
 
-    def named(listed: Sequence[Pair]) -> list[Pair]:
-        both = (p for p in listed if p.better in known and p.worse in known)
-        return [Pair(known[pair.better], known[pair.worse]) for pair in both]
+def as_number(value: Any) -> float | None:
+    """Return a number of a table, or None where it has none."""
+    return None if value is None else float(value)
 
-    splits = tuple(Split(named(f.train), named(f.test), f.name) for f in dataset.folds)
-    groups = dataset.groups if dataset.folds_keep_groups else None
-    renamed = {known[name]: group for name, group in (groups or {}).items() if name in known}
-    return FoldsRecord(splits, renamed or None, dataset.known)
+
+def _variant_scores(variant: str, record: FoldsRecord, runs: Sequence[Mapping[str, Any]]) -> Scores:
+    """Return a variant's scores of each fold and seed; empty where it was not evaluated."""
+    own = [run for run in runs if run["variant"] == variant]
+    scores = [[run["scores"] for run in own if run["fold"] == s.name] for s in record.splits]
+    return scores if all(scores) else ()
+
+
+def _folds(
+    record: FoldsRecord, scores: Scores
+) -> tuple[tuple[dict[str, float | None], ...], dict[str, Interval]]:
+    """Return the accuracies in each fold, and their means with intervals."""
+    outcomes = [
+        np.array([right(each, split.test) for each in seeds], float)
+        for split, seeds in zip(record.splits, scores, strict=True)
+    ]
+    unseen = [np.array(split.unseen()) for split in record.splits]
+    folds: list[dict[str, float | None]] = [{} for _ in record.splits]
+    intervals = {}
+    for part, count in PARTS.items():
+        pairs, kept = [], []
+        for fold, split, outcome, number in zip(
+            folds, record.splits, outcomes, unseen, strict=True
+        ):
+            chosen = np.flatnonzero(number == count if count is not None else number >= 0)
+            fold[part] = float(outcome[:, chosen].mean()) if chosen.size else None
+            if chosen.size:
+                pairs.append([split.test[i] for i in chosen])
+                kept.append(outcome[:, chosen])
+        if pairs:
+            intervals[part] = accuracy_interval(pairs, kept, record.groups)
+    return tuple(folds), intervals
+
+
+def _read_baselines(folder: Path) -> dict[str, dict[str, float]]:
+    """Return the numbers of each baseline by video."""
+    path = folder / "baselines.csv"
+    if not path.is_file():
+        return {}
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    names = [name for name in (rows[0] if rows else {}) if name != "video"]
+    return {name: {row["video"]: float(row[name]) for row in rows} for name in names}
 
 
 def _attention(content: Mapping[str, Any]) -> dict[str, dict[str, dict[str, float | None]]]:
     """Return mean and standard error of the measures, by variant and by network."""
-    found: dict[str, dict[str, dict[str, float | None]]] = {}
+    measures: dict[str, dict[str, dict[str, float | None]]] = {}
     names = ("mass_mean", "mass_error", "pointing_mean", "pointing_error")
     for row in content.get("attention", ()):
-        measured = {name: as_number(row[name]) for name in names}
-        found.setdefault(str(row["variant"]), {})[str(row["attention"])] = measured
-    return found
+        numbers = {name: as_number(row[name]) for name in names}
+        measures.setdefault(str(row["variant"]), {})[str(row["attention"])] = numbers
+    return measures
 
 
-def _apart(folder: Path, sources: Sources, runs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Say in what the evaluated rankers differ from the run."""
+def _differences(folder: Path, sources: Sources, runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Name how the evaluated rankers differ from the run."""
     run = sources.run
-    mine = [each for each in runs if each["variant"] == run.ranker.variant]
-    if not mine:
-        return [f"the run's variant, {run.ranker.variant}, was not among those evaluated"]
-    name = f"{mine[0]['variant']}-fold1-seed{mine[0]['seed']}.json"
-    if not (folder / "runs" / name).is_file():
+    own = [each for each in runs if each["variant"] == run.ranker.variant]
+    if not own:
+        return [f"no ranker of the run's variant, {run.ranker.variant}"]
+    path = folder / "runs" / f"{own[0]['variant']}-fold1-seed{own[0]['seed']}.json"
+    if not path.is_file():
         return []
-    settings = read_json(folder / "runs" / name)["settings"]
-    told = []
-    for what, ours in (("ranker", asdict(run.ranker)), ("train", asdict(run.train))):
-        for option, value in ours.items():
-            other = settings[what].get(option, value)
+    settings = read_json(path)["settings"]
+    differences = []
+    for what, options in (("ranker", asdict(run.ranker)), ("train", asdict(run.train))):
+        for name, value in options.items():
+            other = settings[what].get(name, value)
             if other != value:
-                told.append(f"{option.replace('_', ' ')} {other}, the run {value}")
-    digests = dict(zip(run.keys, sources.about.get("feature_digests", ()), strict=False))
-    keys = sorted(mine[0]["scores"])
+                differences.append(f"{name.replace('_', ' ')} {other} (the run: {value})")
+    keys = sorted(own[0]["scores"])
     if set(keys) != set(run.keys):
-        told.append(f"{len(keys)} videos, the run {len(run.keys)}")
-    elif digests:
-        text = " ".join([*keys, *(digests[key] for key in keys)])
+        differences.append(f"{len(keys)} videos (the run: {len(run.keys)})")
+    elif sources.digests:
+        text = " ".join([*keys, *(sources.digests[key] for key in keys)])
         if hashlib.sha256(text.encode()).hexdigest()[:16] != settings["features"]:
-            told.append("other features")
-    return told
-
-
-def _seconds(runs: Sequence[Mapping[str, Any]]) -> float | None:
-    taken = [float(run["seconds"]) for run in runs if "seconds" in run]
-    return sum(taken) if taken and len(taken) == len(runs) else None
+            differences.append("other features")
+    return differences

@@ -1,112 +1,162 @@
-"""Middle frames of videos as small JPEG files, written into the page itself."""
+"""Pictures, written into the page itself: middle frames, attention sheets, learning curves."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from data.errors import InputError
+from pipeline.shell.console import log
+
 if TYPE_CHECKING:
+    from pipeline.report.ranking import RankedVideo
+    from pipeline.report.sources import Sources
     from pipeline.runner.jobs import JobOptions
 
 _QUALITY = 72
-# Twice the size at which they are shown, for screens with two pixels a point.
-SMALL, LARGE = 192, 480
+# Longest sides, px. Frames have twice the size at which they are shown, for screens with two
+# pixels a point; an attention sheet of 25 segments has about 2700 px.
+_SMALL, _LARGE, _SHEET = 192, 480, 3000
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A JPEG or PNG inside the page.
-
-    Attributes
-    ----------
-    uri : str
-        ``data:`` address.
-    width, height : int
-        Pixels.
-    size : int
-        Bytes before they were written as text.
-    """
+    """A JPEG or PNG inside the page: its ``data:`` address, width and height in px."""
 
     uri: str
     width: int
     height: int
-    size: int
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """A video whose middle frame is wanted."""
-
-    key: str
-    path: Path
-    frames: int | None
-    large: bool
 
 
 @dataclass(frozen=True)
 class Thumbnails:
-    """Pictures of videos.
-
-    Attributes
-    ----------
-    small, large : dict of str to Picture
-    failed : dict of str to str
-        Why there is no picture of a video.
-    """
+    """Pictures of videos by name, and why a video has none."""
 
     small: dict[str, Picture]
     large: dict[str, Picture]
     failed: dict[str, str]
 
 
+@dataclass(frozen=True)
+class Sheet:
+    """A contact sheet of a video."""
+
+    role: str
+    video: RankedVideo
+    picture: Picture
+
+
+@dataclass(frozen=True)
+class Sheets:
+    """Contact sheets, and why some are missing."""
+
+    shown: tuple[Sheet, ...]
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Request:
+    """A video whose middle frame is shown; `frames` is 0 where their number is not known."""
+
+    key: str
+    path: Path
+    frames: int
+    sides: tuple[int, ...]
+
+
 def thumbnails(
-    videos: Mapping[str, Path],
-    frames: Mapping[str, int],
-    small: Collection[str],
-    large: Collection[str],
-    jobs: JobOptions,
+    sources: Sources, small: Collection[str], large: Collection[str], jobs: JobOptions
 ) -> Thumbnails:
-    """Take the middle frame of videos; one that cannot be read leaves the others as they are.
+    """Read the middle frames of videos; one that cannot be read does not stop the others.
 
     Parameters
     ----------
-    videos : mapping of str to Path
-        The videos that are there.
-    frames : mapping of str to int
-        Decoded frames of videos, where they are known.
+    sources : Sources
     small, large : collection of str
-        Videos whose picture is wanted in each size.
+        Videos whose picture is shown in each size.
     jobs : JobOptions
     """
     from pipeline.runner.jobs import run_jobs
 
-    wanted = [
-        Wanted(key, path, frames.get(key), key in large)
-        for key, path in videos.items()
-        if key in small or key in large
-    ]
-    if not wanted:
+    requests = []
+    for key, path in sources.videos.items():
+        if key in small or key in large:
+            header = sources.headers.get(key)
+            frames = header.decoded_frames if header else 0
+            sides = (_SMALL, _LARGE) if key in large else (_SMALL,)
+            requests.append(_Request(key=key, path=path, frames=frames, sides=sides))
+    if not requests:
         return Thumbnails({}, {}, {})
-    outcome = run_jobs(_middle_frame, wanted, jobs, desc="pictures", name=lambda each: each.key)
-    found: dict[str, Sequence[Picture]] = {item.key: made for item, made in outcome.results}
+    outcome = run_jobs(_middle_frame, requests, jobs, desc="pictures", name=lambda each: each.key)
+    pictures: dict[str, Sequence[Picture]] = {each.key: made for each, made in outcome.results}
     return Thumbnails(
-        {key: made[0] for key, made in found.items()},
-        {key: made[1] for key, made in found.items() if len(made) > 1},
-        {item.key: message for item, message in outcome.failures},
+        {key: each[0] for key, each in pictures.items()},
+        {key: each[1] for key, each in pictures.items() if len(each) > 1},
+        {each.key: message for each, message in outcome.failures},
     )
 
 
-def _middle_frame(wanted: Wanted) -> list[Picture]:
+def _middle_frame(request: _Request) -> list[Picture]:
     from data.video.reading import read_frames, scan
 
-    count = wanted.frames if wanted.frames and wanted.frames > 0 else scan(wanted.path).frames
-    frame = dict(read_frames(wanted.path, [count // 2]))[count // 2]
-    return [jpeg(frame, side) for side in ((SMALL, LARGE) if wanted.large else (SMALL,))]
+    middle = (request.frames if request.frames > 0 else scan(request.path).frames) // 2
+    frame = dict(read_frames(request.path, [middle]))[middle]
+    return [jpeg(frame, side) for side in request.sides]
+
+
+def attention_sheets(sources: Sources, rows: Sequence[RankedVideo], count: int) -> Sheets:
+    """Draw attention sheets of the best and the worst videos whose files exist.
+
+    Parameters
+    ----------
+    sources : Sources
+    rows : sequence of RankedVideo
+        All videos, best first.
+    count : int
+        Of the best, and of the worst.
+
+    Returns
+    -------
+    Sheets
+        Best first, then the worst from the bottom up; each video once.
+    """
+    if not count:
+        return Sheets(())
+    usable = [row for row in rows if row.key in sources.videos and row.key in sources.headers]
+    if not usable or sources.features is None:
+        return Sheets((), "The run's feature caches or its videos were not found.")
+    best, worst = usable[:count], list(reversed(usable[count:]))[:count]
+    sheets, failures = [], []
+    for role, row in [("best", row) for row in best] + [("worst", row) for row in worst]:
+        try:
+            sheets.append(Sheet(role, row, _sheet(sources, sources.features, row.key)))
+        except InputError as error:
+            log.warning("%s: no attention sheet: %s", row.key, error)
+            failures.append(str(error))
+    return Sheets(tuple(sheets), " ".join(f"Not drawn: {why}." for why in dict.fromkeys(failures)))
+
+
+def _sheet(sources: Sources, features: Path, key: str) -> Picture:
+    from pipeline.explain.command import explain_cached
+    from pipeline.pictures.sheet import draw_sheet
+
+    look = explain_cached(sources.folder, key, sources.videos[key], features, sources.flow)
+    return jpeg(draw_sheet(look)[:, :, ::-1], _SHEET)
+
+
+def learning_curves(run_folder: Path) -> Picture | None:
+    """Return the run's own picture of its learning curves; None where it cannot be read."""
+    import cv2
+
+    path = run_folder / "learning_curves.png"
+    content = path.read_bytes() if path.is_file() else b""
+    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+    return None if pixels is None else _picture(content, "png", pixels)
 
 
 def jpeg(frame: np.ndarray, longest: int) -> Picture:
@@ -122,15 +172,15 @@ def jpeg(frame: np.ndarray, longest: int) -> Picture:
 
     height, width = frame.shape[:2]
     scale = min(1.0, longest / max(height, width))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
     if scale < 1:
+        size = max(1, round(width * scale)), max(1, round(height * scale))
         frame = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
     done, encoded = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
     if not done:
         raise VideoError("OpenCV cannot encode a JPEG")
-    return _picture(encoded.tobytes(), "jpeg", *size)
+    return _picture(encoded.tobytes(), "jpeg", frame)
 
 
-def _picture(content: bytes, kind: str, width: int, height: int) -> Picture:
+def _picture(content: bytes, kind: str, pixels: np.ndarray) -> Picture:
     uri = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
-    return Picture(uri, width, height, len(content))
+    return Picture(uri, pixels.shape[1], pixels.shape[0])

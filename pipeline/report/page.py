@@ -1,4 +1,4 @@
-"""From a report's content to one HTML file."""
+"""Renders the content of a page to one HTML file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from pipeline.shell.words import format_bytes, format_duration
+from pipeline.shell.words import format_bytes
 
 _PAGE, _SCRIPT = "report.html", "report.js"
 
@@ -16,8 +16,8 @@ _PAGE, _SCRIPT = "report.html", "report.js"
 def render(content: dict[str, Any]) -> str:
     """Return the page; every value is escaped.
 
-    A content security policy lets the page's own script run and nothing else, and forbids every
-    address but ``data:`` pictures: not even a name that got past the escaping could call out.
+    A content security policy allows only the page's own script, and no address but ``data:``
+    pictures: not even a name that got past the escaping could load anything.
     """
     environment = Environment(
         loader=PackageLoader("pipeline.report"),
@@ -27,11 +27,10 @@ def render(content: dict[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"pc": _per_cent, "signed": _signed, "bytes": format_bytes}
-    environment.filters |= {"duration": format_duration}
     script = environment.get_template(_SCRIPT).render()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     page = environment.get_template(_PAGE)
-    # The page tells its own size: the first rendering measures it.
+    # The page states its own size: the first rendering measures it.
     size = len(page.render(**content, script_digest=digest, page_size=10**6).encode())
     return page.render(**content, script_digest=digest, page_size=size)
 

@@ -1,4 +1,4 @@
-"""The ranking and the pairs it gets most wrong."""
+"""The ranking, and the pairs that are most wrong."""
 
 from __future__ import annotations
 
@@ -9,19 +9,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data.judgements.pairs import videos_of
-from pipeline.report.charts import bars
 from pipeline.runs.folder import ranking
 
 if TYPE_CHECKING:
-    from pipeline.report.accuracy import RunPairs
     from pipeline.report.evaluation import EvaluationFacts
-    from pipeline.runs.folder import Run
+    from pipeline.report.sources import Sources
 
 TRAINED, CHOSE, UNSEEN = "trained on", "chose the epoch", "unseen"
 
 
-@dataclass(frozen=True)
-class Ranked:
+@dataclass(frozen=True, kw_only=True)
+class RankedVideo:
     """One video of the ranking.
 
     Attributes
@@ -29,28 +27,28 @@ class Ranked:
     key : str
     rank : int
     score, percentile : float
-    seen : str
+    use : str
         What the run used it for.
     left, width : float
-        Of its bar, per cent.
-    right, judged : int
-        Of the pairs that the page shows, how many it is in, and how many are ordered rightly.
+        Of its score's bar from zero, per cent.
+    correct, judged : int
+        The pairs of the page that it is in, and how many of them are in the right order.
     """
 
     key: str
     rank: int
     score: float
     percentile: float
-    seen: str
-    left: float
-    width: float
-    right: int = 0
+    use: str
+    left: float = 0.0
+    width: float = 0.0
+    correct: int = 0
     judged: int = 0
 
 
 @dataclass(frozen=True)
-class Ordered:
-    """A judged pair with the scores that a ranker gave its videos, and the fold that held it out.
+class ScoredPair:
+    """A judged pair with the scores of its videos, and the fold that held it out.
 
     `fold` is empty where the ranker is the run's own.
     """
@@ -67,80 +65,93 @@ class Ordered:
 
 
 @dataclass(frozen=True)
-class OrderedPairs:
+class ScoredPairs:
     """The pairs that say most about new videos, and what they are."""
 
     kind: str
-    pairs: tuple[Ordered, ...]
+    pairs: tuple[ScoredPair, ...]
 
     @property
     def wrong(self) -> int:
-        """How many are ordered wrongly; ties are."""
+        """Number of pairs in the wrong order; ties count."""
         return sum(pair.margin <= 0 for pair in self.pairs)
 
 
-def order_pairs(run: Run, pairs: RunPairs | None, crossed: EvaluationFacts | None) -> OrderedPairs:
-    """Order the run's test pairs, else those of its evaluation, else what the run trained on."""
-    kind, shown = pairs.shown() if pairs else ("", [])
-    if kind != "test" and crossed and crossed.scores:
-        return OrderedPairs("cross-validated test", tuple(_held_out(crossed)))
+def order_pairs(sources: Sources, evaluation: EvaluationFacts | None) -> ScoredPairs:
+    """Score the run's test pairs, else those of its evaluation, else what the run trained on."""
+    record, run = sources.record, sources.run
+    if not (record and record.test) and evaluation and evaluation.scores:
+        return ScoredPairs("cross-validated test", tuple(_held_out(evaluation)))
     scores = dict(zip(run.keys, run.scores, strict=True))
-    return OrderedPairs(
+    kinds = [("training", record.train)] if record else []
+    if record:
+        kinds = [("test", record.test), ("validation", record.validation), *kinds]
+    kind, pairs = next(((kind, pairs) for kind, pairs in kinds if pairs), ("", []))
+    return ScoredPairs(
         kind,
-        tuple(Ordered(p.better, p.worse, (scores[p.better], scores[p.worse])) for p in shown),
+        tuple(ScoredPair(p.better, p.worse, (scores[p.better], scores[p.worse])) for p in pairs),
     )
 
 
-def _held_out(crossed: EvaluationFacts) -> Iterator[Ordered]:
+def _held_out(evaluation: EvaluationFacts) -> Iterator[ScoredPair]:
     """Yield each fold's test pairs with the mean scores of its seeds."""
-    for split, seeds in zip(crossed.splits, crossed.scores, strict=True):
+    for split, seeds in zip(evaluation.splits, evaluation.scores, strict=True):
         for pair in split.test:
             both = [sum(s[name] for s in seeds) / len(seeds) for name in (pair.better, pair.worse)]
-            yield Ordered(pair.better, pair.worse, (both[0], both[1]), split.name)
+            yield ScoredPair(pair.better, pair.worse, (both[0], both[1]), split.name)
 
 
-def rank_videos(run: Run, pairs: RunPairs | None, ordered: OrderedPairs) -> list[Ranked]:
+def rank_videos(sources: Sources, ordered: ScoredPairs) -> list[RankedVideo]:
     """Return the videos from best to worst."""
-    scores = dict(zip(run.keys, run.scores, strict=True))
-    judged: dict[str, list[bool]] = {}
+    run = sources.run
+    outcomes: dict[str, list[bool]] = {key: [] for key in run.keys}
     for pair in ordered.pairs:
         for name in (pair.better, pair.worse):
-            judged.setdefault(name, []).append(pair.margin > 0)
+            outcomes.setdefault(name, []).append(pair.margin > 0)
     rows = ranking(run.keys, np.array(run.scores))
-    places = bars([scores[row["video"]] for row in rows])
-    seen = _use(run, pairs)
+    bars = score_bars([float(row["score"]) for row in rows])
+    uses = _uses(sources)
     return [
-        Ranked(
-            row["video"],
-            row["rank"],
-            scores[row["video"]],
-            float(row["percentile"]),
-            seen.get(row["video"], UNSEEN),
-            *place,
-            sum(judged.get(row["video"], ())),
-            len(judged.get(row["video"], ())),
+        RankedVideo(
+            key=row["video"],
+            rank=row["rank"],
+            score=float(row["score"]),
+            percentile=float(row["percentile"]),
+            use=uses.get(row["video"], UNSEEN),
+            left=left,
+            width=width,
+            correct=sum(outcomes[row["video"]]),
+            judged=len(outcomes[row["video"]]),
         )
-        for row, place in zip(rows, places, strict=True)
+        for row, (left, width) in zip(rows, bars, strict=True)
     ]
 
 
-def _use(run: Run, pairs: RunPairs | None) -> dict[str, str]:
-    used = dict.fromkeys(run.training_videos, TRAINED)
-    if pairs and pairs.exact and pairs.validation:
-        fitted = set(videos_of(pairs.train))
-        used |= {name: CHOSE for name in run.training_videos if name not in fitted}
-    return used
+def score_bars(scores: Sequence[float]) -> list[tuple[float, float]]:
+    """Return for each score (left, width) of a bar from zero, in per cent of the common axis."""
+    low, high = min(0.0, *scores), max(0.0, *scores)
+    span = (high - low) or 1.0
+    return [(100 * (min(score, 0.0) - low) / span, 100 * abs(score) / span) for score in scores]
 
 
-def most_wrong(ordered: OrderedPairs, count: int) -> list[Ordered]:
+def _uses(sources: Sources) -> dict[str, str]:
+    run, record = sources.run, sources.record
+    uses = dict.fromkeys(run.training_videos, TRAINED)
+    if record and record.validation:
+        fitted = set(videos_of(record.train))
+        uses |= {name: CHOSE for name in run.training_videos if name not in fitted}
+    return uses
+
+
+def most_wrong(ordered: ScoredPairs, count: int) -> list[ScoredPair]:
     """Return the pairs with the smallest margins, the most wrong first; each pair once."""
-    found: dict[tuple[str, str], Ordered] = {}
+    pairs: dict[tuple[str, str], ScoredPair] = {}
     for pair in sorted(ordered.pairs, key=lambda each: (each.margin, each.better, each.worse)):
-        found.setdefault((pair.better, pair.worse), pair)
-    return list(found.values())[:count]
+        pairs.setdefault((pair.better, pair.worse), pair)
+    return list(pairs.values())[:count]
 
 
-def with_pictures(rows: Sequence[Ranked], most: int) -> list[str]:
+def with_pictures(rows: Sequence[RankedVideo], most: int) -> list[str]:
     """Return the videos that get a picture: all, or as many of the best as of the worst."""
     keys = [row.key for row in rows]
     if len(keys) <= most:

@@ -1,61 +1,58 @@
-"""Where the files of a run lie: given, recorded, or beside it and checked by digest."""
+"""Where the files of a run lie: named by the user, recorded, or next to it with its digests."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from data.cache.folder import cache_path, content_digest, read_header
 from data.errors import CacheError, InputError
+from data.judgements.pairs import videos_of
 from data.sources import find_sources
 from pipeline.runner.files import read_safetensors
-from pipeline.runs.folder import CHECKPOINT, Run, load_run
-from pipeline.runs.record import RunRecord, read_json, read_run_record
+from pipeline.runs.folder import CHECKPOINT, RECORD, Run, load_run
+from pipeline.runs.record import RunRecord, read_run_record
 
 if TYPE_CHECKING:
     from data.cache.header import Header
 
-# A neighbour of the run is taken for its own only when so many of its caches have the digests
-# that the run recorded.
+# A folder next to the run is taken for the run's own only when so many of its caches have the
+# digests that the run recorded.
 _PROBED = 3
-METRICS = "metrics.json"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sources:
-    """A run and what could be found of the files that it was made from.
+    """A run, and those of the files behind it that still exist.
 
     Attributes
     ----------
     folder : Path
         Run folder.
     run : Run
-    about : dict
-        The checkpoint's own description.
-    metrics : dict
-        Content of metrics.json; empty where it is gone.
     record : RunRecord or None
+    digests : dict of str to str
+        Of the feature caches that the run was trained on, by video.
     features, flow : Path or None
         Caches of earlier stages.
     headers : dict of str to Header
-        Of the feature caches that were found, by video.
+        Of the feature caches, by video.
     flow_header : Header or None
         Of one flow cache.
     videos : dict of str to Path
-        Videos that are there and have the recorded size.
+        Videos of the recorded size.
     changed : tuple of str
-        Videos that are there with another size.
+        Videos of another size.
     notes : tuple of str
         What could not be found, in words.
     """
 
     folder: Path
     run: Run
-    about: dict[str, Any]
-    metrics: dict[str, Any]
     record: RunRecord | None
+    digests: dict[str, str]
     features: Path | None = None
     flow: Path | None = None
     headers: dict[str, Header] = field(default_factory=dict)
@@ -73,138 +70,147 @@ def find(
     Raises
     ------
     InputError
-        The run cannot be read, or a folder that was given does not exist or is another run's.
+        The run cannot be read, or a named folder does not exist or belongs to another run.
     """
     folder = run_folder if run_folder.is_dir() else run_folder.parent
     run = load_run(run_folder)
-    about = _about(run_folder)
-    record = read_run_record(folder)
-    digests = dict(zip(run.keys, about.get("feature_digests", ()), strict=False))
-    there = _features(folder, features, record, digests)
-    headers = _headers(there, run.keys) if there else {}
-    flow_there = _flow(flow, there, headers)
-    found, changed = _videos(videos, run.keys, headers)
+    record = _record(folder, run)
+    digests = _digests(run_folder, run.keys)
+    features = _features(folder, features, record, digests)
+    headers = _headers(features, run.keys)
+    flow = _flow(flow, features, headers)
+    files, changed = _videos(videos, run.keys, headers)
+    notes = _missing(run.keys, record, features, headers, files, changed)
     return Sources(
-        folder,
-        run,
-        about,
-        read_json(folder / METRICS) if (folder / METRICS).is_file() else {},
-        record,
-        there,
-        flow_there,
-        headers,
-        _one_header(flow_there, run.keys),
-        found,
-        changed,
-        tuple(_missing(run.keys, there, headers, found, changed)),
+        folder=folder,
+        run=run,
+        record=record,
+        digests=digests,
+        features=features,
+        flow=flow,
+        headers=headers,
+        flow_header=next(iter(_headers(flow, run.keys[:_PROBED]).values()), None),
+        videos=files,
+        changed=tuple(changed),
+        notes=tuple(notes),
     )
 
 
-def _about(run_folder: Path) -> dict[str, Any]:
+def _record(folder: Path, run: Run) -> RunRecord | None:
+    record = read_run_record(folder)
+    if record is not None:
+        names = set(videos_of([*record.train, *record.validation, *record.test]))
+        if unknown := sorted(names - set(run.keys)):
+            raise InputError(
+                f"{folder / RECORD}: names videos that the run has not scored, e.g. "
+                f"{unknown[0]}; delete it, and the page is written without it"
+            )
+    return record
+
+
+def _digests(run_folder: Path, keys: Sequence[str]) -> dict[str, str]:
     path = run_folder / CHECKPOINT if run_folder.is_dir() else run_folder
-    about = read_safetensors(path)[1]["dexterank"]
-    if not isinstance(about, dict):
-        raise InputError(f"{path}: not a ranker's checkpoint")
-    return about
+    header = read_safetensors(path)[1]["dexterank"]
+    return dict(zip(keys, header.get("feature_digests", ()), strict=False))
 
 
 def _features(
-    folder: Path, given: Path | None, record: RunRecord | None, digests: dict[str, str]
+    folder: Path, named: Path | None, record: RunRecord | None, digests: Mapping[str, str]
 ) -> Path | None:
-    if given is not None:
-        if not given.is_dir():
-            raise InputError(f"{given}: no such folder; it should hold feature caches")
-        if other := [key for key in digests if not _same(cache_path(given, key), digests[key])]:
+    if named is not None:
+        if not named.is_dir():
+            raise InputError(f"{named}: no such folder; expected a folder of feature caches")
+        if other := [key for key in digests if not _same(named, key, digests[key])]:
             raise InputError(
-                f"{given}: {len(other)} of {len(digests)} feature caches are missing or not those "
+                f"{named}: {len(other)} of {len(digests)} feature caches are missing or not those "
                 f"that the run was trained on, e.g. {other[0]}"
             )
-        return given
+        return named
     candidates = [record.features] if record else []
     candidates.append(folder.resolve().parent / "features")
+    return next((each for each in candidates if _holds(each, digests)), None)
+
+
+def _flow(named: Path | None, features: Path | None, headers: Mapping[str, Header]) -> Path | None:
+    if named is not None:
+        if not named.is_dir():
+            raise InputError(f"{named}: no such folder; expected a folder of flow caches")
+        return named
+    if features is None:
+        return None
+    neighbour = features.resolve().parent / "flow"
+    digests = {key: header.upstream for key, header in headers.items()}
+    return neighbour if _holds(neighbour, digests) else None
+
+
+def _holds(folder: Path, digests: Mapping[str, str]) -> bool:
+    """Whether the first caches of a folder have these digests."""
     probed = list(digests.items())[:_PROBED]
-    for each in candidates:
-        if probed and all(_same(cache_path(each, key), digest) for key, digest in probed):
-            return each
-    return None
+    return bool(probed) and all(_same(folder, key, digest) for key, digest in probed)
 
 
-def _same(path: Path, digest: str) -> bool:
+def _same(folder: Path, key: str, digest: str) -> bool:
     try:
-        return content_digest(path) == digest
+        return content_digest(cache_path(folder, key)) == digest
     except CacheError:
         return False
 
 
-def _headers(features: Path, keys: Sequence[str]) -> dict[str, Header]:
-    found = {}
+def _headers(folder: Path | None, keys: Sequence[str]) -> dict[str, Header]:
+    """Return the headers of the caches that can be read."""
+    headers: dict[str, Header] = {}
+    if folder is None:
+        return headers
     for key in keys:
         try:
-            found[key] = read_header(cache_path(features, key))
+            headers[key] = read_header(cache_path(folder, key))
         except CacheError:
             continue
-    return found
-
-
-def _flow(given: Path | None, features: Path | None, headers: dict[str, Header]) -> Path | None:
-    if given is not None:
-        if not given.is_dir():
-            raise InputError(f"{given}: no such folder; it should hold flow caches")
-        return given
-    if features is None or not headers:
-        return None
-    beside = features.resolve().parent / "flow"
-    probed = list(headers.items())[:_PROBED]
-    matches = all(_same(cache_path(beside, key), header.upstream) for key, header in probed)
-    return beside if matches else None
-
-
-def _one_header(folder: Path | None, keys: Sequence[str]) -> Header | None:
-    if folder is None:
-        return None
-    return next(iter(_headers(folder, keys[:_PROBED]).values()), None)
+    return headers
 
 
 def _videos(
-    given: Path | None, keys: Sequence[str], headers: dict[str, Header]
-) -> tuple[dict[str, Path], tuple[str, ...]]:
-    """Return the videos that are there, and those that have changed since."""
-    if given is not None:
-        there = {source.key: source.path for source in find_sources([given])}
+    named: Path | None, keys: Sequence[str], headers: Mapping[str, Header]
+) -> tuple[dict[str, Path], list[str]]:
+    """Return the videos that exist, and the names of those that have changed since."""
+    if named is not None:
+        paths = {source.key: source.path for source in find_sources([named])}
     else:
-        there = {key: Path(header.source) for key, header in headers.items() if header.source}
-    found, changed = {}, []
+        paths = {key: Path(header.source) for key, header in headers.items() if header.source}
+    files, changed = {}, []
     for key in keys:
-        path = there.get(key)
+        path, header = paths.get(key), headers.get(key)
         if path is None or not path.exists():
             continue
-        header = headers.get(key)
         if header and path.is_file() and path.stat().st_size != header.source_size:
             changed.append(key)
         else:
-            found[key] = path
-    return found, tuple(changed)
+            files[key] = path
+    return files, changed
 
 
 def _missing(
     keys: Sequence[str],
+    record: RunRecord | None,
     features: Path | None,
-    headers: dict[str, Header],
-    videos: dict[str, Path],
+    headers: Mapping[str, Header],
+    videos: Mapping[str, Path],
     changed: Sequence[str],
 ) -> list[str]:
-    """Say what was not found, and which option names it."""
+    """Name what was not found, and the option that names its place."""
     notes = []
+    if record is None:
+        notes.append(f"the run's pairs ({RECORD} is missing or of an earlier checkpoint)")
     if features is None:
-        notes.append("the run's feature caches were not found (--features names their folder)")
+        notes.append("the run's feature caches (--features names their folder)")
     elif len(headers) < len(keys):
-        notes.append(f"{len(keys) - len(headers)} of {len(keys)} feature caches were not found")
+        notes.append(f"{len(keys) - len(headers)} of {len(keys)} feature caches")
     if changed:
         notes.append(
-            f"{len(changed)} videos are not the files that were judged (another size), e.g. "
-            f"{changed[0]}"
+            f"{len(changed)} videos whose files have another size than those that were judged, "
+            f"e.g. {changed[0]}"
         )
-    gone = len(keys) - len(videos) - len(changed)
-    if gone:
-        notes.append(f"{gone} of {len(keys)} videos were not found (--videos names their folder)")
+    missing = len(keys) - len(videos) - len(changed)
+    if missing:
+        notes.append(f"{missing} of {len(keys)} videos (--videos names their folder)")
     return notes

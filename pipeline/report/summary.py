@@ -1,4 +1,4 @@
-"""The head of a report: how well it judges, on which pairs, beside what."""
+"""The head of a page: how well the ranker judges, on which pairs, compared with what."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ from pipeline.evaluate.statistics import Interval
 from pipeline.shell.words import counted
 
 if TYPE_CHECKING:
-    from pipeline.report.accuracy import Measured
-    from pipeline.report.evaluation import EvaluationFacts
-    from pipeline.report.methods import Method
+    from pipeline.report.accuracy import Accuracy
+    from pipeline.report.evaluation import EvaluationFacts, Method
     from pipeline.report.sources import Sources
 
-_PARTS = {
+_PAIRS = {
     "both_unseen": "pairs of two videos that it was not trained on",
     "accuracy": "all test pairs",
 }
+_CHANCE = ("chance", "50 %")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Summary:
     """The one number, and what must be said with it.
 
     Attributes
     ----------
     value : Interval or None
-        Share of pairs ordered rightly with its 95 % interval; None where nothing was tested.
+        Share of pairs in the right order with its 95 % interval; None where nothing was tested.
     tested : bool
         Whether the pairs are test pairs that had no part in training.
-    of : str
+    pairs : str
         Which pairs.
-    beside : tuple of (str, str)
-        What it compares with: name and per cent.
+    compared : tuple of (str, str)
+        Other numbers: name and per cent.
     verdict : str
     cautions : tuple of str
     """
 
     value: Interval | None
     tested: bool
-    of: str
-    beside: tuple[tuple[str, str], ...]
+    pairs: str
+    compared: tuple[tuple[str, str], ...]
     verdict: str
     cautions: tuple[str, ...]
 
@@ -51,16 +51,16 @@ class Summary:
 def summarise(
     sources: Sources,
     evaluation: EvaluationFacts | None,
-    own: Sequence[Measured],
+    own: Sequence[Accuracy],
     random_trunks: bool,
 ) -> Summary:
-    """Say what matters in one screen."""
+    """Return what matters, for one screen."""
     cautions = []
     authors = sources.run.train.protocol == "authors"
     if authors or (evaluation and "AUTHORS" in evaluation.protocol):
         cautions.append(
-            "Authors' protocol: the epoch was chosen on the test pairs, so accuracy on them "
-            "flatters."
+            "Authors' protocol: the epoch was chosen on the test pairs, so accuracy on them is "
+            "optimistic."
         )
     if random_trunks:
         cautions.append(
@@ -76,64 +76,74 @@ def summarise(
 
 def _evaluated(evaluation: EvaluationFacts, method: Method, cautions: list[str]) -> Summary:
     part = evaluation.part
-    value = method.value(part)
-    rivals = [
-        (each.means[part], each)
+    compared = [_CHANCE]
+    numbers = [
+        (mean, each.name.removesuffix(" (baseline)"))
         for each in evaluation.methods
         if each.kind == "baseline" and not each.name.startswith("chance")
+        if (mean := each.means[part]) is not None
     ]
-    beside = [("chance", "50 %")]
-    known = [(mean, each) for mean, each in rivals if mean is not None]
-    if known:
-        mean, best = max(known, key=lambda each: each[0])
-        beside.append((f"best single number: {best.name.removesuffix(' (baseline)')}", _pc(mean)))
+    if numbers:
+        mean, name = max(numbers)
+        compared.append((f"best single number: {name}", f"{100 * mean:.1f} %"))
     if method.published is not None:
-        beside.append((f"published, {SOURCE}", f"{method.published:.1f} %"))
-    if evaluation.apart:
+        compared.append((f"published, {SOURCE}", f"{method.published:.1f} %"))
+    if evaluation.differences:
         cautions.append(
-            "The evaluated rankers are not quite this run: the evaluation has "
-            + "; ".join(evaluation.apart)
+            "The evaluated rankers differ from this run: the evaluation has "
+            + "; ".join(evaluation.differences)
             + "."
         )
-    count = method.count
-    of = f"{_PARTS[part]}, cross-validated over {counted(count, 'fold')}"
-    tested = "AUTHORS" not in evaluation.protocol
-    return Summary(value, tested, of, tuple(beside), _verdict(value), tuple(cautions))
+    folds = counted(len(evaluation.splits), "fold")
+    value = method.value(part)
+    return Summary(
+        value=value,
+        tested="AUTHORS" not in evaluation.protocol,
+        pairs=f"{_PAIRS[part]}, cross-validated over {folds}",
+        compared=tuple(compared),
+        verdict=_verdict(value),
+        cautions=tuple(cautions),
+    )
 
 
-def _own(own: Sequence[Measured], authors: bool, cautions: list[str]) -> Summary:
+def _own(own: Sequence[Accuracy], authors: bool, cautions: list[str]) -> Summary:
     tests = [each for each in own if each.kind == "test"]
     both = [each for each in tests if "both" in each.label]
-    held = both or tests or [each for each in own if each.kind == "validation"]
-    if not held:
+    held_out = both or tests or [each for each in own if each.kind == "validation"]
+    if not held_out:
         cautions.append(
             "Nothing here says how it judges videos that it was not trained on: give "
             "train-ranker test pairs, or run evaluate."
         )
-        return Summary(None, False, "not tested", (("chance", "50 %"),), "", tuple(cautions))
-    chosen = held[0]
-    cautions.append("One split only; evaluate cross-validates, and is less a matter of luck.")
-    kind = chosen.label if chosen.kind == "validation" else f"{chosen.label} of one split"
-    kind = kind.replace("of these, both videos unseen", _PARTS["both_unseen"])
-    counted = f" ({chosen.pairs} pairs)" if chosen.pairs else ""
+        return Summary(
+            value=None,
+            tested=False,
+            pairs="not tested",
+            compared=(_CHANCE,),
+            verdict="",
+            cautions=tuple(cautions),
+        )
+    chosen = held_out[0]
+    cautions.append("One split only; evaluate cross-validates, and depends less on chance.")
+    label = chosen.label.replace("of these, both videos unseen", _PAIRS["both_unseen"])
+    kind = label if chosen.kind == "validation" else f"{label} of one split"
     tested = chosen.kind == "test" and not authors
-    of = f"{kind}{counted}" + ("" if tested else f"; {chosen.note}")
     value = chosen.interval or Interval(chosen.share, chosen.share, chosen.share)
-    verdict = _verdict(chosen.interval) if tested else ""
-    return Summary(value, tested, of, (("chance", "50 %"),), verdict, tuple(cautions))
+    return Summary(
+        value=value,
+        tested=tested,
+        pairs=f"{kind} ({chosen.pairs} pairs)" + ("" if tested else f"; {chosen.note}"),
+        compared=(_CHANCE,),
+        verdict=_verdict(value) if tested else "",
+        cautions=tuple(cautions),
+    )
 
 
 def _verdict(value: Interval | None) -> str:
-    if value is None:
-        return "No interval: the run did not record its pairs."
-    if value.low == value.high:
-        return "No interval: a bootstrap needs pairs on both sides, right and wrong."
+    if value is None or value.low == value.high:
+        return "No interval: a bootstrap needs both right and wrong pairs."
     if value.low > 0.5:
-        return "Above chance: the whole interval is."
+        return "Above chance: the whole interval lies above 50 %."
     if value.high < 0.5:
-        return "Below chance: it orders unseen videos the wrong way round."
-    return "No clear evidence that it is above chance: the interval holds 50 %."
-
-
-def _pc(share: float) -> str:
-    return f"{100 * share:.1f} %"
+        return "Below chance: it puts unseen videos in the wrong order."
+    return "No clear evidence that it is above chance: the interval includes 50 %."

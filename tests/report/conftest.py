@@ -15,6 +15,7 @@ from data.judgements.pairs import Pair
 from pipeline.evaluate.command import evaluate
 from pipeline.evaluate.options import EvaluateOptions
 from pipeline.report.command import write_report
+from pipeline.report.content import ReportSettings
 from pipeline.train_ranker.command import train_ranker
 from tests.report.material import NAMES, RANKER, TRAIN, write_video
 
@@ -84,14 +85,7 @@ def evaluation(place: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def full_page(place: Path, run: Path, evaluation: Path) -> Path:
-    return write_report(
-        run,
-        place / "out" / "full.html",
-        evaluation=evaluation,
-        pairs=place / "pairs.csv",
-        dataset=DatasetOptions(folds=3),
-        seconds={"extract-flow": 61.0},
-    )
+    return write_report(run, place / "out" / "full.html", ReportSettings(evaluation=evaluation))
 
 
 @pytest.fixture(scope="session")

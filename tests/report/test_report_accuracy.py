@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from data.errors import InputError
-from data.judgements.options import DatasetOptions
 from data.judgements.pairs import Pair
 from model.ranker.options import TrainOptions
 from pipeline.report.command import write_report
+from pipeline.report.content import ReportSettings
 from pipeline.train_ranker.command import train_ranker
 from tests.helpers.report_html import Page
 from tests.report.material import NAMES, RANKER, TRAIN
@@ -31,7 +31,7 @@ def test_training_accuracy_never_passes_for_more(place: Path, run: Path, full_te
     )
     text = Page(write_report(lonely, place / "out" / "o.html").read_text()).text
     summary = text[text.index("Summary Ranking Pair") : text.index("All 3 videos")]
-    assert "No test pairs: how it judges new videos is not known." in summary
+    assert "No test pairs: how well it judges new videos is not known." in summary
     assert "%" not in summary.replace("50 %", "")
     assert "says nothing about other videos" in text
     assert "cross-validated over 3 folds" in Page(full_text).text
@@ -44,15 +44,10 @@ def test_a_run_without_test_pairs_shows_those_of_its_evaluation(
     pairs = [Pair(a, b) for i, a in enumerate(NAMES) for b in NAMES[i + 1 :]]
     own = place / "all_pairs"
     train_ranker(place / "features", pairs, own, ranker=RANKER, train=TRAIN)
-    page = write_report(
-        own,
-        place / "out" / "crossed.html",
-        evaluation=evaluation,
-        pairs=place / "pairs.csv",
-        dataset=DatasetOptions(folds=3),
-    )
+    settings = ReportSettings(evaluation=evaluation)
+    page = write_report(own, place / "out" / "crossed.html", settings)
     text = Page(page.read_text()).text
-    assert "of 63 cross-validated test pairs are ordered wrongly" in text
+    assert "of 63 cross-validated test pairs are in the wrong order" in text
     assert ", fold " in text
 
 
@@ -63,7 +58,9 @@ def test_published_numbers_are_marked_as_such(place: Path, run: Path, evaluation
     content = json.loads((own / "results.json").read_text())
     content["rows"][0]["published"] = 85.5
     (own / "results.json").write_text(json.dumps(content))
-    text = Page(write_report(run, place / "out" / "p.html", evaluation=own).read_text()).text
+    text = Page(
+        write_report(run, place / "out" / "p.html", ReportSettings(evaluation=own)).read_text()
+    ).text
     assert "85.5 % published, Li, Huang, Cai, Sato" in text
     assert "others' numbers, not measured here" in text
     assert "the epoch was chosen on the test pairs" in text
@@ -87,46 +84,31 @@ def test_the_authors_protocol_is_called_what_it_is(place: Path) -> None:
 
 
 def test_fold_values_are_those_of_the_table(place: Path, evaluation: Path, full_text: str) -> None:
-    """Fails if the folds drawn for the page are not those that were evaluated."""
+    """Fails if the values of the folds are not those of the table."""
     rows = json.loads((evaluation / "results.json").read_text())["rows"]
     told = Page(full_text).text
     assert f"{100 * rows[0]['accuracy']['mean']:.1f}" in told
     assert "Each fold, per cent" in told
 
 
-@pytest.mark.parametrize(("folds", "shown"), [(3, True), (2, False)])
-def test_folds_that_were_not_recorded_are_drawn_again_and_checked(
-    place: Path, run: Path, evaluation: Path, folds: int, shown: bool
+@pytest.mark.parametrize("folds", [None, "older"])
+def test_folds_of_another_evaluation_are_refused(
+    place: Path, run: Path, evaluation: Path, folds: str | None
 ) -> None:
-    """Fails if folds drawn with other options pass for the evaluation's own."""
-    own = place / f"unrecorded_{folds}"
+    """Fails if folds that do not belong to the table pass for its own, or their absence hides."""
+    own = place / f"folds_{folds}"
     shutil.copytree(evaluation, own)
+    record = json.loads((own / "folds.json").read_text())
     (own / "folds.json").unlink()
-    page = write_report(
-        run,
-        place / "out" / f"drawn_{folds}.html",
-        evaluation=own,
-        pairs=place / "pairs.csv",
-        dataset=DatasetOptions(folds=folds),
-    )
-    text = Page(page.read_text()).text
-    assert ("Each fold, per cent" in text) == shown
-    assert ("did not record its folds" in text) != shown
+    if folds:
+        for fold in record["folds"]:
+            fold["test"] = [pair[::-1] for pair in fold["test"]]
+        (own / "folds.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match="is not that of the table" if folds else "folds.json"):
+        write_report(run, place / "out" / "never.html", ReportSettings(evaluation=own))
 
 
-def test_pairs_that_were_not_recorded_are_told_apart(place: Path, run: Path) -> None:
-    """Fails if pairs of unseen videos count as training pairs, or the guess is not called one."""
-    own = place / "unrecorded_run"
-    shutil.copytree(run, own)
-    (own / "record.json").unlink()
-    page = write_report(own, place / "out" / "told.html", pairs=place / "pairs.csv")
-    text = Page(page.read_text()).text
-    assert "of 21 test pairs" in text
-    assert "pairs of two training videos 15" in text
-    assert "told apart by the videos that it was trained on" in text
-
-
-def test_recorded_pairs_need_no_file_of_judgements(place: Path, run: Path) -> None:
+def test_recorded_pairs_are_shown_as_what_they_were(place: Path, run: Path) -> None:
     """Fails if validation or test pairs that the run recorded are lost, or count as training."""
     own = place / "recorded"
     shutil.copytree(run, own)
@@ -147,12 +129,12 @@ def test_recorded_pairs_need_no_file_of_judgements(place: Path, run: Path) -> No
     text = Page(write_report(own, place / "out" / "r.html").read_text()).text
     assert "validation pairs 1" in text
     assert "all test pairs, one video unseen 1" not in text
-    assert "of 2 test pairs are ordered wrongly" in text
+    assert "of 2 test pairs are in the wrong order" in text
     assert "chose the epoch" in text
     assert "1 min 15 s" in text
     (own / "record.json").write_text(json.dumps(record | {"pairs": pairs, "checkpoint": "older"}))
     text = Page(write_report(own, place / "out" / "older.html").read_text()).text
-    assert "did not record its pairs" in text
+    assert "record.json is missing or of an earlier checkpoint" in text
     (own / "record.json").write_text(json.dumps(record | {"pairs": pairs | {"test": [["x", "y"]]}}))
     with pytest.raises(InputError, match=r"has not scored, e\.g\. x"):
         write_report(own, place / "out" / "never.html")

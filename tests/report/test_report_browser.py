@@ -37,13 +37,13 @@ window.addEventListener("load", function () {
   told.found = order();
   told.count = document.getElementById("filter-count").textContent;
   find.value = "";
-  var seen = document.getElementById("filter-seen");
-  seen.value = "unseen";
-  seen.dispatchEvent(new Event("change"));
+  var use = document.getElementById("filter-use");
+  use.value = "unseen";
+  use.dispatchEvent(new Event("change"));
   told.unseen = order().split(" ").length;
   told.wide = document.documentElement.scrollWidth <= document.documentElement.clientWidth;
   told.pictures = Array.prototype.slice.call(document.images).every(function (image) {
-    image.loading = "eager"; return image.src.indexOf("data:image/jpeg") === 0;
+    return image.naturalWidth > 0;
   });
   told.failed = failed;
   var out = document.createElement("pre");

@@ -97,7 +97,7 @@ def test_train_ranker_writes_the_page(place: Path, tmp_path: Path) -> None:
     assert str(page) in result.stdout
     text = Page(page.read_text()).text
     assert "of 7 test pairs" in text
-    assert "did not record its pairs" not in text
+    assert "pairs are not recorded" not in text
     again = train(place, tmp_path / "other", "--report", page)
     assert again.exit_code == 2
     assert "--overwrite" in again.stderr

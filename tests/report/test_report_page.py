@@ -13,7 +13,7 @@ from data.judgements.pairs import Pair
 from model.ranker.options import RankerOptions
 from pipeline.cli import cli
 from pipeline.report.command import write_report
-from pipeline.report.options import ReportOptions
+from pipeline.report.content import ReportSettings
 from pipeline.train_ranker.command import train_ranker
 from tests.helpers.report_html import Page, outside_references
 from tests.report.material import HOSTILE, NAMES, TRAIN
@@ -50,7 +50,9 @@ def test_names_from_files_are_text_and_nothing_else(full_text: str) -> None:
     """Fails if a file's name becomes an element, an attribute, a script or a template."""
     page = Page(full_text)
     assert len(page.all("script")) == 1
-    assert all(image["src"].startswith("data:image/jpeg") for image in page.all("img"))
+    assert all(
+        image["src"].startswith(("data:image/jpeg", "data:image/png")) for image in page.all("img")
+    )
     assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
     for name in HOSTILE:
         assert name in page.text
@@ -60,19 +62,21 @@ def test_names_from_files_are_text_and_nothing_else(full_text: str) -> None:
 
 def test_a_hostile_title_is_text_too(place: Path, run: Path) -> None:
     """Fails if the heading that the user gives is trusted as HTML."""
-    page = write_report(run, place / "out" / "t.html", title="</title><script>alert(1)</script>")
+    settings = ReportSettings(title="</title><script>alert(1)</script>")
+    page = write_report(run, place / "out" / "t.html", settings)
     assert len(Page(page.read_text()).all("script")) == 1
 
 
 def test_what_the_page_must_tell_is_there(full_text: str, run: Path) -> None:
-    """Fails if options, digests, versions, protocol, data, times or sizes are left out."""
+    """Fails if options, digests, versions, protocol, data, time or curves are left out."""
     text = Page(full_text).text
     for wanted in (
         "last epoch", "learning rate", "hidden size", "ab" * 32, "torch 9.8.7", "videos scored 9",
-        "evaluate", "1 min 01 s", "not recorded", "no_att", "length (baseline)", "chance",
+        "time of training", "no_att", "length (baseline)", "chance",
         "judged better", "judged worse", "Learning curves", "Attention",
     ):  # fmt: skip
         assert wanted in text, wanted
+    assert any("over the epochs" in image["alt"] for image in Page(full_text).all("img"))
     stated = re.search(r"one file of ([\d.]+ KB)", text)
     assert stated is not None
     # The number itself is a few bytes of the page.
@@ -108,20 +112,20 @@ def test_what_is_missing_is_named(bare_text: str) -> None:
     text = Page(bare_text).text
     for wanted in (
         "--features names their folder", "--videos names their folder", "No evaluation was given",
-        "did not record its pairs", "never used in training", "not found",
-        "metrics.json is not in the run folder",
+        "record.json is missing", "pairs are not recorded", "learning_curves.png was not found",
     ):  # fmt: skip
         assert wanted in text, wanted
 
 
 def test_pictures_are_kept_to_the_best_and_the_worst(place: Path, run: Path) -> None:
     """Fails if hundreds of videos make a page of hundreds of pictures, or the cap goes unsaid."""
-    options = ReportOptions(thumbnails=4, wrong_pairs=0, sheets=0)
-    text = write_report(run, place / "out" / "few.html", options=options).read_text()
+    settings = ReportSettings(thumbnails=4, wrong_pairs=0, sheets=0)
+    text = write_report(run, place / "out" / "few.html", settings).read_text()
     page = Page(text)
+    images = [image for image in page.all("img") if "Middle frame" in image["alt"]]
     gaps = sum(a.get("class") == "no-picture" for _, a in page.elements)
-    assert len(page.all("img")) + gaps == 4
-    assert "kept to 4 videos" in page.text
+    assert len(images) + gaps == 4
+    assert "Only 4 videos" in page.text
 
 
 def test_a_ranker_without_attention_gets_a_page(place: Path) -> None:

@@ -7,22 +7,16 @@ import pytest
 from scipy.stats import binomtest
 
 from data.judgements.pairs import Pair
-from pipeline.evaluate.statistics import Interval
-from pipeline.report.accuracy import accuracy_interval, wilson
-from pipeline.report.charts import bars, learning_curves, nice_step
+from pipeline.report.accuracy import accuracy_interval
 from pipeline.report.images import jpeg
-from pipeline.report.methods import Method
-from pipeline.report.ranking import Ordered, OrderedPairs, Ranked, most_wrong, with_pictures
-
-
-@pytest.mark.parametrize(("successes", "trials"), [(8, 10), (0, 10), (10, 10), (150, 200), (1, 1)])
-def test_wilson_is_scipys_interval(successes: int, trials: int) -> None:
-    """Fails if a constant or a sign in the formula is wrong."""
-    found = wilson(successes, trials)
-    known = binomtest(successes, trials).proportion_ci(method="wilson")
-    # Both are float64; only the order of operations differs.
-    assert (found.low, found.high) == pytest.approx((known.low, known.high), abs=1e-12)
-    assert found.low <= found.mean <= found.high
+from pipeline.report.ranking import (
+    RankedVideo,
+    ScoredPair,
+    ScoredPairs,
+    most_wrong,
+    score_bars,
+    with_pictures,
+)
 
 
 def test_accuracy_interval_holds_the_mean_and_knows_that_pairs_share_videos() -> None:
@@ -34,7 +28,7 @@ def test_accuracy_interval_holds_the_mean_and_knows_that_pairs_share_videos() ->
     found = accuracy_interval([pairs], [outcome], None)
     assert found.mean == pytest.approx(outcome.mean())
     assert found.low < found.mean <= found.high
-    narrow = wilson(int(outcome.sum()), outcome.size)
+    narrow = binomtest(int(outcome.sum()), outcome.size).proportion_ci(method="wilson")
     assert found.high - found.low > narrow.high - narrow.low
 
 
@@ -49,30 +43,20 @@ def test_groups_are_drawn_in_place_of_videos() -> None:
     assert (alone.low, alone.high) != (grouped.low, grouped.high)
 
 
-def test_without_folds_a_method_has_students_interval() -> None:
-    """Fails if six fold means are trusted as a normal distribution would be."""
-    means = {"accuracy": 0.7, "both_unseen": None, "one_unseen": None}
-    errors = {"accuracy": 0.02, "both_unseen": None, "one_unseen": None}
-    found = Method("full", "variant", means, errors, count=6).value("accuracy")
-    # Student's t with 5 degrees of freedom, 97.5 %: 2.570582.
-    assert found is not None
-    assert (found.low, found.high) == pytest.approx((0.7 - 0.0514116, 0.7 + 0.0514116), abs=1e-6)
-    assert Method("full", "variant", means, errors).value("both_unseen") is None
-    chance = Method("chance", "baseline", means, errors | {"accuracy": None}).value("accuracy")
-    assert chance == Interval(0.7, 0.7, 0.7)
-
-
-def ranked(scores: dict[str, float]) -> list[Ranked]:
+def ranked(scores: dict[str, float]) -> list[RankedVideo]:
     order = sorted(scores, key=lambda key: -scores[key])
-    return [Ranked(key, i + 1, scores[key], 0.0, "unseen", 0, 0) for i, key in enumerate(order)]
+    return [
+        RankedVideo(key=key, rank=i + 1, score=scores[key], percentile=0.0, use="unseen")
+        for i, key in enumerate(order)
+    ]
 
 
 def test_most_wrong_pairs_come_first_and_once() -> None:
     """Fails if the margin has the wrong sign, or a pair that was judged twice is shown twice."""
     scores = {"a": 3.0, "b": 1.0, "c": -1.0}
     listed = (("a", "b"), ("c", "a"), ("b", "a"), ("c", "a"))
-    pairs = tuple(Ordered(x, y, (scores[x], scores[y])) for x, y in listed)
-    ordered = OrderedPairs("test", pairs)
+    pairs = tuple(ScoredPair(x, y, (scores[x], scores[y])) for x, y in listed)
+    ordered = ScoredPairs("test", pairs)
     found = most_wrong(ordered, 2)
     assert [(each.better, each.worse, each.margin) for each in found] == [
         ("c", "a", -4.0),
@@ -92,33 +76,9 @@ def test_long_rankings_keep_pictures_at_both_ends() -> None:
 
 def test_bars_start_at_zero() -> None:
     """Fails if a bar's length does not tell the score's distance from zero."""
-    assert bars([2.0, 0.0, -2.0]) == [(50.0, 50.0), (50.0, 0.0), (0.0, 50.0)]
-    assert bars([1.0, 3.0]) == [(0.0, pytest.approx(100 / 3)), (0.0, 100.0)]
-    assert bars([0.0]) == [(0.0, 0.0)]
-
-
-def test_curves_lie_where_the_numbers_are() -> None:
-    """Fails if an axis is upside down, or the chosen epoch is marked at another one."""
-    history = [
-        {"epoch": 1, "train_loss": 0.4, "train_accuracy": 0.5, "validation_loss": 0.3},
-        {"epoch": 2, "train_loss": 0.2, "train_accuracy": 1.0, "validation_loss": float("nan")},
-        {"epoch": 3, "train_loss": 0.0, "train_accuracy": 1.0, "validation_loss": 0.1},
-    ]
-    loss, accuracy = learning_curves(history, 2)
-    assert loss.lines[0].points == "0.00,0.00 50.00,50.00 100.00,100.00"
-    assert loss.lines[1].points == "0.00,25.00 100.00,75.00"
-    assert loss.chosen == 50.0
-    assert loss.lines[0].last == 0.2
-    assert [label for _, label in accuracy.ticks] == ["0 %", "25 %", "50 %", "75 %", "100 %"]
-    assert accuracy.lines[0].points.startswith("0.00,50.00")
-    assert learning_curves([], 1) == ()
-    assert len(learning_curves(history[:1], 1)) == 2
-
-
-@pytest.mark.parametrize("top", [1e-6, 0.013, 0.49, 1.0, 7.3, 900.0])
-def test_ticks_are_few_and_round(top: float) -> None:
-    """Fails if an axis gets dozens of ticks, or none."""
-    assert 2 <= top / nice_step(top) <= 4 + 1e-9
+    assert score_bars([2.0, 0.0, -2.0]) == [(50.0, 50.0), (50.0, 0.0), (0.0, 50.0)]
+    assert score_bars([1.0, 3.0]) == [(0.0, pytest.approx(100 / 3)), (0.0, 100.0)]
+    assert score_bars([0.0]) == [(0.0, 0.0)]
 
 
 def test_pictures_keep_their_proportions_and_never_grow() -> None:

@@ -12,7 +12,7 @@
 
   function sortBy(column, descending) {
     var numbers = headers[column].dataset.sort === "number";
-    // Always from the first order: equal values keep their rank.
+    // Sort from the original order: equal values stay in order of rank.
     var sorted = rows.slice().sort(function (a, b) {
       var x = value(a, column);
       var y = value(b, column);
@@ -45,15 +45,15 @@
 
   var form = document.getElementById("filter");
   var name = document.getElementById("filter-name");
-  var seen = document.getElementById("filter-seen");
+  var use = document.getElementById("filter-use");
   var count = document.getElementById("filter-count");
 
   function filter() {
-    var wanted = name.value.trim().toLowerCase();
+    var text = name.value.trim().toLowerCase();
     var shown = 0;
     rows.forEach(function (row) {
-      var fits = value(row, 1).toLowerCase().indexOf(wanted) >= 0 &&
-        (!seen.value || row.dataset.seen === seen.value);
+      var fits = value(row, 1).toLowerCase().indexOf(text) >= 0 &&
+        (!use.value || row.dataset.use === use.value);
       row.hidden = !fits;
       shown += fits ? 1 : 0;
     });
@@ -61,7 +61,7 @@
   }
 
   name.addEventListener("input", filter);
-  seen.addEventListener("change", filter);
+  use.addEventListener("change", filter);
   form.addEventListener("submit", function (event) {
     event.preventDefault();
   });
