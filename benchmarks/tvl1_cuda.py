@@ -45,7 +45,8 @@ from tvl1_cuda_reference import DEFAULT, SYNTHETIC, read_reference, synthetic_pa
 from tvl1_cuda_speed import measure_batches, measure_copy, measure_iterations, measure_parts
 from tvl1_cuda_stage_one import measure_command, measure_on_device
 
-from model.tvl1.cuda.calc import Shape, available
+from model.tvl1.cuda.layout import Shape
+from model.tvl1.cuda.runtime import available
 from model.tvl1.options import TVL1Options
 
 

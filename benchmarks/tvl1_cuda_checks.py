@@ -15,13 +15,16 @@ from torch import Tensor
 from tvl1_cuda_common import BOUND, DEVICE, INTERPRET, table
 from tvl1_cuda_reference import read_reference, sample
 
-from model.tvl1.cuda.calc import CudaTVL1, Shape, quantise
+from model.tvl1.cuda.engine import CudaTVL1
+from model.tvl1.cuda.layout import Shape
+from model.tvl1.cuda.levels import quantise
 from model.tvl1.options import TVL1Options
 
 # The gate of every path that is not bit-identical to OpenCV.
 MEAN_PX, WITHIN_ONE = 0.03, 0.99
 TESTS = (
     "tests/model/tvl1/test_cuda_tvl1_kernels.py",
+    "tests/model/tvl1/test_cuda_tvl1_engine.py",
     "tests/model/tvl1/test_cuda_tvl1.py",
     "tests/extract_features/test_forward_cuda.py",
 )

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from model.tvl1.cuda.calc import Shape
+from model.tvl1.cuda.layout import Shape
 
 INTERPRET = "--interpret" in sys.argv
 DEVICE = "cpu" if INTERPRET else "cuda"

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 from tvl1_cuda_common import AIM, BOUND, DEVICE, TARGET, Sizes, seconds, table
 
-from model.tvl1.cuda.calc import CudaTVL1, Shape, memory_bytes, quantise
+from model.tvl1.cuda.engine import CudaTVL1
+from model.tvl1.cuda.layout import Shape, memory_bytes
+from model.tvl1.cuda.levels import quantise
 from model.tvl1.options import TVL1Options
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from tvl1_cuda_common import BOUND, DEVICE, INTERPRET, Sizes, seconds, table
 
-from model.tvl1.cuda.calc import CudaTVL1
+from model.tvl1.cuda.engine import CudaTVL1
 from model.tvl1.options import TVL1Options
 
 #: What the whole command needs beside PyTorch.

@@ -68,7 +68,7 @@ class DeviceFlow:
     options : TVL1Options
     device : str or torch.device
     make : callable, optional
-        Makes the engine of a frame size, as `model.tvl1.cuda.calc.CudaTVL1` does.
+        Makes the engine of a frame size, as `model.tvl1.cuda.engine.CudaTVL1` does.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class DeviceFlow:
             while len(self._engines) >= _ENGINES:
                 self._engines.popitem(last=False)
             if self._make is None:
-                from model.tvl1.cuda.calc import CudaTVL1
+                from model.tvl1.cuda.engine import CudaTVL1
 
                 self._make = CudaTVL1
             try:

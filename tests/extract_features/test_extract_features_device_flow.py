@@ -20,7 +20,6 @@ from torch import Tensor
 from data.cache.folder import cache_path, read_header
 from data.options import PlanOptions
 from data.sources import Source
-from model.tvl1.cuda import calc as cuda
 from model.tvl1.options import TVL1Options
 from pipeline.extract_features import direct_flow
 from pipeline.extract_features import recipe as feature_recipe
@@ -77,7 +76,7 @@ class Engine:
 
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> type[Engine]:
-    monkeypatch.setattr(cuda, "CudaTVL1", Engine)
+    monkeypatch.setattr("model.tvl1.cuda.engine.CudaTVL1", Engine)
     monkeypatch.setattr(Engine, "room", 1 << 30)
     monkeypatch.setattr(Engine, "solved", [])
     return Engine

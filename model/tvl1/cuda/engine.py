@@ -10,7 +10,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from model.tvl1.cuda import layout as cuda_layout
 from model.tvl1.cuda.launch import (
     Tables,
     build_pyramid,
@@ -20,10 +19,9 @@ from model.tvl1.cuda.launch import (
     side_stream,
     solve,
 )
-from model.tvl1.cuda.layout import Shape
+from model.tvl1.cuda.layout import WORK_PLANES, Shape, layout_of, memory_bytes
 from model.tvl1.cuda.levels import quantise
-from model.tvl1.cuda.memory import fit_batch, memory_bytes
-from model.tvl1.cuda.runtime import interpreted, usable_device
+from model.tvl1.cuda.runtime import fit_batch, interpreted, usable_device
 from model.tvl1.options import TVL1Options
 
 # Workspace of batches on the caller's own stream; those of `flows` are numbered 0 and 1.
@@ -79,7 +77,7 @@ class CudaTVL1:
         self.options = options or TVL1Options()
         self.shape = shape
         self.size = (height, width)
-        self.layout = cuda_layout.plan(height, width, self.options, shape)
+        self.layout = layout_of(height, width, self.options, shape)
         self.batch = batch or fit_batch(height, width, self.options, self.device)
         if self.batch < 1:
             raise ValueError(f"batch: expected at least 1 pair, got {self.batch}")
@@ -255,7 +253,7 @@ class CudaTVL1:
 
     def _workspace(self, slot: int) -> Tensor:
         if slot not in self._work:
-            size = (self.batch, cuda_layout.WORK_PLANES, self.layout.plane)
+            size = (self.batch, WORK_PLANES, self.layout.plane)
             self._work[slot] = torch.empty(size, device=self.device)
         return self._work[slot]
 

@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.tvl1.cuda import layout as cuda_layout
-from model.tvl1.cuda.layout import Layout, Shape
+from model.tvl1.cuda.layout import LANES, Layout, Shape
 from model.tvl1.options import TVL1Options
 
 _SETTINGS: dict[str, Any] = {"num_stages": 1, "enable_fp_fusion": True}
@@ -37,7 +36,7 @@ class Tables:
 
 def block(shape: Shape) -> int:
     """Pixels that a block of a shape does at a time outside the iterations."""
-    return cuda_layout.LANES * shape.warps
+    return LANES * shape.warps
 
 
 def build_pyramid(frames: Tensor, layout: Layout, tables: Tables, shape: Shape) -> Tensor:

@@ -128,7 +128,7 @@ def resize_table(
     return np.clip(place, 0, source - 1).astype(np.int32), weight
 
 
-def plan(height: int, width: int, options: TVL1Options, shape: Shape | None = None) -> Layout:
+def layout_of(height: int, width: int, options: TVL1Options, shape: Shape | None = None) -> Layout:
     """Lay out pairs of one size for blocks of a shape."""
     shape = shape or Shape()
     sizes = level_sizes(height, width, options.scales, options.scale_step)
@@ -168,11 +168,13 @@ def plan(height: int, width: int, options: TVL1Options, shape: Shape | None = No
     )
 
 
-def frame_bytes(layout: Layout) -> int:
-    """Device memory of a frame: its grey levels and its pyramid with gradients."""
-    return layout.pixels + 4 * layout.frame_stride
+def memory_bytes(height: int, width: int, options: TVL1Options | None, batch: int) -> int:
+    """Return the device memory, in bytes, that a batch of pairs takes at most.
 
-
-def pair_bytes(layout: Layout) -> int:
-    """Device memory of a pair: its workspace, its flow, and its flow as 8-bit levels."""
-    return 4 * WORK_PLANES * layout.plane + (4 + 1) * 2 * layout.pixels
+    That is each pair's workspace, its flow in float32 and as 8-bit levels, and the grey levels
+    and pyramids of its two frames. `CudaTVL1.flows` has two batches under way.
+    """
+    layout = layout_of(height, width, options or TVL1Options())
+    pair = 4 * WORK_PLANES * layout.plane + (4 + 1) * 2 * layout.pixels
+    frame = layout.pixels + 4 * layout.frame_stride
+    return batch * (pair + 2 * frame)

@@ -1,4 +1,4 @@
-"""Tell whether the CUDA engine can run here, and why not."""
+"""What the machine offers the CUDA engine: can it run, on which device, how many pairs fit."""
 
 from __future__ import annotations
 
@@ -6,8 +6,17 @@ import functools
 import os
 from typing import TYPE_CHECKING, Any
 
+from model.tvl1.cuda.layout import memory_bytes
+from model.tvl1.options import TVL1Options
+
 if TYPE_CHECKING:
     import torch
+
+# Pairs beyond which a batch gains nothing: so many for each multiprocessor. More would also
+# make one launch take seconds on a small device, which drivers of displays do not allow.
+_PAIRS_A_MULTIPROCESSOR = 4
+# Share of the free memory that a batch may take; the trunks share the device.
+_MEMORY_SHARE = 0.4
 
 
 @functools.cache
@@ -51,7 +60,7 @@ def _starts(triton: Any) -> tuple[bool, str]:
 
 
 def interpreted() -> bool:
-    """Tell whether Triton's interpreter is asked for, as Triton does."""
+    """Return whether Triton's interpreter is on, by Triton's own rule."""
     return os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "on", "yes", "y")
 
 
@@ -68,13 +77,45 @@ def usable_device(device: str | torch.device) -> torch.device:
     runs, reason = available()
     if not runs:
         raise ValueError(f"TV-L1 engine cuda: {reason}; use engine numba or opencv")
-    found = torch.device(device)
-    if found.type == "cpu" and interpreted():
-        return found
-    if found.type != "cuda":
-        raise ValueError(f"TV-L1 engine cuda: expected a CUDA device, got {found}")
+    target = torch.device(device)
+    if target.type == "cpu" and interpreted():
+        return target
+    if target.type != "cuda":
+        raise ValueError(f"TV-L1 engine cuda: expected a CUDA device, got {target}")
     if interpreted():
         raise ValueError("TV-L1 engine cuda: TRITON_INTERPRET is set; unset it to use the GPU")
-    if found.index is None:
-        found = torch.device("cuda", torch.cuda.current_device())
-    return found
+    if target.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return target
+
+
+def fit_batch(
+    height: int,
+    width: int,
+    options: TVL1Options | None = None,
+    device: str | torch.device = "cuda",
+    share: float = _MEMORY_SHARE,
+) -> int:
+    """Return how many pairs fit a share of the device's free memory, two batches under way.
+
+    Raises
+    ------
+    ValueError
+        If not even one pair fits.
+    """
+    import torch
+
+    target = usable_device(device)
+    if target.type != "cuda":
+        return _PAIRS_A_MULTIPROCESSOR
+    free = torch.cuda.mem_get_info(target)[0]
+    free += torch.cuda.memory_reserved(target) - torch.cuda.memory_allocated(target)
+    one = memory_bytes(height, width, options, 1)
+    fitting = int(share * free) // (2 * one)
+    if fitting < 1:
+        raise ValueError(
+            f"{target}: {free >> 20} MiB free, but TV-L1 at {width}x{height} needs"
+            f" {2 * one >> 20} MiB within {share:.0%} of it; use a smaller flow size"
+        )
+    places = torch.cuda.get_device_properties(target).multi_processor_count
+    return min(fitting, _PAIRS_A_MULTIPROCESSOR * places)

@@ -1,7 +1,7 @@
 """The CUDA TV-L1 engine where no GPU is needed: layout, levels, messages.
 
-Its kernels are tested in test_cuda_tvl1_kernels.py, which runs as it is on a machine with a
-GPU, and in a child process under Triton's interpreter otherwise.
+Its kernels are tested in test_cuda_tvl1_kernels.py and test_cuda_tvl1_engine.py, which run as
+they are on a machine with a GPU, and in a child process under Triton's interpreter otherwise.
 """
 
 from __future__ import annotations
@@ -19,12 +19,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.cache import flow as flow_cache
-from model.tvl1.cuda import calc as cuda
-from model.tvl1.cuda import layout as cuda_layout
-from model.tvl1.cuda import runtime as cuda_runtime
+from model.tvl1.cuda.calc import calc
+from model.tvl1.cuda.engine import CudaTVL1
+from model.tvl1.cuda.layout import LANES, cut, layout_of, memory_bytes, resize_table
+from model.tvl1.cuda.levels import quantise
+from model.tvl1.cuda.runtime import available
 from model.tvl1.options import TVL1Options
 
-KERNELS = Path(__file__).with_name("test_cuda_tvl1_kernels.py")
+KERNELS = [
+    str(Path(__file__).with_name(f"test_cuda_tvl1_{part}.py")) for part in ("kernels", "engine")
+]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the kernel tests run on the GPU itself")
@@ -35,7 +39,7 @@ def test_kernels_under_the_interpreter():
         # Its compiler takes them: see the compilation test.
         pytest.skip(f"the interpreter of Triton {triton.__version__} has no tuples of tensors")
     result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(KERNELS)],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *KERNELS],
         env={**os.environ, "TRITON_INTERPRET": "1"},
         capture_output=True,
         text=True,
@@ -54,15 +58,15 @@ def test_kernels_under_the_interpreter():
 )
 def test_cut_covers_every_pixel_once(height, width, halo, slots):
     """A gap would leave pixels without flow; a chunk of nothing would waste a warp."""
-    cut = cuda_layout.cut(height, width, halo, slots)
-    own = cuda_layout.LANES - 2 * halo
-    assert (cut.strips - 1) * own < width <= cut.strips * own
-    assert (cut.chunks - 1) * cut.chunk_rows < height <= cut.chunks * cut.chunk_rows
+    parts = cut(height, width, halo, slots)
+    own = LANES - 2 * halo
+    assert (parts.strips - 1) * own < width <= parts.strips * own
+    assert (parts.chunks - 1) * parts.chunk_rows < height <= parts.chunks * parts.chunk_rows
 
 
 def test_small_levels_are_cut_into_chunks_so_that_no_warp_idles():
     """A coarse level has fewer strips than a block has warps; whole strips would idle half."""
-    assert cuda_layout.cut(131, 174, 2, 16).chunks > 1
+    assert cut(131, 174, 2, 16).chunks > 1
 
 
 @settings(max_examples=30, deadline=None)
@@ -85,7 +89,7 @@ def test_resize_tables_are_those_of_opencv(height, width, step):
 def _resize(image, shape, scale):
     for axis in (0, 1):
         source = image.shape[axis]
-        place, weight = cuda_layout.resize_table(source, shape[axis], scale[axis])
+        place, weight = resize_table(source, shape[axis], scale[axis])
         weight = weight[:, None] if axis == 0 else weight
         after = np.minimum(place + 1, source - 1)
         image = np.take(image, place, axis) * (1 - weight) + np.take(image, after, axis) * weight
@@ -94,22 +98,22 @@ def _resize(image, shape, scale):
 
 def test_layout_has_opencvs_levels_and_thresholds():
     """A level more or less, or another stopping threshold, is another method."""
-    layout = cuda_layout.plan(256, 340, TVL1Options())
+    layout = layout_of(256, 340, TVL1Options())
     assert layout.sizes == ((256, 340), (205, 272), (164, 218), (131, 174), (105, 139))
     np.testing.assert_allclose(layout.thresholds, [1e-4 * h * w for h, w in layout.sizes])
-    small = cuda_layout.plan(20, 24, TVL1Options())
+    small = layout_of(20, 24, TVL1Options())
     assert small.sizes == ((20, 24), (16, 19))
 
 
 def test_layout_keeps_levels_and_tables_apart():
     """Overlapping levels would overwrite each other on the device."""
-    layout = cuda_layout.plan(64, 80, TVL1Options())
+    layout = layout_of(64, 80, TVL1Options())
     ends = [start + 3 * h * w for start, (h, w) in zip(layout.starts, layout.sizes, strict=True)]
     assert list(layout.starts[1:]) == ends[:-1]
     assert ends[-1] == layout.frame_stride
     for (h, w), row in zip(layout.sizes[:-1], layout.levels[:-1], strict=True):
         for start, target, source in ((row[9], h, round(h * 0.8)), (row[10], w, round(w * 0.8))):
-            place, weight = cuda_layout.resize_table(source, target, source / target)
+            place, weight = resize_table(source, target, source / target)
             np.testing.assert_array_equal(layout.places[start : start + target], place)
             np.testing.assert_array_equal(layout.weights[start : start + target], weight)
 
@@ -122,30 +126,30 @@ def test_levels_are_those_of_the_flow_cache(bound):
     near = np.nextafter(ties, np.float32(0))
     flow = np.concatenate([ties, near, wide, np.float32([0, -0.0, 1e6, -1e6])])
     expected = flow_cache.quantise(flow, bound)
-    np.testing.assert_array_equal(cuda.quantise(torch.from_numpy(flow), bound).numpy(), expected)
+    np.testing.assert_array_equal(quantise(torch.from_numpy(flow), bound).numpy(), expected)
 
 
 def test_quantise_refuses_a_bound_of_zero():
     """It would divide by zero and write nonsense levels."""
     with pytest.raises(ValueError, match="above 0 px"):
-        cuda.quantise(torch.zeros(1), 0.0)
+        quantise(torch.zeros(1), 0.0)
 
 
 def test_memory_grows_with_the_batch_and_counts_every_buffer():
     """Told memory under the true one would run out on the device; see the engine's buffers."""
-    one = cuda.memory_bytes(256, 340, None, 1)
-    assert cuda.memory_bytes(256, 340, None, 64) == 64 * one
+    one = memory_bytes(256, 340, None, 1)
+    assert memory_bytes(256, 340, None, 64) == 64 * one
     pixels = 256 * 340
-    pyramid = sum(h * w for h, w in cuda_layout.plan(256, 340, TVL1Options()).sizes)
+    pyramid = sum(h * w for h, w in layout_of(256, 340, TVL1Options()).sizes)
     # 15 planes of 11 x 8192 numbers, flow in float32 and 8 bits; two frames with gradients.
     assert one == 90112 * 15 * 4 + pixels * (2 * 4 + 2) + 2 * (pixels + pyramid * 3 * 4)
 
 
 @pytest.fixture
 def fresh():
-    cuda_runtime.available.cache_clear()
+    available.cache_clear()
     yield
-    cuda_runtime.available.cache_clear()
+    available.cache_clear()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
@@ -153,25 +157,25 @@ def test_without_a_gpu_one_line_says_so(fresh, monkeypatch):
     """A user without a GPU must read the reason and what to use instead, not a traceback."""
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     pytest.importorskip("triton")
-    assert cuda.available() == (False, "PyTorch sees no CUDA device")
+    assert available() == (False, "PyTorch sees no CUDA device")
     with pytest.raises(ValueError, match="no CUDA device; use engine numba or opencv") as error:
-        cuda.CudaTVL1(24, 24)
+        CudaTVL1(24, 24)
     assert "\n" not in str(error.value)
     grey = np.zeros((24, 24), np.uint8)
     with pytest.raises(ValueError, match="no CUDA device"):
-        cuda.calc(grey, grey)
+        calc(grey, grey)
 
 
 def test_cuda_without_triton_falls_back_with_one_line(fresh, monkeypatch):
     """A machine with CUDA but no Triton must name Triton and how to get it."""
     monkeypatch.setitem(sys.modules, "triton", None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    runs, reason = cuda.available()
+    runs, reason = available()
     assert not runs
     assert "Triton cannot be imported" in reason
     assert "pip install triton" in reason
     with pytest.raises(ValueError, match="use engine numba or opencv"):
-        cuda.CudaTVL1(24, 24)
+        CudaTVL1(24, 24)
 
 
 def test_triton_that_cannot_start_is_told(fresh, monkeypatch):
@@ -188,7 +192,7 @@ def test_triton_that_cannot_start_is_told(fresh, monkeypatch):
         get_current_target = staticmethod(fails)
 
     monkeypatch.setattr(triton.runtime.driver, "_active", Driver(), raising=False)
-    runs, reason = cuda.available()
+    runs, reason = available()
     assert not runs
     assert "Failed to find C compiler." in reason
     assert "\n" not in reason
@@ -201,7 +205,7 @@ def test_old_triton_and_old_gpus_are_told(fresh, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (6, 1))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "GTX 1080")
-    assert "GTX 1080" in cuda.available()[1]
-    cuda_runtime.available.cache_clear()
+    assert "GTX 1080" in available()[1]
+    available.cache_clear()
     monkeypatch.delattr(language, "gather")
-    assert "too old" in cuda.available()[1]
+    assert "too old" in available()[1]

@@ -5,6 +5,7 @@ The interpreter accepts what the compiler may not, and knows neither registers n
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
 import tempfile
@@ -14,9 +15,9 @@ from typing import Any
 import pytest
 import torch
 
-from model.tvl1.cuda import launch as cuda_launch
-from model.tvl1.cuda import layout as cuda_layout
-from model.tvl1.cuda import runtime as cuda_runtime
+from model.tvl1.cuda.launch import Tables, build_pyramid, solve
+from model.tvl1.cuda.layout import WORK_PLANES, Shape, layout_of
+from model.tvl1.cuda.runtime import interpreted
 from model.tvl1.options import TVL1Options
 
 pytest.importorskip("triton.backends.nvidia", reason="needs Triton's NVIDIA back end")
@@ -24,18 +25,13 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from model.tvl1.cuda import solve as cuda_solve
-from model.tvl1.cuda import warp as cuda_warp
-
-pytestmark = pytest.mark.skipif(
-    cuda_runtime.interpreted(), reason="the interpreter compiles nothing"
-)
+pytestmark = pytest.mark.skipif(interpreted(), reason="the interpreter compiles nothing")
 
 KINDS = {torch.float32: "*fp32", torch.int32: "*i32", float: "fp32", int: "i32"}
 KERNELS = (
-    (cuda_solve, "solve_kernel"),
-    (cuda_warp, "shrink_kernel"),
-    (cuda_warp, "gradient_kernel"),
+    ("model.tvl1.cuda.solve", "solve_kernel"),
+    ("model.tvl1.cuda.warp", "shrink_kernel"),
+    ("model.tvl1.cuda.warp", "gradient_kernel"),
 )
 # Per block and thread of compute capability 8.0 and 9.0; static shared memory.
 REGISTERS, REGISTERS_A_THREAD, SHARED = 65536, 255, 48 << 10
@@ -56,20 +52,21 @@ class Recorder:
 
 
 def launches_of(
-    monkeypatch: pytest.MonkeyPatch, options: TVL1Options, shape: cuda_layout.Shape
+    monkeypatch: pytest.MonkeyPatch, options: TVL1Options, shape: Shape
 ) -> dict[str, tuple[Any, tuple[Any, ...], dict[str, Any]]]:
     """Launch one batch of 340x256 as the engine does, with nothing to run it on."""
     found: dict[str, Any] = {}
     for module, name in KERNELS:
-        monkeypatch.setattr(module, name, Recorder(getattr(module, name), found))
-    layout = cuda_layout.plan(256, 340, options, shape)
-    tables = cuda_launch.Tables.of(layout, torch.device("cpu"))
+        kernel = getattr(importlib.import_module(module), name)
+        monkeypatch.setattr(f"{module}.{name}", Recorder(kernel, found))
+    layout = layout_of(256, 340, options, shape)
+    tables = Tables.of(layout, torch.device("cpu"))
     frames = torch.zeros((2, 256, 340), dtype=torch.uint8)
-    pyramid = cuda_launch.build_pyramid(frames, layout, tables, shape)
-    workspace = torch.empty((1, cuda_layout.WORK_PLANES, layout.plane))
+    pyramid = build_pyramid(frames, layout, tables, shape)
+    workspace = torch.empty((1, WORK_PLANES, layout.plane))
     pairs = torch.tensor([[0, 1]], dtype=torch.int32)
     flow = torch.empty((1, 2, 256, 340))
-    cuda_launch.solve(pyramid, pairs, workspace, flow, layout, tables, options, shape)
+    solve(pyramid, pairs, workspace, flow, layout, tables, options, shape)
     return found
 
 
@@ -120,7 +117,7 @@ def test_the_solver_compiles_without_moving_values_about(
     The registers must let one block of 16 warps start at all, and what does not fit in them is
     spilled to memory: on Hopper nothing may be.
     """
-    options, shape = TVL1Options(median=median), cuda_layout.Shape()
+    options, shape = TVL1Options(median=median), Shape()
     kernel, args, settings = launches_of(monkeypatch, options, shape)["solve_kernel"]
     made, used = compiled(kernel, args, settings, capability)
     assert "convert_layout" not in made.asm["ttgir"]
@@ -133,7 +130,7 @@ def test_the_solver_compiles_without_moving_values_about(
 
 def test_the_pyramids_kernels_compile(monkeypatch: pytest.MonkeyPatch) -> None:
     """They run before every batch; an error in them would only show on a GPU."""
-    launches = launches_of(monkeypatch, TVL1Options(), cuda_layout.Shape())
+    launches = launches_of(monkeypatch, TVL1Options(), Shape())
     for name in ("shrink_kernel", "gradient_kernel"):
         _, used = compiled(*launches[name], 90)
         assert used["REG"] <= REGISTERS_A_THREAD
@@ -142,7 +139,7 @@ def test_the_pyramids_kernels_compile(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_shapes_that_the_benchmark_tries_can_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """More warps leave fewer registers a thread: the largest block must still fit."""
-    for shape in (cuda_layout.Shape(32, 2), cuda_layout.Shape(8, 2, 80)):
+    for shape in (Shape(32, 2), Shape(8, 2, 80)):
         with monkeypatch.context() as patch:
             launch = launches_of(patch, TVL1Options(), shape)["solve_kernel"]
         _, used = compiled(*launch, 90)

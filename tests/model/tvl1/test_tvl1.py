@@ -10,7 +10,6 @@ from skimage.registration import optical_flow_tvl1
 
 from model.tvl1 import engines, opencv
 from model.tvl1.cpu.calc import calc as numba_calc
-from model.tvl1.cuda import runtime as cuda_runtime
 from model.tvl1.options import TVL1Options
 
 HEIGHT, WIDTH = 120, 160
@@ -207,7 +206,7 @@ def test_a_changed_opencv_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> str:
     """Make the CUDA engine unavailable, and return the reason."""
     reason = "PyTorch sees no CUDA device"
-    monkeypatch.setattr(cuda_runtime, "available", lambda: (False, reason))
+    monkeypatch.setattr("model.tvl1.cuda.runtime.available", lambda: (False, reason))
     return reason
 
 
@@ -226,7 +225,7 @@ def test_auto_takes_the_cpu_where_the_gpu_cannot_run(no_gpu: str) -> None:
 
 def test_auto_takes_the_gpu_where_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Breaks if a usable GPU is left idle, or used when the CPU was asked for."""
-    monkeypatch.setattr(cuda_runtime, "available", lambda: (True, ""))
+    monkeypatch.setattr("model.tvl1.cuda.runtime.available", lambda: (True, ""))
     assert engines.choose("auto", "cuda:0") == engines.choose("cuda") == "cuda"
     assert engines.choose("auto", "cpu") == "numba"
 
