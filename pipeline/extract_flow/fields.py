@@ -80,7 +80,7 @@ def compute_fields(
         A GPU has no memory for a single pair.
     """
     if settings.engine == "cuda":
-        from model.tvl1.cuda.stream import calc_stream
+        from model.tvl1.cuda.calc import calc_stream
 
         def shrunk(before: int, after: int) -> None:
             log.warning("%s: no GPU memory for %d pairs at a time; now %d", name, before, after)
