@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -87,6 +88,8 @@ class LazyGroup(click.Group):
         except (click.Abort, KeyboardInterrupt):
             console.fail("interrupted; finished files are whole, run the same command to go on")
             code = EXIT_INTERRUPTED
+        except ImportError as error:
+            code = _fail_to_import(error)
         except BrokenPipeError:
             # The reader of stdout has gone (`| head`); keep Python from complaining at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -95,6 +98,19 @@ class LazyGroup(click.Group):
             console.fail_unexpectedly(error)
             code = EXIT_FAILURES
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail_to_import(error: ImportError) -> int:
+    """Report a library that cannot be loaded; return the exit code."""
+    if re.search(r"lib(GL|gthread|glib)\b", str(error)):
+        console.fail(
+            f"OpenCV cannot be loaded ({error}); install the library (Debian, Ubuntu: apt-get "
+            "install libgl1 libglib2.0-0), or replace opencv-contrib-python by "
+            "opencv-contrib-python-headless, which needs none"
+        )
+        return EXIT_USAGE
+    console.fail_unexpectedly(error)
+    return EXIT_FAILURES
 
 
 def _with_everything_optional(command: click.Command) -> click.Command:

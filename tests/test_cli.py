@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -124,3 +125,25 @@ def test_only_slow_steps_are_logged(
         time.sleep(0.5)
     time.sleep(0.1)
     assert capsys.readouterr().err == "compiling\n"
+
+
+def test_opencv_without_its_system_library_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slim image lacks libGL, and the first command ends as "unexpected ImportError"."""
+    words = "libGL.so.1: cannot open shared object file: No such file or directory"
+    (tmp_path / "cv2.py").write_text(f"raise ImportError({words!r})")
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline", "extract-flow", "a.mp4", "-o", "flow"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith("error: OpenCV cannot be loaded (libGL.so.1")
+    assert "opencv-contrib-python-headless" in line
+    assert "Traceback" not in done.stderr
