@@ -19,7 +19,7 @@ from pipeline.shell.console import emit, log
 from pipeline.shell.flags import build, common_options, dataclass_options, shared_options
 
 if TYPE_CHECKING:
-    from pipeline.evaluate.table import Table
+    from pipeline.evaluate.tables import Table
 
 
 PAGE = "report.html"
@@ -175,25 +175,29 @@ def _cross_validate(
 ) -> None:
     from data.judgements.options import DatasetOptions
     from pipeline.evaluate.command import evaluate
-    from pipeline.evaluate.options import EvaluateOptions
+    from pipeline.evaluate.settings import EvaluateOptions, EvaluateSettings
 
-    folder = found.folder
-    found.table, outcome = evaluate(
-        folder / "features",
-        folder / "synthetic" / "pairs.csv",
-        folder / "evaluation",
+    folder, synthetic = found.folder, found.folder / "synthetic"
+    settings = EvaluateSettings(
+        features=folder / "features",
+        pairs=synthetic / "pairs.csv",
+        output=folder / "evaluation",
+        options=EvaluateOptions(
+            seeds=options.trainings,
+            flow=folder / "flow",
+            videos=synthetic / "videos",
+            boxes=synthetic / "boxes.csv",
+            scores=synthetic / "skill.csv",
+        ),
         dataset=DatasetOptions(folds=options.folds, fold_seed=seed),
         ranker=options.ranker(),
         train=options.train(),
-        options=EvaluateOptions(variants=("full",), seeds=options.trainings),
         jobs=jobs,
+        device="cpu",
         seed=seed,
-        flow=folder / "flow",
-        videos=folder / "synthetic" / "videos",
-        boxes=folder / "synthetic" / "boxes.csv",
-        scores=folder / "synthetic" / "skill.csv",
         overwrite=overwrite,
     )
+    found.table, outcome = evaluate(settings)
     found.collect(outcome)
 
 

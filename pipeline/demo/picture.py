@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from pipeline.evaluate.options import Box
+    from data.judgements.boxes import Box
     from pipeline.runs.folder import Run
 
 _COLUMNS = 4
@@ -38,8 +38,8 @@ def draw_attention(run_folder: Path, features: Path, videos: Path, boxes: Path, 
     InputError
         A run or a cache that cannot be used.
     """
+    from data.judgements.boxes import read_boxes
     from model.ranker import training
-    from pipeline.evaluate.plan import read_boxes
     from pipeline.runs.folder import load_run
     from pipeline.runs.maps import find_feature_set, read_maps
 

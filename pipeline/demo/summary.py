@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from data.judgements.splits import Split
     from pipeline.demo.command import DemoResult
     from pipeline.demo.options import DemoOptions
-    from pipeline.evaluate.table import Table
+    from pipeline.evaluate.tables import Table
 
 # Below so many standard errors above chance a result is called what it is: no evidence.
 _CLEAR = 2.0

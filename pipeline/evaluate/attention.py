@@ -12,42 +12,49 @@ from model.features.geometry import MapGeometry
 from model.ranker import attention_measure, training
 from model.ranker import build as variants
 from model.ranker.options import RankerOptions
+from model.ranker.scoring import Scores
 from model.ranker.videos import VideoMaps
-from pipeline.evaluate.runs import CrossValidation, Run
+from pipeline.evaluate.plan import EvaluationPlan, Run
 from pipeline.runs.maps import FeatureSet
 
 
 def measure_attention(
-    plan: CrossValidation,
+    plan: EvaluationPlan,
     run: Run,
     ranker: RankerOptions,
-    found: FeatureSet,
+    features: FeatureSet,
     videos: VideoMaps,
-    scores: training.Scores,
+    scores: Scores,
 ) -> dict[str, dict[str, float]] | None:
     """Compare attention on held-out videos with their boxes: trained, untrained, chance.
 
-    None where no held-out video has a box, or the variant has no attention map.
+    None where there are no boxes, no held-out video has one, or the variant has no attention map.
     """
-    out = plan.splits[run.fold].held_out
-    shown = [number for number, key in enumerate(videos.keys) if key in out]
-    if not shown:
+    if not plan.boxes or scores.attention is None:
         return None
-    c, h, w = videos.maps.shape[1:]
-    fresh = variants.build(ranker, c, h, w, run.seed)
-    untrained = training.score(fresh, videos, ranker.segments, plan.train.sampling)
-    frames = np.concatenate(found.frame_index)
-    boxes = np.concatenate(
+    held_out = plan.splits[run.fold].held_out
+    rows = [number for number, key in enumerate(videos.keys) if key in held_out]
+    frames = np.concatenate(features.frame_index)
+    boxes = np.array(
         [
-            _boxes_of(plan.boxes or {}, videos.keys[number], frames[scores.rows[number]])
-            for number in shown
-        ]
+            plan.boxes.get(videos.keys[row], {}).get(int(frame), (np.nan,) * 4)
+            for row in rows
+            for frame in frames[scores.rows[row]]
+        ],
+        np.float64,
     )
-    pair = {"trained": scores.attention, "untrained": untrained.attention}
-    flat = {n: a[shown].reshape(-1, *a.shape[2:]) for n, a in pair.items() if a is not None}
-    if np.isnan(boxes).any(axis=1).all() or len(flat) < len(pair):
+    if not rows or np.isnan(boxes).any(axis=1).all():
         return None
-    measured = attention_measure.compare(flat, boxes, map_geometry(found.header.parameters))
+    channels, height, width = videos.maps.shape[1:]
+    fresh = variants.build(ranker, channels, height, width, run.seed)
+    sampling = plan.settings.train.sampling
+    untrained = training.score(fresh, videos, ranker.segments, sampling).attention
+    maps = {
+        name: attention[rows].reshape(-1, *attention.shape[2:])
+        for name, attention in (("trained", scores.attention), ("untrained", untrained))
+        if attention is not None
+    }
+    measured = attention_measure.compare(maps, boxes, map_geometry(features.header.parameters))
     return {name: asdict(value) for name, value in measured.items()}
 
 
@@ -63,10 +70,3 @@ def map_geometry(parameters: Mapping[str, Any]) -> MapGeometry | None:
     if not {"input_size", "trunk_stage"} <= parameters.keys():
         return None
     return MapGeometry.of(parameters["input_size"], parameters["trunk_stage"])
-
-
-def _boxes_of(
-    boxes: Mapping[str, Mapping[int, tuple[float, ...]]], key: str, frames: np.ndarray
-) -> np.ndarray:
-    known = boxes.get(key, {})
-    return np.array([known.get(int(frame), (np.nan,) * 4) for frame in frames], np.float64)

@@ -2,54 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from data.cache.features import open_features
+from data.cache.flow import open_flow
+from data.cache.folder import cache_path
 from data.errors import InputError
 from data.judgements.dataset import Span
-from data.judgements.pairs import Pair
-from pipeline.runner.jobs import JobOptions
+from data.sources import find_sources
+from data.video.reading import read_frames, scan
+from pipeline.runner.jobs import JobOptions, run_jobs
+from pipeline.runs.spans import part_of
 
 # Enough for a mean; spread evenly over the video.
 _FIELDS = 50
 _FRAMES = 16
 
 Values = dict[str, float]
+#: First frame and the one after the last of the judged part; None for the whole video.
+Part = tuple[int, int] | None
 
 
-@dataclass(frozen=True)
-class _Measured:
-    """A file to measure: of a video, or its cache; `part` are the judged frames, None for all."""
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """A number for each video.
 
-    key: str
-    path: Path
-    part: tuple[int, int] | None
+    Attributes
+    ----------
+    name : str
+        Its row and column in the tables.
+    source : str
+        The setting with the folder that it is measured from.
+    files : str
+        What that folder holds.
+    find : callable
+        From the folder and the videos' keys to their files; missing ones may be left out.
+    measure : callable
+        From a file and the judged part to the number.
+    """
+
+    name: str
+    source: str
+    files: str
+    find: Callable[[Path, Sequence[str]], Mapping[str, Path]]
+    measure: Callable[[Path, Part], float]
 
 
 def baseline_scores(
     features: Path,
     keys: Sequence[str],
+    folders: Mapping[str, Path | None],
     *,
-    flow: Path | None = None,
-    videos: Path | None = None,
     spans: Mapping[str, Span] | None = None,
     jobs: JobOptions | None = None,
 ) -> tuple[dict[str, Values], list[str]]:
-    """Measure each video's single numbers, as far as the files for them are given.
+    """Measure each video's numbers, as far as the files for them are given.
 
     Parameters
     ----------
     features : Path
-        Feature caches: length in seconds, from the decoded frames and the snippets' times.
+        Feature caches.
     keys : sequence of str
         Videos, by cache key.
-    flow : Path, optional
-        Flow caches: mean length of the flow vectors, px/frame, over up to 50 fields.
-    videos : Path, optional
-        Videos themselves: mean grey level, 0 to 255, over up to 16 frames.
+    folders : mapping of str to Path or None
+        Further inputs, by `Baseline.source`.
     spans : mapping of str to Span, optional
         Judged parts of videos of which not all was judged: the numbers are of these.
     jobs : JobOptions, optional
@@ -58,63 +79,87 @@ def baseline_scores(
     Returns
     -------
     measured : dict of str to dict
-        ``"length"``, ``"mean flow"``, ``"brightness"``: a number for each key.
+        For each baseline a number for each key.
     left_out : list of str
         One line for each baseline that could not be measured, with what it needs.
     """
-    jobs = jobs or JobOptions(jobs=1)
-    parts = _parts(features, keys, spans or {})
-    measured = {"length": {key: _length(features, key, parts[key]) for key in keys}}
-    left_out = []
-    for name, folder, flag in (("mean flow", flow, "--flow"), ("brightness", videos, "--videos")):
-        if folder is None:
-            left_out.append(f"baseline '{name}' left out: give {flag} to measure it")
-            continue
-        try:
-            measured[name] = _measure(name, folder, parts, jobs)
-        except InputError as error:
-            left_out.append(f"baseline '{name}' left out: {error}")
-    return measured, left_out
-
-
-def _parts(
-    features: Path, keys: Sequence[str], spans: Mapping[str, Span]
-) -> dict[str, tuple[int, int] | None]:
-    """Return the judged frames of each video; None for the whole."""
-    from data.cache.folder import cache_path
-    from pipeline.runs.spans import part_of
-
-    return {
+    folders, spans = {**folders, "features": features}, spans or {}
+    parts = {
         key: part_of(cache_path(features, key), spans[key]) if key in spans else None
         for key in keys
     }
+    measured: dict[str, Values] = {}
+    left_out = []
+    for baseline in BASELINES:
+        folder = folders.get(baseline.source)
+        if folder is None:
+            reason = f"give --{baseline.source} to measure it"
+        else:
+            try:
+                measured[baseline.name] = measure(baseline, folder, parts, jobs)
+                continue
+            except InputError as error:
+                reason = str(error)
+        left_out.append(f"baseline '{baseline.name}' left out: {reason}")
+    return measured, left_out
 
 
-def _measure(
-    name: str, folder: Path, parts: Mapping[str, tuple[int, int] | None], jobs: JobOptions
+def measure(
+    baseline: Baseline,
+    folder: Path,
+    parts: Mapping[str, Part],
+    jobs: JobOptions | None = None,
 ) -> Values:
-    from pipeline.runner.jobs import run_jobs
+    """Measure one number of some videos, given by key and judged part.
 
-    task, find = (_mean_flow, _flow_files) if name == "mean flow" else (_brightness, _video_files)
-    items = [_Measured(key, path, parts[key]) for key, path in find(folder, [*parts])]
-    outcome = run_jobs(task, items, jobs, desc=name, name=lambda item: item.key)
+    Raises
+    ------
+    InputError
+        A video's file is missing or cannot be measured.
+    """
+    files = baseline.find(folder, [*parts])
+    if missing := [key for key in parts if key not in files]:
+        raise InputError(
+            f"{len(missing)} of {len(parts)} {baseline.files} are not in {folder}, "
+            f"e.g. {missing[0]}"
+        )
+    outcome = run_jobs(
+        partial(_measure_one, baseline.measure, files, parts),
+        [*parts],
+        jobs or JobOptions(jobs=1),
+        desc=baseline.name,
+    )
     if outcome.failures:
         raise InputError(f"{len(outcome.failures)} videos failed, e.g. {outcome.failures[0][1]}")
-    return {item.key: value for item, value in outcome.results}
+    return dict(outcome.results)
 
 
-def training_sign(values: Mapping[str, float], train: Sequence[Pair]) -> int:
-    """Return 1 or −1: the direction of a number that agrees with more of the training pairs."""
-    more = sum(values[pair.better] > values[pair.worse] for pair in train)
-    less = sum(values[pair.better] < values[pair.worse] for pair in train)
-    return 1 if more >= less else -1
+def _measure_one(
+    number: Callable[[Path, Part], float],
+    files: Mapping[str, Path],
+    parts: Mapping[str, Part],
+    key: str,
+) -> float:
+    return number(files[key], parts[key])
 
 
-def _length(features: Path, key: str, part: tuple[int, int] | None) -> float:
-    from data.cache.features import open_features
-    from data.cache.folder import cache_path
+def _caches(folder: Path, keys: Sequence[str]) -> dict[str, Path]:
+    paths = {key: cache_path(folder, key) for key in keys}
+    return {key: path for key, path in paths.items() if path.is_file()}
 
-    with open_features(cache_path(features, key)) as cache:
+
+def _videos(folder: Path, keys: Sequence[str]) -> dict[str, Path]:
+    paths = {source.key: source.path for source in find_sources([folder])}
+    return {key: paths[key] for key in keys if key in paths}
+
+
+def _spread(count: int, most: int) -> np.ndarray:
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
+
+
+def _length(path: Path, part: Part) -> float:
+    """Return the length in seconds, from the decoded frames and the snippets' times."""
+    with open_features(path) as cache:
         frames = cache.header.decoded_frames if part is None else part[1] - part[0]
         last = int(cache.frame_index[-1])
         if last <= 0 or cache.time[-1] <= 0:
@@ -122,53 +167,37 @@ def _length(features: Path, key: str, part: tuple[int, int] | None) -> float:
         return float(frames * cache.time[-1] / last)
 
 
-def _flow_files(folder: Path, keys: Sequence[str]) -> list[tuple[str, Path]]:
-    from data.cache.folder import cache_path
-
-    files = [(key, cache_path(folder, key)) for key in keys]
-    if missing := [key for key, path in files if not path.is_file()]:
-        raise InputError(
-            f"{len(missing)} of {len(keys)} flow caches are not in {folder}, e.g. {missing[0]}"
-        )
-    return files
-
-
-def _video_files(folder: Path, keys: Sequence[str]) -> list[tuple[str, Path]]:
-    from data.sources import find_sources
-
-    known = {source.key: source.path for source in find_sources([folder])}
-    if missing := [key for key in keys if key not in known]:
-        raise InputError(
-            f"{len(missing)} of {len(keys)} videos are not in {folder}, e.g. {missing[0]}"
-        )
-    return [(key, known[key]) for key in keys]
-
-
-def _spread(count: int, wanted: int) -> np.ndarray:
-    return np.unique(np.linspace(0, count - 1, min(count, wanted)).round().astype(np.int64))
-
-
-def _mean_flow(item: _Measured) -> float:
-    from data.cache.flow import open_flow
-
-    with open_flow(item.path) as cache:
+def _mean_flow(path: Path, part: Part) -> float:
+    """Return the mean length of the flow vectors, px/frame."""
+    with open_flow(path) as cache:
         rows = np.arange(len(cache))
-        if item.part is not None:
-            first, end = item.part
-            rows = rows[(cache.frame_index >= first) & (cache.frame_index < end)]
+        if part is not None:
+            rows = rows[(cache.frame_index >= part[0]) & (cache.frame_index < part[1])]
         if not len(rows):
-            raise InputError(f"{item.path}: no flow in the judged part")
+            raise InputError(f"{path}: no flow in the judged part")
         rows = rows[_spread(len(rows), _FIELDS)]
         return float(np.mean([np.hypot(*cache.read_px(int(row))).mean() for row in rows]))
 
 
-def _brightness(item: _Measured) -> float:
+def _brightness(path: Path, part: Part) -> float:
+    """Return the mean grey level, 0 to 255."""
     import cv2
 
-    from data.video.reading import read_frames, scan
-
-    frames = scan(item.path).frames
-    first, end = item.part or (0, frames)
+    frames = scan(path).frames
+    first, end = part or (0, frames)
     indices = first + _spread(min(end, frames) - first, _FRAMES)
-    grey = (cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) for _, frame in read_frames(item.path, indices))
+    grey = (cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) for _, frame in read_frames(path, indices))
     return float(np.mean([each.mean() for each in grey]))
+
+
+#: A baseline is declared here; one that needs other files also adds their folder to
+#: `EvaluateOptions`.
+BASELINES = (
+    Baseline(
+        name="length", source="features", files="feature caches", find=_caches, measure=_length
+    ),
+    Baseline(
+        name="mean flow", source="flow", files="flow caches", find=_caches, measure=_mean_flow
+    ),
+    Baseline(name="brightness", source="videos", files="videos", find=_videos, measure=_brightness),
+)

@@ -1,157 +1,226 @@
-"""The files of a finished cross-validation."""
+"""From finished runs to the files of a cross-validation: tables, results, baselines, folds."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
-from pipeline.evaluate import results as report
-from pipeline.evaluate.baselines import baseline_scores
-from pipeline.evaluate.plan import Evaluation
-from pipeline.evaluate.published import notes
+import numpy as np
+
+from data.judgements.pairs import Pair
+from data.judgements.splits import Split
+from pipeline.evaluate import published
+from pipeline.evaluate.baselines import BASELINES, baseline_scores
+from pipeline.evaluate.plan import EvaluationPlan
 from pipeline.evaluate.runs import read_result
-from pipeline.evaluate.table import Table, TableRow
+from pipeline.evaluate.statistics import Scored, compare, estimate, right
+from pipeline.evaluate.tables import Table, TableRow, baseline_row, fixed_rows, variant_row
 from pipeline.runner.files import write_csv, write_json, write_text
-from pipeline.runner.jobs import JobOptions
+from pipeline.runs.record import FOLDS, RECORD_FORMAT
 from pipeline.shell.words import counted, finite
 from pipeline.train_ranker.plan import PROTOCOLS
 
+#: Of each variant the content of its runs' files, by fold and seed.
 Results = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
-def tabulate(found: Evaluation, jobs: JobOptions, flow: Path | None, videos: Path | None) -> Table:
+def tabulate(plan: EvaluationPlan) -> Table:
     """Turn finished runs into tables, and write them."""
-    plan = found.plan
-    results = {
-        variant: [read_result(plan, run) for run in found.runs if run.variant == variant]
-        for variant in found.options.variants
+    options, splits = plan.settings.options, plan.splits
+    results: Results = {
+        variant: [read_result(plan, run) for run in plan.runs if run.variant == variant]
+        for variant in plan.variants
     }
-    measured, left_out = baseline_scores(
-        plan.features,
-        plan.keys,
-        flow=flow,
-        videos=videos,
-        spans=plan.spans,
-        jobs=dataclasses.replace(jobs, shard=None),
-    )
     scored = {
-        variant: _folded([run["scores"] for run in runs], found.options.seeds)
+        variant: _folded([run["scores"] for run in runs], options.seeds)
         for variant, runs in results.items()
     }
-    rows = _variant_rows(found, scored)
+    measured, left_out = baseline_scores(
+        plan.settings.features,
+        plan.keys,
+        {each.source: getattr(options, each.source, None) for each in BASELINES},
+        spans=plan.spans,
+        jobs=replace(plan.settings.jobs, shard=None),
+    )
+    rows = _variant_rows(plan, scored)
     for name, values in measured.items():
         if len(set(values.values())) > 1:
-            rows.append(report.baseline_row(name, values, plan.splits, found.scores))
+            rows.append(baseline_row(name, values, splits, plan.scores))
         else:
             left_out.append(f"baseline '{name}' left out: it is the same for all videos")
-    rows += report.fixed_rows(plan.splits)
-    fitted = report.training_lines(plan.splits, scored) if len(scored) > 1 else []
+    attention = attention_rows(results)
     table = Table(
-        _title(found),
-        found.options.variants[0],
-        tuple(rows),
-        tuple(_notes(found, results)),
-        (*fitted, *left_out, *report.attention_lines(report.attention_rows(results))),
-        PROTOCOLS[plan.train.protocol],
+        title=_title(plan),
+        reference=plan.variants[0],
+        rows=(*rows, *fixed_rows(splits)),
+        notes=tuple(_notes(plan, results)),
+        details=(*training_lines(splits, scored), *left_out, *attention_lines(attention)),
+        protocol=PROTOCOLS[plan.settings.train.protocol],
     )
-    _write(table, found, results, measured)
+    _write_tables(plan, table)
+    _write_results(plan, table, results, attention)
+    _write_baselines(plan, measured)
+    _write_folds(plan)
     return table
-
-
-def _clusters(found: Evaluation) -> Mapping[str, str] | None:
-    """Return the group of each video where folds keep groups together: these are drawn then."""
-    return found.plan.groups if found.dataset.folds_keep_groups else None
-
-
-def _variant_rows(found: Evaluation, scored: Mapping[str, report.Scored]) -> list[TableRow]:
-    """Return a row for each variant; all but the first are compared with the first."""
-    splits, draws = found.plan.splits, found.options.draws
-    reference = found.options.variants[0]
-    rows = []
-    for variant, ours in scored.items():
-        change = None
-        if variant != reference:
-            change = report.compare(splits, ours, scored[reference], _clusters(found), draws)
-        rows.append(
-            report.variant_row(variant, splits, ours, found.scores, found.dataset.known, change)
-        )
-    return rows
-
-
-def _notes(found: Evaluation, results: Results) -> list[str]:
-    """Return what must be said below the table."""
-    plan, options = found.plan, found.options
-    said = [
-        f"protocol: {PROTOCOLS[plan.train.protocol]}",
-        "±: standard error over fold means"
-        if len(plan.splits) > 1
-        else "±: standard error over seeds (one fold)",
-        "a baseline's direction is chosen on each fold's training pairs",
-    ]
-    if len(options.variants) > 1:
-        said.append(
-            f"[95 %]: bootstrap over {'groups of videos' if _clusters(found) else 'videos'} and "
-            f"seeds, {options.draws} draws, folds and trained models as they are"
-        )
-    if found.skipped:
-        said.append(found.skipped)
-    said += notes(found.dataset.known)
-    wanted = plan.train.protocol
-    if fallen := [run for runs in results.values() for run in runs if run["protocol"] != wanted]:
-        said.append(f"{len(fallen)} runs took the last epoch: too few pairs to hold videos out")
-    return said
 
 
 def _folded(scores: list[Mapping[str, float]], seeds: int) -> list[list[Mapping[str, float]]]:
     return [scores[i : i + seeds] for i in range(0, len(scores), seeds)]
 
 
-def _title(found: Evaluation) -> str:
-    tested = sum(len(split.test) for split in found.plan.splits)
+def _variant_rows(plan: EvaluationPlan, scored: Mapping[str, Scored]) -> list[TableRow]:
+    """Return a row for each variant; all but the first are compared with the first."""
+    splits, reference = plan.splits, scored[plan.variants[0]]
+    rows = []
+    for variant, ours in scored.items():
+        change = None
+        if ours is not reference:
+            change = compare(splits, ours, reference, plan.clusters, plan.settings.options.draws)
+        rows.append(variant_row(variant, splits, ours, plan.scores, plan.dataset.known, change))
+    return rows
+
+
+def _title(plan: EvaluationPlan) -> str:
+    tests = sum(len(split.test) for split in plan.splits)
     return (
-        f"{found.dataset.name}: {len(found.plan.keys)} videos, {tested} tests of pairs, "
-        f"{counted(len(found.plan.splits), 'fold')} ({found.dataset.folds_source}), "
-        f"{counted(found.options.seeds, 'seed')}"
+        f"{plan.dataset.name}: {len(plan.keys)} videos, {tests} tests of pairs, "
+        f"{counted(len(plan.splits), 'fold')} ({plan.dataset.folds_source}), "
+        f"{counted(plan.settings.options.seeds, 'seed')}"
     )
 
 
-def _write(
-    table: Table,
-    found: Evaluation,
-    results: Results,
-    measured: Mapping[str, Mapping[str, float]],
-) -> None:
-    output, attention = found.plan.output, report.attention_rows(results)
-    files = {
-        "table.txt": table.as_text(),
-        "table.md": table.as_markdown(),
-        "table.tex": table.as_latex(),
-        "table.csv": table.as_csv(),
+def _notes(plan: EvaluationPlan, results: Results) -> list[str]:
+    """Return the lines that belong below every form of the table."""
+    protocol = plan.settings.train.protocol
+    lines = [
+        f"protocol: {PROTOCOLS[protocol]}",
+        "±: standard error over fold means"
+        if len(plan.splits) > 1
+        else "±: standard error over seeds (one fold)",
+        "a baseline's direction is chosen on each fold's training pairs",
+    ]
+    if len(plan.variants) > 1:
+        lines.append(
+            f"[95 %]: bootstrap over {'groups of videos' if plan.clusters else 'videos'} and "
+            f"seeds, {plan.settings.options.draws} draws, folds and trained models as they are"
+        )
+    if plan.skipped:
+        lines.append(plan.skipped)
+    lines += published.notes(plan.dataset.known)
+    last = [run for runs in results.values() for run in runs if run["protocol"] != protocol]
+    if last:
+        lines.append(f"{len(last)} runs took the last epoch: too few pairs to hold videos out")
+    return lines
+
+
+def training_lines(splits: Sequence[Split], scored: Mapping[str, Scored]) -> list[str]:
+    """Return how many training pairs each variant gets right, mean over folds and seeds.
+
+    A variant far below the others needs longer training; its row does not judge it. One variant
+    alone gives no line.
+    """
+    if len(scored) < 2:
+        return []
+    shares = []
+    for variant, folds in scored.items():
+        right_ones = [
+            right(scores, split.train).mean()
+            for split, seeds in zip(splits, folds, strict=True)
+            for scores in seeds
+        ]
+        shares.append(f"{variant} {100 * np.mean(right_ones):.1f}")
+    return [
+        f"training pairs right, % (far below the others: trained too little): {', '.join(shares)}"
+    ]
+
+
+def attention_rows(results: Results) -> list[dict[str, Any]]:
+    """Return how attention agrees with known boxes on held-out videos, by variant.
+
+    Three rows a variant: trained, untrained, and chance. Errors are over the folds' means, as in
+    the table of accuracies.
+    """
+    rows = []
+    for variant, runs in results.items():
+        folds: dict[str, list[Mapping[str, Any]]] = {}
+        for run in runs:
+            if run.get("attention"):
+                folds.setdefault(run["fold"], []).append(run["attention"])
+        for name in ("trained", "untrained", "chance") if folds else ():
+            row: dict[str, Any] = {"variant": variant, "attention": name}
+            for measure in ("mass", "pointing"):
+                means = [
+                    np.mean([each[name][measure] for each in seeds]) for seeds in folds.values()
+                ]
+                mean = estimate(np.array(means)[:, None])
+                row |= {f"{measure}_mean": mean.mean, f"{measure}_error": mean.error}
+            rows.append(row)
+    return rows
+
+
+def attention_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a line for each variant of `attention_rows`."""
+    numbers: dict[str, list[str]] = {}
+    for row in rows:
+        numbers.setdefault(row["variant"], []).append(
+            f"{row['attention']} {row['mass_mean']:.3f} / {row['pointing_mean']:.3f}"
+        )
+    return [
+        f"attention of {variant}, mass in the box / pointing game, on held-out videos: "
+        f"{', '.join(each)}"
+        for variant, each in numbers.items()
+    ]
+
+
+def _write_tables(plan: EvaluationPlan, table: Table) -> None:
+    forms = {
+        "txt": table.as_text(),
+        "md": table.as_markdown(),
+        "tex": table.as_latex(),
+        "csv": table.as_csv(),
     }
-    label = {"protocol": table.protocol}
-    for name, text in files.items():
-        write_text(output / name, text.rstrip("\n") + "\n")
-    write_json(
-        output / "results.json",
-        {
-            **table.as_json(),
-            "protocol": table.protocol,
-            "attention": finite(attention),
-            "runs": [
-                {k: v for k, v in run.items() if k != "settings"}
-                for runs in results.values()
-                for run in runs
-            ],
-        },
-    )
+    for form, text in forms.items():
+        write_text(plan.settings.output / f"table.{form}", text.rstrip("\n") + "\n")
+
+
+def _write_results(
+    plan: EvaluationPlan, table: Table, results: Results, attention: list[dict[str, Any]]
+) -> None:
+    """Write ``results.json`` and, where attention was measured, ``attention.csv``."""
+    output, label = plan.settings.output, {"protocol": table.protocol}
+    runs = [
+        {name: value for name, value in run.items() if name != "settings"}
+        for each in results.values()
+        for run in each
+    ]
+    content = {**table.as_json(), **label, "attention": finite(attention), "runs": runs}
+    write_json(output / "results.json", content)
     if attention:
         write_csv(output / "attention.csv", [row | label for row in attention])
-    write_csv(
-        output / "baselines.csv",
-        [
-            {"video": key} | {name: values[key] for name, values in measured.items()}
-            for key in found.plan.keys
+
+
+def _write_baselines(plan: EvaluationPlan, measured: Mapping[str, Mapping[str, float]]) -> None:
+    rows = [
+        {"video": key} | {name: values[key] for name, values in measured.items()}
+        for key in plan.keys
+    ]
+    write_csv(plan.settings.output / "baselines.csv", rows)
+
+
+def _write_folds(plan: EvaluationPlan) -> None:
+    """Write ``folds.json``, which a report reads."""
+
+    def listed(pairs: Sequence[Pair]) -> list[list[str]]:
+        return [[pair.better, pair.worse] for pair in pairs]
+
+    content = {
+        "format": RECORD_FORMAT,
+        "known": plan.dataset.known,
+        "groups": plan.clusters,
+        "folds": [
+            {"name": each.name, "train": listed(each.train), "test": listed(each.test)}
+            for each in plan.splits
         ],
-    )
+    }
+    write_json(plan.settings.output / FOLDS, content)

@@ -1,150 +1,201 @@
-"""What a cross-validation will do: judgements matched with features, folds, remaining runs."""
+"""What a cross-validation will do: judgements matched with features, folds, runs."""
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from data.cache.features import open_features
 from data.cache.folder import cache_path, find_caches
+from data.cache.header import canonical_json
 from data.errors import InputError
+from data.judgements.boxes import Box, read_boxes
 from data.judgements.dataset import Dataset, Matching, Span
-from data.judgements.options import DatasetOptions
-from data.judgements.pairs import Pair
+from data.judgements.pairs import Pair, videos_of
 from data.judgements.reading import read_with_options
-from data.judgements.rows import read_rows
 from data.judgements.splits import Split
 from data.judgements.table import read_scores
 from model.ranker.build import NEED_STREAMS
-from model.ranker.options import RankerOptions, TrainOptions, Variant
-from pipeline.evaluate.keep import outdated
-from pipeline.evaluate.options import BOX_COLUMNS, Box, EvaluateOptions
-from pipeline.evaluate.runs import CrossValidation, Run, finished
-from pipeline.runs.judgements import JudgementOptions, report_faults, spans_by_key
-from pipeline.runs.maps import find_feature_set
+from model.ranker.options import Variant
+from pipeline.evaluate.settings import EvaluateSettings
+from pipeline.runs.judgements import report_faults, spans_by_key
+from pipeline.runs.maps import FeatureSet, find_feature_set
 from pipeline.runs.spans import within_spans
 from pipeline.shell.console import log
 from pipeline.shell.words import format_bytes
 from pipeline.train_ranker.plan import warn_of_repeats
 
+SCHEMA = 3  # 3: attention is measured at the centre of a cell's receptive field
+RUN_FOLDER = "runs"
 VARIANTS: tuple[str, ...] = get_args(Variant)
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """A cross-validation that is to be done, or is done.
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One variant on one fold with one seed."""
+
+    variant: str
+    fold: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name of its result's file without ``.json``, and of the folder of its ranker."""
+        return f"{self.variant}-fold{self.fold + 1}-seed{self.seed}"
+
+    def __str__(self) -> str:
+        return f"{self.variant}, fold {self.fold + 1}, seed {self.seed}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationPlan:
+    """A cross-validation to carry out; all videos are named by cache key, except in `dataset`.
 
     Attributes
     ----------
+    settings : EvaluateSettings
     dataset : Dataset
-        As read, by the annotation's names.
-    plan : CrossValidation
-        The same by cache keys, with all that runs share.
+        As read, with the annotation's names.
+    variants : tuple of str
+    keys : tuple of str
+        Judged videos.
+    digest : str
+        Of the content of their caches.
+    splits : tuple of Split
+        Folds.
+    groups : dict of str to str, or None
+        Subject of each video, for the validation share.
+    spans : dict of str to Span
+        Judged parts of videos of which not all was judged.
+    boxes : dict, or None
+        For each key the boxes of its frames.
     scores : dict of str to float, or None
-        The annotation's scores by cache key.
-    options : EvaluateOptions
-    runs : tuple of Run
-        All runs, by variant, fold and seed.
-    done : frozenset of Run
-        Those that are there already.
+        Given scores, for rank correlations.
     skipped : str
-        What was left out for want of features or stream maps; empty where nothing was.
-    replaced : tuple of Run
-        Other runs in the folder, of an earlier evaluation that is overwritten.
+        What is left out because features or stream maps are missing; empty where nothing is.
     """
 
+    settings: EvaluateSettings
     dataset: Dataset
-    plan: CrossValidation
-    scores: dict[str, float] | None
-    options: EvaluateOptions
-    runs: tuple[Run, ...]
-    done: frozenset[Run]
-    skipped: str = ""
-    replaced: tuple[Run, ...] = ()
+    variants: tuple[str, ...]
+    keys: tuple[str, ...]
+    digest: str
+    splits: tuple[Split, ...]
+    groups: Mapping[str, str] | None
+    spans: Mapping[str, Span]
+    boxes: Mapping[str, Mapping[int, Box]] | None
+    scores: Mapping[str, float] | None
+    skipped: str
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """All runs, by variant, fold and seed."""
+        first = self.settings.seed
+        return tuple(
+            Run(variant=variant, fold=fold, seed=seed)
+            for variant in self.variants
+            for fold in range(len(self.splits))
+            for seed in range(first, first + self.settings.options.seeds)
+        )
+
+    @property
+    def results(self) -> Path:
+        """Folder of the results of runs."""
+        return self.settings.output / RUN_FOLDER
+
+    @property
+    def clusters(self) -> Mapping[str, str] | None:
+        """Group of each video where folds keep groups together."""
+        return self.groups if self.dataset.folds_keep_groups else None
+
+    def record(self, run: Run) -> dict[str, Any]:
+        """Return everything that decides a run's result, as JSON."""
+        split, settings = self.splits[run.fold], self.settings
+        return {
+            "schema": SCHEMA,
+            "seed": run.seed,
+            "ranker": asdict(settings.ranker) | {"variant": run.variant},
+            "train": asdict(settings.train),
+            "snippet stride": settings.snippet_stride,
+            "features": self.digest,
+            "training pairs": _digest([[p.better, p.worse] for p in split.train]),
+            "test pairs": _digest([[p.better, p.worse] for p in split.test]),
+            "groups": _digest(self.groups or None),
+            "judged parts": _digest({key: asdict(span) for key, span in self.spans.items()}),
+            "boxes": _digest(self.boxes or None),
+        }
 
 
-def plan_evaluation(
-    features: Path,
-    pairs: Path,
-    output: Path,
-    dataset_options: DatasetOptions,
-    ranker: RankerOptions,
-    train: TrainOptions,
-    options: EvaluateOptions,
-    judgements: JudgementOptions,
-    snippet_stride: int,
-    device: str,
-    seed: int,
-    boxes: Path | None,
-    scores: Path | None,
-    overwrite: bool,
-) -> Evaluation:
-    """Read judgements, find features, and tell which runs remain; nothing is trained or written.
+def _digest(content: object) -> str:
+    return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:16]
+
+
+def plan_evaluation(settings: EvaluateSettings) -> EvaluationPlan:
+    """Read judgements and find their features; nothing is trained or written.
 
     Raises
     ------
     InputError
         Anything that cannot be used.
     """
-    if seed < 0:
-        raise InputError(f"--seed must not be negative, got {seed}")
+    if settings.seed < 0:
+        raise InputError(f"--seed must not be negative, got {settings.seed}")
+    train = settings.train
     if train.protocol == "validation" and not train.validation_share:
-        train = dataclasses.replace(train, protocol="last")
-    variants = _variants(options.variants)
-    dataset = read_with_options(pairs, dataset_options)
-    keys = find_caches(features, "features")
-    if not keys:
-        raise InputError(f"{features}: no feature caches; run extract-features first")
-    judged = {name for pair in dataset.pairs for name in (pair.better, pair.worse)}
-    names = _matched(pairs, dataset, keys)
-    unknown = sorted(judged & set(names.unknown))
-    if unknown and judgements.missing == "error":
+        settings = replace(settings, train=replace(train, protocol="last"))
+    named = _variants(settings.options.variants)
+    dataset = read_with_options(settings.pairs, settings.dataset)
+    caches = find_caches(settings.features, "features")
+    if not caches:
+        raise InputError(f"{settings.features}: no feature caches; run extract-features first")
+    known = _matched(settings.pairs, dataset, caches).keys
+    unknown = _without_features(settings, dataset, known)
+    report_faults(dataset.pairs, settings.judgements.strict, "pairs")
+    splits = _by_key(dataset, known)
+    keys = sorted({name for split in splits for name in split.train_videos | split.held_out})
+    variants, too_much = _without_streams(named, settings, keys[0])
+    groups = {known[n]: group for n, group in (dataset.groups or {}).items() if n in known}
+    spans = spans_by_key(dataset, known)
+    boxes = settings.options.boxes
+    return EvaluationPlan(
+        settings=settings,
+        dataset=dataset,
+        variants=variants,
+        keys=tuple(keys),
+        digest=_features_digest(settings, keys, variants, spans),
+        splits=splits,
+        groups=groups if set(keys) <= groups.keys() else None,
+        spans=spans,
+        boxes=read_boxes(boxes, keys) if boxes else None,
+        scores=_scores_by_key(dataset, known, caches, settings.options.scores),
+        skipped="; ".join(filter(None, [_lost_pairs(dataset, unknown), too_much])),
+    )
+
+
+def _matched(path: Path, dataset: Dataset, keys: Collection[str]) -> Matching:
+    """Match a file's names with keys; an error names the file."""
+    try:
+        return dataset.match(keys)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _without_features(
+    settings: EvaluateSettings, dataset: Dataset, known: Mapping[str, str]
+) -> list[str]:
+    """Return the judged videos without a cache, where these may be left out."""
+    judged = videos_of(dataset.pairs)
+    unknown = [name for name in judged if name not in known]
+    if unknown and settings.judgements.missing == "error":
         raise InputError(
-            f"{pairs}: {len(unknown)} of {len(judged)} videos have no feature cache, e.g. "
-            f"{', '.join(unknown[:3])}; mend the names, run extract-features on them, or leave "
+            f"{settings.pairs}: {len(unknown)} of {len(judged)} videos have no feature cache, e.g. "
+            f"{', '.join(unknown[:3])}; fix the names, run extract-features on them, or leave "
             "their pairs out with --missing skip"
         )
-    report_faults(dataset.pairs, judgements.strict, "pairs")
-    splits = _by_key(dataset, names.keys)
-    used = sorted({name for split in splits for name in split.train_videos | split.held_out})
-    variants, left_out = _without_streams(variants, options.variants, features, used[0])
-    groups = {names.keys[n]: g for n, g in (dataset.groups or {}).items() if n in names.keys}
-    spans = spans_by_key(dataset, names.keys)
-    plan = CrossValidation(
-        features,
-        output,
-        tuple(used),
-        _features_digest(features, used, ranker, variants, snippet_stride, spans),
-        splits,
-        groups if set(used) <= groups.keys() else None,
-        ranker,
-        train,
-        snippet_stride,
-        device,
-        read_boxes(boxes, used) if boxes else None,
-        spans,
-        options.keep_rankers,
-    )
-    runs = tuple(
-        Run(variant, fold, seed + number)
-        for variant in variants
-        for fold in range(len(splits))
-        for number in range(options.seeds)
-    )
-    return Evaluation(
-        dataset,
-        plan,
-        _scores_by_key(dataset, names.keys, keys, scores),
-        dataclasses.replace(options, variants=variants),
-        runs,
-        frozenset(finished(plan, runs, overwrite)),
-        "; ".join([*_lost_pairs(dataset, unknown), *left_out]),
-        outdated(plan, runs) if overwrite else (),
-    )
+    return unknown
 
 
 def _scores_by_key(
@@ -152,7 +203,7 @@ def _scores_by_key(
 ) -> dict[str, float] | None:
     """Return scores by cache key: those of a file, else the annotation's, else none.
 
-    The file's names need not be spelt as the annotation's are.
+    The file may spell names differently from the annotation.
     """
     scores = dataset.scores
     if path is not None:
@@ -165,43 +216,15 @@ def _scores_by_key(
     return {known[name]: score for name, score in scores.items() if name in known}
 
 
-def _matched(path: Path, dataset: Dataset, keys: Collection[str]) -> Matching:
-    """Match a file's names with keys; an error names the file."""
-    try:
-        return dataset.match(keys)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-
-
-def _lost_pairs(dataset: Dataset, unknown: Sequence[str]) -> list[str]:
-    """Say how many pairs are left out for want of features."""
+def _lost_pairs(dataset: Dataset, unknown: Sequence[str]) -> str:
+    """Return how many pairs are left out because features are missing."""
     if not unknown:
-        return []
+        return ""
     lost = sum({pair.better, pair.worse} & set(unknown) != set() for pair in dataset.pairs)
-    return [
+    return (
         f"{len(unknown)} videos without features and their {lost} pairs were left out, e.g. "
         f"{', '.join(unknown[:3])}"
-    ]
-
-
-def _without_streams(
-    variants: tuple[str, ...], asked: Sequence[str], features: Path, key: str
-) -> tuple[tuple[str, ...], list[str]]:
-    """Leave out of `all` what needs stream maps where the caches have none, and say so.
-
-    A variant that is asked for by its name stays, and is refused later.
-    """
-    wanting = [name for name in variants if name in NEED_STREAMS and name not in asked]
-    if not wanting:
-        return variants, []
-    with open_features(cache_path(features, key)) as cache:
-        if cache.has_streams:
-            return variants, []
-    kept = tuple(name for name in variants if name not in wanting)
-    return kept, [
-        f"{', '.join(wanting)} left out: the features hold no stream maps (extract-features "
-        "--keep-streams)"
-    ]
+    )
 
 
 def _variants(asked: Sequence[str]) -> tuple[str, ...]:
@@ -214,14 +237,34 @@ def _variants(asked: Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-def _by_key(dataset: Dataset, keys: Mapping[str, str]) -> tuple[Split, ...]:
+def _without_streams(
+    variants: tuple[str, ...], settings: EvaluateSettings, key: str
+) -> tuple[tuple[str, ...], str]:
+    """Leave out of `all` what needs stream maps where the caches have none, and why.
+
+    A variant that the user named stays, and is refused later.
+    """
+    asked = settings.options.variants
+    extra = [name for name in variants if name in NEED_STREAMS and name not in asked]
+    if not extra:
+        return variants, ""
+    with open_features(cache_path(settings.features, key)) as cache:
+        if cache.has_streams:
+            return variants, ""
+    return tuple(name for name in variants if name not in extra), (
+        f"{', '.join(extra)} left out: the features hold no stream maps (extract-features "
+        "--keep-streams)"
+    )
+
+
+def _by_key(dataset: Dataset, known: Mapping[str, str]) -> tuple[Split, ...]:
     """Return the folds by cache key, without pairs of videos that have none."""
 
     def renamed(pairs: Sequence[Pair]) -> list[Pair]:
         return [
-            Pair(keys[p.better], keys[p.worse])
-            for p in pairs
-            if p.better in keys and p.worse in keys
+            Pair(known[pair.better], known[pair.worse])
+            for pair in pairs
+            if pair.better in known and pair.worse in known
         ]
 
     splits = tuple(Split(renamed(f.train), renamed(f.test), f.name) for f in dataset.folds)
@@ -234,67 +277,37 @@ def _by_key(dataset: Dataset, keys: Mapping[str, str]) -> tuple[Split, ...]:
     return splits
 
 
+def features_of(
+    settings: EvaluateSettings, keys: Sequence[str], spans: Mapping[str, Span], *, streams: bool
+) -> FeatureSet:
+    """Return the snippets of the judged parts of some videos, without reading maps."""
+    segments, stride = settings.ranker.segments, settings.snippet_stride
+    whole = find_feature_set(
+        settings.features, keys, segments, streams=streams, snippet_stride=stride
+    )
+    return within_spans(whole, spans, segments)
+
+
 def _features_digest(
-    folder: Path,
+    settings: EvaluateSettings,
     keys: Sequence[str],
-    ranker: RankerOptions,
     variants: Sequence[str],
-    stride: int,
     spans: Mapping[str, Span],
 ) -> str:
     """Return one digest of all caches; they must be alike and have what the variants need."""
     digests: tuple[str, ...] = ()
     for streams in sorted({variant in NEED_STREAMS for variant in variants}):
-        found = find_feature_set(
-            folder, keys, ranker.segments, streams=streams, snippet_stride=stride
-        )
-        found = within_spans(found, spans, ranker.segments)
+        features = features_of(settings, keys, spans, streams=streams)
         if not digests:
-            warn_of_repeats(found, ranker.segments)
-        digests = found.digests
-        log.info(
-            "%d videos, %s of %s maps a worker",
-            len(keys),
-            format_bytes(found.bytes),
-            "stream" if streams else "fused",
-        )
-        if found.parts and not streams:
+            warn_of_repeats(features, settings.ranker.segments)
+        digests = features.digests
+        kind = "stream" if streams else "fused"
+        size = format_bytes(features.bytes)
+        log.info("%d videos, %s of %s maps a worker", len(keys), size, kind)
+        if features.parts and not streams:
             log.info(
                 "only the judged part of the file is used of %d of %d videos",
-                len(found.parts),
+                len(features.parts),
                 len(keys),
             )
     return hashlib.sha256(" ".join([*keys, *digests]).encode()).hexdigest()[:16]
-
-
-def read_boxes(path: Path, keys: Sequence[str]) -> dict[str, dict[int, Box]]:
-    """Read where each video's tool is: CSV ``video,frame,x0,y0,x1,y1``, shares of the frame.
-
-    Boxes of videos that are not judged, and empty boxes, are left out.
-
-    Raises
-    ------
-    InputError
-        Other columns, or a row that is not a video, a frame number and four numbers.
-    """
-    rows = read_rows(path)
-    if not rows or rows[0].cells != BOX_COLUMNS:
-        raise InputError(f"{path}: expected the columns '{','.join(BOX_COLUMNS)}'")
-    boxes: dict[str, dict[int, Box]] = {}
-    for row in rows[1:]:
-        try:
-            video, frame, *sides = row.cells
-            left, top, right, bottom = (min(max(float(side), 0.0), 1.0) for side in sides)
-            number = int(frame)
-        except ValueError as error:
-            raise InputError(
-                f"{path}, line {row.line}: expected a video, a frame number and four "
-                f"numbers, found '{','.join(row.cells)}'"
-            ) from error
-        if left < right and top < bottom:
-            boxes.setdefault(video, {})[number] = (left, top, right, bottom)
-    # Names stand for keys as those of judgements do.
-    found = _matched(path, Dataset(path.stem, [], [], dict.fromkeys(boxes, 0.0)), keys).keys
-    if not found:
-        raise InputError(f"{path}: none of its {len(boxes)} videos is judged")
-    return {found[name]: frames for name, frames in boxes.items() if name in found}

@@ -1,255 +1,236 @@
-"""One training of a cross-validation: which pairs it may see, its result, and its small file."""
+"""One training of a cross-validation: the pairs it may see, its result, and its files.
+
+Each run leaves ``runs/NAME.json``; with --keep-rankers also a run folder ``runs/NAME`` that
+`score --ensemble` reads.
+"""
 
 from __future__ import annotations
 
-import hashlib
+import filecmp
 import json
 import os
+import re
+import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from data.cache.header import canonical_json
+import torch
+
 from data.errors import InputError, StaleCacheError
+from data.files import whole_file
 from data.judgements.dataset import Span
 from data.judgements.pairs import Pair, videos_of
-from data.judgements.splits import Split
-from model.ranker.options import RankerOptions, TrainOptions
+from model.ranker import training
+from model.ranker.build import NEED_STREAMS
+from model.ranker.options import RankerOptions
+from model.ranker.scoring import Scores
+from model.ranker.videos import VideoMaps
+from pipeline.evaluate.attention import measure_attention
+from pipeline.evaluate.plan import EvaluationPlan, Run, features_of
+from pipeline.evaluate.settings import EvaluateSettings
+from pipeline.runner.devices import parse_devices, torch_threads
+from pipeline.runner.files import write_json
+from pipeline.runs.description import describe_run
+from pipeline.runs.folder import CHECKPOINT, write_checkpoint
+from pipeline.runs.maps import MEMORY_SHARE, FeatureSet, free_memory, read_maps
 from pipeline.runs.validation import choose_pairs
 from pipeline.shell import console
+from pipeline.stage_one.file import FILE_NAME as STAGE_ONE
+from pipeline.train_ranker.plan import FALLBACK_BATCH, PROTOCOLS, STEP_BYTES
 
-if TYPE_CHECKING:
-    from model.ranker.training import FitResult
-    from model.ranker.videos import VideoMaps
-
-SCHEMA = 3  # 3: attention is measured where a cell's receptive field has its centre
-RUN_FOLDER = "runs"
+# `Run.name`.
+_NAME = re.compile(r"(.+)-fold(\d+)-seed(\d+)")
 
 
-@dataclass(frozen=True)
-class Run:
-    """One variant on one fold with one seed."""
-
-    variant: str
-    fold: int
-    seed: int
-
-    @property
-    def file_name(self) -> str:
-        """Name of the file that keeps its result."""
-        return f"{self.variant}-fold{self.fold + 1}-seed{self.seed}.json"
-
-    def __str__(self) -> str:
-        return f"{self.variant}, fold {self.fold + 1}, seed {self.seed}"
-
-
-@dataclass(frozen=True)
-class CrossValidation:
-    """Everything that the runs share; all videos are named by cache key.
-
-    Attributes
-    ----------
-    features : Path
-        Folder of feature caches.
-    output : Path
-        Folder of the results.
-    keys : tuple of str
-        Judged videos.
-    digest : str
-        Of the content of their caches.
-    splits : tuple of Split
-        Folds.
-    groups : dict of str to str, or None
-        Subject of each video, for the validation share.
-    ranker, train : options
-        Of every run; the variant is the run's.
-    boxes : dict, or None
-        For each key the boxes of its frames, (left, top, right, bottom) in [0, 1].
-    spans : dict of str to Span
-        Judged parts of videos of which not all was judged.
-    keep_rankers : bool
-        Whether each run's ranker is written beside its result.
-    workers : int
-        Processes that share the memory, each with maps of its own.
-    parent : int
-        Process that shows progress; others are silent.
-    """
-
-    features: Path
-    output: Path
-    keys: tuple[str, ...]
-    digest: str
-    splits: tuple[Split, ...]
-    groups: Mapping[str, str] | None
-    ranker: RankerOptions
-    train: TrainOptions
-    snippet_stride: int
-    device: str
-    boxes: Mapping[str, Mapping[int, tuple[float, ...]]] | None = None
-    spans: Mapping[str, Span] = field(default_factory=dict)
-    keep_rankers: bool = False
-    workers: int = 1
-    parent: int = field(default_factory=os.getpid)
-
-    def settings(self, run: Run) -> dict[str, Any]:
-        """Return all that decides a run's result, as JSON."""
-        split = self.splits[run.fold]
-        ranker = asdict(self.ranker) | {"variant": run.variant}
-        return {
-            "schema": SCHEMA,
-            "seed": run.seed,
-            "ranker": ranker,
-            "train": asdict(self.train),
-            "snippet stride": self.snippet_stride,
-            "features": self.digest,
-            "training pairs": _digest([[p.better, p.worse] for p in split.train]),
-            "test pairs": _digest([[p.better, p.worse] for p in split.test]),
-            "groups": _digest(dict(self.groups) if self.groups else None),
-            "judged parts": _digest({key: asdict(span) for key, span in self.spans.items()}),
-            "boxes": _digest(
-                {key: dict(frames) for key, frames in self.boxes.items()} if self.boxes else None
-            ),
-        }
-
-
-def _digest(content: object) -> str:
-    return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:16]
-
-
-def finished(plan: CrossValidation, runs: Iterable[Run], overwrite: bool) -> set[Run]:
-    """Return the runs whose results are there already.
+def finished(plan: EvaluationPlan) -> set[Run]:
+    """Return the runs that need not be done.
 
     Raises
     ------
     StaleCacheError
         Results in the folder were made with other options, pairs or features.
     """
-    from pipeline.evaluate.keep import is_kept
-
+    if plan.settings.overwrite:
+        return set()
     done: set[Run] = set()
     stale: dict[str, int] = {}
-    for run in runs:
-        found = _read(plan.output / RUN_FOLDER / run.file_name)
-        if found is None or overwrite:
+    for run in plan.runs:
+        result = _read(plan, run)
+        if result is None:
             continue
-        changes = _changes(found.get("settings", {}), plan.settings(run))
+        changes = _changes(result.get("settings", {}), plan.record(run))
         if changes:
             stale[changes] = stale.get(changes, 0) + 1
-        elif not plan.keep_rankers or is_kept(plan.output / RUN_FOLDER, run):
+        elif not plan.settings.options.keep_rankers or _checkpoint(plan, run).is_file():
             done.add(run)
     if stale:
-        told = "; ".join(f"{count} used {what}" for what, count in list(stale.items())[:3])
+        examples = "; ".join(f"{count} used {what}" for what, count in list(stale.items())[:3])
         raise StaleCacheError(
-            f"{plan.output}: holds results of another evaluation: {told}; pass --overwrite or "
-            "another --output"
+            f"{plan.settings.output}: holds results of another evaluation: {examples}; pass "
+            "--overwrite or another --output"
         )
     return done
 
 
-def _changes(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """Say in words how two settings differ; empty where they agree."""
-    told = []
-    for name in sorted({*found, *wanted}):
-        old, new = found.get(name), wanted.get(name)
-        if isinstance(old, dict) and isinstance(new, dict):
-            if inner := _changes(old, new):
-                told.append(inner)
-        elif json.dumps(old) != json.dumps(new):
-            digest = isinstance(new, str) and len(new) >= 16
-            told.append(f"other {name}" if digest else f"{name} {old}, you asked {new}")
-    return ", ".join(told)
+def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Return in words how two records differ; empty where they agree."""
+    changes = []
+    for name in sorted({*old, *new}):
+        before, now = old.get(name), new.get(name)
+        if isinstance(before, dict) and isinstance(now, dict):
+            changes.append(_changes(before, now))
+        elif json.dumps(before) != json.dumps(now):
+            digest = isinstance(now, str) and len(now) >= 16
+            changes.append(f"other {name}" if digest else f"{name} {before}, you asked {now}")
+    return ", ".join(filter(None, changes))
 
 
-def is_current(plan: CrossValidation, run: Run) -> bool:
-    """Whether a run's result is there and was made as the plan says."""
-    found = _read(plan.output / RUN_FOLDER / run.file_name)
-    return found is not None and not _changes(found.get("settings", {}), plan.settings(run))
+def is_current(plan: EvaluationPlan, run: Run) -> bool:
+    """Whether a run's result exists and was made as the plan says."""
+    result = _read(plan, run)
+    return result is not None and not _changes(result.get("settings", {}), plan.record(run))
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None  # not there, or cut off: the run is done again
-    return content if isinstance(content, dict) and "scores" in content else None
+def outdated(plan: EvaluationPlan) -> list[Run]:
+    """Return results in the folder that are neither the plan's nor made as the plan says.
+
+    `score --ensemble` would take their rankers for those of the new results.
+    """
+    runs = set(plan.runs)
+    old = []
+    for path in sorted(plan.results.glob("*.json")):
+        if match := _NAME.fullmatch(path.stem):
+            run = Run(variant=match[1], fold=int(match[2]) - 1, seed=int(match[3]))
+            if run not in runs and not (run.fold < len(plan.splits) and is_current(plan, run)):
+                old.append(run)
+    return old
 
 
-def read_result(plan: CrossValidation, run: Run) -> dict[str, Any]:
+def read_result(plan: EvaluationPlan, run: Run) -> dict[str, Any]:
     """Return a finished run's result."""
-    result = _read(plan.output / RUN_FOLDER / run.file_name)
+    result = _read(plan, run)
     if result is None:
-        raise InputError(f"{plan.output / RUN_FOLDER / run.file_name}: the result is gone")
+        raise InputError(f"{_result(plan, run)}: the result is gone")
     return result
 
 
-def carry_out(plan: CrossValidation, run: Run) -> None:
-    """Train and score one run on one thread, and write its file.
+def _read(plan: EvaluationPlan, run: Run) -> dict[str, Any] | None:
+    try:
+        content = json.loads(_result(plan, run).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None  # Missing or damaged: the run is done again.
+    return content if isinstance(content, dict) and "scores" in content else None
+
+
+def _result(plan: EvaluationPlan, run: Run) -> Path:
+    return plan.results / f"{run.name}.json"
+
+
+def _checkpoint(plan: EvaluationPlan, run: Run) -> Path:
+    return plan.results / run.name / CHECKPOINT
+
+
+def remove_run(plan: EvaluationPlan, run: Run) -> None:
+    """Remove a finished run, its result before its ranker."""
+    _result(plan, run).unlink(missing_ok=True)
+    _checkpoint(plan, run).unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Trained:
+    """A run's ranker, and its scores of all videos."""
+
+    ranker: RankerOptions
+    features: FeatureSet
+    fit: training.FitResult
+    scores: Scores
+    protocol: str
+
+
+def carry_out(plan: EvaluationPlan, workers: int, parent: int, run: Run) -> None:
+    """Train and score one run on one thread, and write its files.
+
+    Parameters
+    ----------
+    plan : EvaluationPlan
+    workers : int
+        Processes that share the memory, each with maps of its own.
+    parent : int
+        Process that shows progress; others are silent.
+    run : Run
 
     Raises
     ------
     InputError
         The maps do not suit the variant.
     """
-    from model.ranker import training
-    from pipeline.evaluate.attention import measure_attention
-    from pipeline.evaluate.keep import keep_ranker, remove_run
-    from pipeline.evaluate.maps import maps_of, one_thread
-    from pipeline.runner.devices import parse_devices
-    from pipeline.runner.files import write_json
-
     began = time.monotonic()
-    fitted, validation = choose_pairs(plan.splits[run.fold], plan.train, run.seed, plan.groups)
-    if os.getpid() != plan.parent:
+    if os.getpid() != parent:
         console.configure(verbosity=-1)
-    found, videos = maps_of(plan, run.variant)
-    ranker = replace(plan.ranker, variant=run.variant)  # type: ignore[arg-type]
-    device = parse_devices(plan.device)[0]
-    with one_thread():
-        result = _fit(plan, run, videos, fitted, validation, ranker, device)
-        scores = training.score(result.model, videos, ranker.segments, plan.train.sampling, device)
-        attention = None
-        if plan.boxes and scores.attention is not None:
-            attention = measure_attention(plan, run, ranker, found, videos, scores)
-    protocol = plan.train.protocol if validation else "last"
-    results = plan.output / RUN_FOLDER
-    remove_run(results, run)  # So that no earlier ranker stands beside this result.
-    if plan.keep_rankers:
-        keep_ranker(results, plan, run, ranker, found, result, scores, protocol)
-    last = result.history[result.best_epoch - 1]
+    features, videos = _read_maps(
+        settings=plan.settings,
+        keys=plan.keys,
+        spans=tuple(plan.spans.items()),
+        digest=plan.digest,
+        streams=run.variant in NEED_STREAMS,
+        workers=workers,
+    )
+    with torch_threads(1):  # More make so small a network slower.
+        trained = _train(plan, run, features, videos)
+        attention = measure_attention(plan, run, trained.ranker, features, videos, trained.scores)
+    remove_run(plan, run)  # So that no earlier ranker is kept with this result.
+    if plan.settings.options.keep_rankers:
+        _keep_ranker(plan, run, trained)
+    fit = trained.fit
+    scores = zip(videos.keys, trained.scores.score, strict=True)
     content = {
-        "settings": plan.settings(run),
+        "settings": plan.record(run),
         "variant": run.variant,
         "fold": plan.splits[run.fold].name,
         "seed": run.seed,
-        "protocol": protocol,
-        "best_epoch": result.best_epoch,
-        "epochs": len(result.history),
-        "train_accuracy": last["train_accuracy"],
+        "protocol": trained.protocol,
+        "best_epoch": fit.best_epoch,
+        "epochs": len(fit.history),
+        "train_accuracy": fit.history[fit.best_epoch - 1]["train_accuracy"],
         "seconds": round(time.monotonic() - began, 3),
         "attention": attention,
-        "scores": {key: float(value) for key, value in zip(videos.keys, scores.score, strict=True)},
+        "scores": {key: float(value) for key, value in scores},
     }
-    write_json(results / run.file_name, content)
+    write_json(_result(plan, run), content)
 
 
-def _fit(
-    plan: CrossValidation,
-    run: Run,
-    videos: VideoMaps,
-    fitted: Sequence[Pair],
-    validation: Sequence[Pair],
-    ranker: RankerOptions,
-    device: str,
-) -> FitResult:
-    """Fit one ranker to the pairs it may see."""
-    import torch
+# One entry: a worker's runs use the same maps, and two sets may not fit into memory.
+@lru_cache(maxsize=1)
+def _read_maps(
+    *,
+    settings: EvaluateSettings,
+    keys: tuple[str, ...],
+    spans: tuple[tuple[str, Span], ...],
+    digest: str,
+    streams: bool,
+    workers: int,
+) -> tuple[FeatureSet, VideoMaps]:
+    """Read the maps of all judged videos, once for all runs of a worker.
 
-    from model.ranker import training
-    from pipeline.train_ranker.plan import FALLBACK_BATCH, STEP_BYTES
+    Each worker may fill its share of the free memory; otherwise the maps are mapped from a
+    nameless file in the output folder.
+    """
+    features = features_of(settings, keys, dict(spans), streams=streams)
+    free = free_memory()
+    limit = None if free is None else int(MEMORY_SHARE * free / workers)
+    return features, read_maps(features, memory_limit=limit, scratch=settings.output)
 
-    train = plan.train
+
+def _train(plan: EvaluationPlan, run: Run, features: FeatureSet, videos: VideoMaps) -> _Trained:
+    """Fit one ranker to the pairs it may see, and score all videos."""
+    settings, train = plan.settings, plan.settings.train
+    fitted, validation = choose_pairs(plan.splits[run.fold], train, run.seed, plan.groups)
+    ranker = replace(settings.ranker, variant=run.variant)  # type: ignore[arg-type]
+    device = parse_devices(settings.device)[0]
     step = len(videos_of(fitted)) * ranker.segments * videos.maps[0].numel() * 4
     if train.batch_pairs is None and step > STEP_BYTES:
         train = replace(train, batch_pairs=FALLBACK_BATCH)
@@ -259,7 +240,7 @@ def _fit(
         return torch.tensor([(row[pair.better], row[pair.worse]) for pair in pairs])
 
     try:
-        return training.fit(
+        fit = training.fit(
             videos,
             rows(fitted),
             rows(validation) if validation else None,
@@ -270,3 +251,45 @@ def _fit(
         )
     except ValueError as error:
         raise InputError(f"{run}: {error}") from error
+    return _Trained(
+        ranker=ranker,
+        features=features,
+        fit=fit,
+        scores=training.score(fit.model, videos, ranker.segments, train.sampling, device),
+        protocol=train.protocol if validation else "last",
+    )
+
+
+def _keep_ranker(plan: EvaluationPlan, run: Run, trained: _Trained) -> None:
+    """Write one run's ranker as train-ranker writes its own, whole or not at all.
+
+    Stage one's file, which all share, goes into the output folder.
+    """
+    settings = plan.settings
+    stage_one = settings.features / STAGE_ONE
+    if stage_one.is_file():
+        _copy_changed(stage_one, settings.output / STAGE_ONE)
+    about = describe_run(
+        trained.ranker,
+        settings.train,
+        trained.features,
+        snippet_stride=settings.snippet_stride,
+        scores=trained.scores.score,
+        training_videos=sorted(plan.splits[run.fold].train_videos),
+        protocol=PROTOCOLS[trained.protocol],
+        best_epoch=trained.fit.best_epoch,
+        seed=run.seed,
+    )
+    folder = plan.results / run.name
+    folder.mkdir(parents=True, exist_ok=True)
+    write_checkpoint(folder, trained.fit.model, about)
+
+
+def _copy_changed(source: Path, to: Path) -> None:
+    """Copy a file whole where the copy is missing or is of another set of features.
+
+    Several workers may do so at once, with the same content.
+    """
+    if not (to.is_file() and filecmp.cmp(source, to, shallow=False)):
+        with whole_file(to) as temporary:
+            shutil.copyfile(source, temporary)

@@ -8,7 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.judgements.pairs import Pair
+from data.judgements.pairs import Pair, videos_of
+from data.judgements.splits import Split
+
+#: scores[fold][seed][video]
+Scored = Sequence[Sequence[Mapping[str, float]]]
 
 # Weights of pairs held at once by the bootstrap: 32 MB.
 _BLOCK = 4_000_000
@@ -68,6 +72,26 @@ def right(scores: Mapping[str, float], pairs: Sequence[Pair]) -> np.ndarray:
     return np.array([scores[pair.better] > scores[pair.worse] for pair in pairs], bool)
 
 
+def training_sign(values: Mapping[str, float], train: Sequence[Pair]) -> int:
+    """Return 1 or −1: the direction of a number that agrees with more of the training pairs."""
+    more = sum(values[pair.better] > values[pair.worse] for pair in train)
+    less = sum(values[pair.better] < values[pair.worse] for pair in train)
+    return 1 if more >= less else -1
+
+
+def accuracies(splits: Sequence[Split], scored: Scored, unseen: int | None = None) -> np.ndarray:
+    """Return (folds, seeds) accuracies over test pairs with so many unseen videos (None: all)."""
+    rows = []
+    for split, seeds in zip(splits, scored, strict=True):
+        pairs = [
+            pair
+            for pair, count in zip(split.test, split.unseen(), strict=True)
+            if unseen is None or count == unseen
+        ]
+        rows.append([float(right(scores, pairs).mean()) if pairs else math.nan for scores in seeds])
+    return np.array(rows)
+
+
 def estimate(values: np.ndarray) -> Estimate:
     """Summarise values of (folds, seeds); folds with a value that is not finite are left out."""
     values = values[np.isfinite(values).all(axis=1)]
@@ -94,6 +118,34 @@ def rank_correlations(
     if len(names) < 3 or np.ptp(ours) == 0 or np.ptp(theirs) == 0:
         return math.nan, math.nan
     return float(kendalltau(ours, theirs).statistic), float(spearmanr(ours, theirs).statistic)
+
+
+def compare(
+    splits: Sequence[Split],
+    scored: Scored,
+    reference: Scored,
+    clusters: Mapping[str, str] | None,
+    draws: int,
+) -> Interval:
+    """Return one variant's accuracy less the reference's, with a bootstrap interval.
+
+    Parameters
+    ----------
+    clusters : mapping, optional
+        Group of each video; groups are drawn in place of videos.
+    """
+    names = {name for split in splits for name in videos_of(split.test)}
+    labels = {name: clusters[name] if clusters else name for name in names}
+    number = {label: i for i, label in enumerate(sorted(set(labels.values())))}
+    folds = []
+    for split, ours, theirs in zip(splits, scored, reference, strict=True):
+        pairs = np.array([[number[labels[p.better]], number[labels[p.worse]]] for p in split.test])
+        change = [
+            right(a, split.test).astype(float) - right(b, split.test)
+            for a, b in zip(ours, theirs, strict=True)
+        ]
+        folds.append(PairedFold(pairs, np.array(change)))
+    return paired_interval(folds, draws)
 
 
 def paired_interval(folds: Sequence[PairedFold], draws: int, seed: int = 0) -> Interval:

@@ -14,8 +14,8 @@ from data.judgements.options import DatasetOptions
 from data.judgements.pairs import check_pairs, pairs_from_scores, read_pairs
 from data.judgements.reading import read_with_options, recognise
 from data.judgements.rows import read_rows
-from pipeline.evaluate.results import describe
 from pipeline.inspect.report import Report, failure
+from pipeline.runs.judgements import describe
 from pipeline.shell.words import counted
 
 if TYPE_CHECKING:

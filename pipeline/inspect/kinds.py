@@ -9,11 +9,11 @@ from functools import partial
 from pathlib import Path
 
 from data.errors import InputError
+from data.judgements.boxes import COLUMNS as BOX_COLUMNS
 from data.judgements.options import DatasetOptions
 from data.judgements.reading import forms_in, recognise
 from data.judgements.rows import read_rows
 from data.sources import find_sources
-from pipeline.evaluate.options import BOX_COLUMNS
 from pipeline.inspect.cache import inspect_cache
 from pipeline.inspect.folder import Contents, summarise, survey
 from pipeline.inspect.judgements import inspect_boxes, inspect_pairs

@@ -14,8 +14,7 @@ import numpy as np
 
 from data.errors import InputError
 from data.judgements.splits import Split
-from pipeline.evaluate.baselines import training_sign
-from pipeline.evaluate.statistics import Interval, right
+from pipeline.evaluate.statistics import Interval, right, training_sign
 from pipeline.report.accuracy import accuracy_interval
 from pipeline.runs.record import FoldsRecord, read_folds, read_json
 

@@ -184,3 +184,24 @@ def report_faults(pairs: Sequence[Pair], strict: bool, what: str) -> None:
     if strict:
         raise InputError(f"{told}; leave out what is wrong, or use them all without --strict")
     log.warning("%s", told)
+
+
+def describe(dataset: Dataset) -> list[str]:
+    """Return what there is to know of a data set: videos, pairs, faults, folds."""
+    from data.judgements.pairs import check_pairs
+
+    lines = [dataset.name, *check_pairs(dataset.pairs).lines()]
+    if dataset.groups:
+        lines.append(f"{len(set(dataset.groups.values()))} groups (subjects) in the names")
+    if dataset.spans:
+        lines.append(f"{len(dataset.spans)} videos of which only a part was judged")
+    lines.append(f"folds ({dataset.folds_source}):")
+    for fold in dataset.folds:
+        unseen = fold.unseen()
+        lines.append(
+            f"  {fold.name}: {len(fold.train)} training pairs of {len(fold.train_videos)} videos; "
+            f"{len(fold.test)} test pairs: {unseen.count(2)} with both videos unseen, "
+            f"{unseen.count(1)} with one"
+            + (f", {unseen.count(0)} with none" if 0 in unseen else "")
+        )
+    return lines

@@ -19,11 +19,10 @@ from data.judgements.splits import Split
 from pipeline.runs.folder import CHECKPOINT, RECORD
 
 if TYPE_CHECKING:
-    from pipeline.evaluate.plan import Evaluation
     from pipeline.train_ranker.plan import TrainingPlan
 
 FOLDS = "folds.json"
-_FORMAT = 1
+RECORD_FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def record_run(folder: Path, plan: TrainingPlan, seconds: float, *, resumed: boo
     earlier = _earlier_seconds(folder) if resumed else 0.0
     authors = plan.train.protocol == "authors"  # There the validation pairs are the test pairs.
     content = {
-        "format": _FORMAT,
+        "format": RECORD_FORMAT,
         "checkpoint": _digest(folder / CHECKPOINT),
         "features": str(plan.folder.resolve()),
         "seconds": round(seconds + earlier, 3),
@@ -93,30 +92,6 @@ def record_run(folder: Path, plan: TrainingPlan, seconds: float, *, resumed: boo
         },
     }
     write_json(folder / RECORD, content)
-
-
-def record_folds(found: Evaluation) -> None:
-    """Write the folds of a finished evaluation.
-
-    Raises
-    ------
-    InputError
-        They cannot be written.
-    """
-    from pipeline.runner.files import write_json
-
-    plan = found.plan
-    groups = plan.groups if found.dataset.folds_keep_groups else None
-    content = {
-        "format": _FORMAT,
-        "known": found.dataset.known,
-        "groups": dict(groups) if groups else None,
-        "folds": [
-            {"name": each.name, "train": _listed(each.train), "test": _listed(each.test)}
-            for each in plan.splits
-        ],
-    }
-    write_json(plan.output / FOLDS, content)
 
 
 def read_run_record(folder: Path) -> RunRecord | None:
@@ -192,8 +167,8 @@ def _read(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     content = read_json(path)
-    if content.get("format") != _FORMAT:
-        raise InputError(f"{path}: not of this version (format {_FORMAT})")
+    if content.get("format") != RECORD_FORMAT:
+        raise InputError(f"{path}: not of this version (format {RECORD_FORMAT})")
     return content
 
 

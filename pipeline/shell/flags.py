@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -154,8 +154,8 @@ def option_fields(cls: type) -> Iterator[tuple[dataclasses.Field[Any], Any]]:
             yield entry, hints[entry.name]
 
 
-def dataclass_options(cls: type) -> Decorator:
-    """Return a decorator that adds one flag for every field of an option dataclass.
+def dataclass_options(cls: type, *, without: Collection[str] = ()) -> Decorator:
+    """Return a decorator that adds a flag for every field of an option dataclass but `without`.
 
     A field's metadata may hold `help`, `source` (where its default comes from), `flag` (if it is
     not the field's name), `short` (`-o`), `metavar`, `choices`, `min`, `max`, `show_default` and
@@ -164,7 +164,8 @@ def dataclass_options(cls: type) -> Decorator:
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         for entry, hint in reversed(list(option_fields(cls))):
-            function = _field_option(entry, hint)(function)
+            if entry.name not in without:
+                function = _field_option(entry, hint)(function)
         return function
 
     return decorate

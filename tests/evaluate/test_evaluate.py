@@ -87,10 +87,10 @@ def test_maps_that_do_not_fit_are_mapped_from_a_file_and_change_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A large set would fill the memory once for each worker, or give other numbers."""
-    from pipeline.evaluate import maps as evaluation_maps
+    from pipeline.evaluate import runs
 
-    monkeypatch.setattr(evaluation_maps, "free_memory", lambda: 1000)
-    evaluation_maps._maps.cache_clear()
+    monkeypatch.setattr(runs, "free_memory", lambda: 1000)
+    runs._read_maps.cache_clear()
     again = run(
         "--features", features, "--pairs", pairs, "--folds", 3, "--seeds", 1,
         "-o", tmp_path / "out", *FAST,

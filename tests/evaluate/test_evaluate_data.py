@@ -37,7 +37,8 @@ def test_missing_features_are_counted_and_skipped_only_when_asked(
 
 def test_mean_flow_is_measured_from_flow_caches(features: Path, tmp_path: Path) -> None:
     """The baseline must be the flow's length in px, over all keys and their judged parts alone."""
-    from pipeline.evaluate.baselines import baseline_scores, training_sign
+    from pipeline.evaluate.baselines import baseline_scores
+    from pipeline.evaluate.statistics import training_sign
 
     keys = ["s0/v00.avi", "s1/v01.avi"]
     for key, speeds in zip(keys, ((0.0, 6.0), (1.0, 1.0)), strict=True):
@@ -54,24 +55,24 @@ def test_mean_flow_is_measured_from_flow_caches(features: Path, tmp_path: Path) 
                 flow = np.zeros((4, 6, 2), np.float32)
                 flow[..., 1] = -speed
                 writer.put(row, flow)
-    measured, left_out = baseline_scores(features, keys, flow=tmp_path)
+    measured, left_out = baseline_scores(features, keys, {"flow": tmp_path})
     # Half a level of the 8-bit cache.
     assert measured["mean flow"] == pytest.approx(dict(zip(keys, (3, 1), strict=True)), abs=0.08)
     assert measured["length"][keys[0]] == pytest.approx(40 / 25)
     assert len(left_out) == 1
     assert training_sign(measured["mean flow"], [Pair(keys[1], keys[0])]) == -1
-    partial, reasons = baseline_scores(features, [*keys, "s2/v02.avi"], flow=tmp_path)
+    partial, reasons = baseline_scores(features, [*keys, "s2/v02.avi"], {"flow": tmp_path})
     assert "mean flow" not in partial
     assert "1 of 3 flow caches are not in" in reasons[0]
     judged = {keys[0]: Span(25, 39, "frames")}
-    part, _ = baseline_scores(features, keys, flow=tmp_path, spans=judged)
+    part, _ = baseline_scores(features, keys, {"flow": tmp_path}, spans=judged)
     assert part["mean flow"] == pytest.approx(dict(zip(keys, (6, 1), strict=True)), abs=0.08)
     assert part["length"] == pytest.approx({keys[0]: 15 / 25, keys[1]: 40 / 25})
 
 
 def test_bad_boxes_and_variants_are_refused(features: Path, pairs: Path, tmp_path: Path) -> None:
     """One clear line before any training."""
-    from pipeline.evaluate.plan import read_boxes
+    from data.judgements.boxes import read_boxes
 
     (tmp_path / "b.csv").write_text("video,frame,x0,y0,x1\n")
     with pytest.raises(InputError, match="expected the columns 'video,frame,x0,y0,x1,y1'"):
@@ -191,8 +192,7 @@ def test_brightness_is_measured_from_the_videos(tmp_path: Path) -> None:
     """The baseline must be the mean grey level of each video under its own key."""
     import cv2
 
-    from pipeline.evaluate.baselines import _measure
-    from pipeline.runner.jobs import JobOptions
+    from pipeline.evaluate.baselines import BASELINES, measure
 
     levels = {"a/dark": 50, "b/light": 200}
     for key, level in levels.items():
@@ -200,5 +200,6 @@ def test_brightness_is_measured_from_the_videos(tmp_path: Path) -> None:
         for number in range(3):
             frame = np.full((16, 16, 3), level, np.uint8)
             cv2.imwrite(str(tmp_path / key / f"img_{number:05}.png"), frame)
-    measured = _measure("brightness", tmp_path, dict.fromkeys(levels), JobOptions(jobs=1))
+    brightness = next(each for each in BASELINES if each.name == "brightness")
+    measured = measure(brightness, tmp_path, dict.fromkeys(levels))
     assert measured == pytest.approx(levels, abs=0.5)  # half a grey level of rounding

@@ -10,7 +10,6 @@ import pytest
 from data.judgements.pairs import Pair
 from data.judgements.splits import Split
 from pipeline.evaluate import statistics as evaluation_statistics
-from pipeline.evaluate.results import fixed_rows
 from pipeline.evaluate.statistics import (
     PairedFold,
     estimate,
@@ -18,6 +17,7 @@ from pipeline.evaluate.statistics import (
     rank_correlations,
     right,
 )
+from pipeline.evaluate.tables import fixed_rows
 
 
 def test_ties_are_wrong() -> None:

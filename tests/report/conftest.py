@@ -13,9 +13,10 @@ from data.cache.header import Header
 from data.judgements.options import DatasetOptions
 from data.judgements.pairs import Pair
 from pipeline.evaluate.command import evaluate
-from pipeline.evaluate.options import EvaluateOptions
+from pipeline.evaluate.settings import EvaluateOptions, EvaluateSettings
 from pipeline.report.command import write_report
 from pipeline.report.content import ReportSettings
+from pipeline.runner.jobs import JobOptions
 from pipeline.train_ranker.command import train_ranker
 from tests.report.material import NAMES, RANKER, TRAIN, write_video
 
@@ -70,15 +71,17 @@ def run(place: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def evaluation(place: Path) -> Path:
-    table, _ = evaluate(
-        place / "features",
-        place / "pairs.csv",
-        place / "evaluation",
+    settings = EvaluateSettings(
+        features=place / "features",
+        pairs=place / "pairs.csv",
+        output=place / "evaluation",
         dataset=DatasetOptions(folds=3),
         ranker=RANKER,
         train=TRAIN,
         options=EvaluateOptions(variants=("full", "no_att"), seeds=1, draws=100),
+        jobs=JobOptions(jobs=1),
     )
+    table, _ = evaluate(settings)
     assert table is not None
     return place / "evaluation"
 

@@ -1,18 +1,32 @@
-"""The table of a cross-validation: as text, CSV, JSON, Markdown and LaTeX."""
+"""The table of a cross-validation: its rows, and its text, CSV, JSON, Markdown and LaTeX."""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from pipeline.evaluate.statistics import Estimate, Interval
+import numpy as np
+
+from data.judgements.pairs import check_pairs
+from data.judgements.splits import Split
+from pipeline.evaluate import published
+from pipeline.evaluate.statistics import (
+    Estimate,
+    Interval,
+    Scored,
+    accuracies,
+    estimate,
+    rank_correlations,
+    training_sign,
+)
 from pipeline.shell.words import finite, table_text
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TableRow:
     """One method.
 
@@ -43,12 +57,91 @@ class TableRow:
     difference: Interval | None = None
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table with what must be said above and below it; details are left out of LaTeX.
+def variant_row(
+    variant: str,
+    splits: Sequence[Split],
+    scored: Scored,
+    truth: Mapping[str, float] | None,
+    known: str | None,
+    difference: Interval | None,
+) -> TableRow:
+    """Return the row of a trained variant."""
+    row = _row(variant, "variant", splits, scored, truth)
+    return replace(row, published=published.accuracy(variant, known), difference=difference)
 
-    The protocol says how the variants' epochs were chosen; the CSV, which has no room for notes,
-    gives it in each variant's row.
+
+def baseline_row(
+    name: str,
+    values: Mapping[str, float],
+    splits: Sequence[Split],
+    truth: Mapping[str, float] | None,
+) -> TableRow:
+    """Return the row of a baseline; its direction is chosen on each fold's training pairs."""
+    signs = [training_sign(values, split.train) for split in splits]
+    scored = [[{key: sign * value for key, value in values.items()}] for sign in signs]
+    return _row(f"{name} (baseline)", "baseline", splits, scored, truth)
+
+
+def fixed_rows(splits: Sequence[Split]) -> list[TableRow]:
+    """Return the rows of chance, and of the best that any scores could reach, a score a fold."""
+
+    def row(method: str, kind: str, accuracy: float, of_parts: float) -> TableRow:
+        whole, part = (Estimate(value, math.nan, math.nan, 1) for value in (accuracy, of_parts))
+        return TableRow(method=method, kind=kind, accuracy=whole, both_unseen=part, one_unseen=part)
+
+    bounds = [check_pairs(split.test).attainable for split in splits]
+    name = "attainable" if min(bounds) == 1 else "attainable, at most"
+    return [
+        row("chance (baseline)", "baseline", 0.5, 0.5),
+        row(name, "bound", float(np.mean(bounds)), math.nan),
+    ]
+
+
+def _row(
+    method: str,
+    kind: str,
+    splits: Sequence[Split],
+    scored: Scored,
+    truth: Mapping[str, float] | None,
+) -> TableRow:
+    kendall = spearman = None
+    if truth is not None:
+        both = np.array(
+            [
+                [
+                    rank_correlations(scores, truth, sorted(split.held_out & truth.keys()))
+                    for scores in seeds
+                ]
+                for split, seeds in zip(splits, scored, strict=True)
+            ]
+        )
+        kendall, spearman = estimate(both[:, :, 0]), estimate(both[:, :, 1])
+    return TableRow(
+        method=method,
+        kind=kind,
+        accuracy=estimate(accuracies(splits, scored)),
+        both_unseen=estimate(accuracies(splits, scored, unseen=2)),
+        one_unseen=estimate(accuracies(splits, scored, unseen=1)),
+        kendall=kendall,
+        spearman=spearman,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Rows with a title and notes.
+
+    Attributes
+    ----------
+    title : str
+    reference : str
+        Variant that the others are compared with.
+    rows : tuple of TableRow
+    notes, details : tuple of str
+        Lines below the table; LaTeX leaves the details out.
+    protocol : str
+        How the variants' epochs were chosen. The CSV has no notes and gives it in each variant's
+        row.
     """
 
     title: str
@@ -59,7 +152,7 @@ class Table:
     protocol: str = ""
 
     def header(self) -> list[str]:
-        """Return the columns' names; those without any value are left out."""
+        """Return the columns' names; columns without any value are left out."""
         return [name for name, _ in self._columns()]
 
     def cells(self) -> list[list[str]]:
@@ -115,7 +208,7 @@ class Table:
         )
 
     def as_csv(self) -> str:
-        """Return the table with every number in full and in a column of its own."""
+        """Return the table with every number unrounded and in a column of its own."""
         names = ("accuracy", "both_unseen", "one_unseen", "kendall", "spearman")
         parts = ("mean", "error", "seed_deviation", "folds")
         header = [
@@ -144,7 +237,7 @@ class Table:
         return out.getvalue()
 
     def as_json(self) -> dict[str, Any]:
-        """Return the table's content; what is not a number is null."""
+        """Return the table's content; NaN is null."""
         return {
             "title": self.title,
             "reference": self.reference,
