@@ -54,7 +54,7 @@ def explain_videos(run: str | Path, videos: Paths, output: str | Path, **options
     videos : path or sequence of paths
         As for `score_videos`.
     output : path
-        Folder for a contact sheet (PNG) and a moving overlay of each video.
+        Folder for a contact sheet (PNG) and a film (mp4) of each video.
     **options
         Flags of the command.
 
@@ -74,7 +74,7 @@ def explain_videos(run: str | Path, videos: Paths, output: str | Path, **options
     return Explained(
         Path(output),
         {source.key: drawn.sheet for source, drawn in outcome.results},
-        {source.key: drawn.overlay for source, drawn in outcome.results if drawn.overlay},
+        {source.key: drawn.film for source, drawn in outcome.results if drawn.film},
         {source.key: message for source, message in outcome.failures},
     )
 

@@ -138,7 +138,7 @@ class Explained:
     sheets : dict of str to Path
         The contact sheet of each video.
     overlays : dict of str to Path
-        The moving overlay of each video; empty with ``format="none"``.
+        The film of each video; empty with ``film=False``.
     failures : dict of str to str
         Why other videos have none.
     """

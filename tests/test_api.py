@@ -193,11 +193,9 @@ def test_score_explain_and_report_are_the_commands(
     kept = score_videos(run, videos, jobs=1, device="cpu", output=tmp_path / "kept", **where)
     assert {path.name for path in (tmp_path / "kept").iterdir()} == {"scores.csv", "scores.json"}
     assert kept.rows == scored.rows
-    drawn = explain_videos(
-        run, videos[0], tmp_path / "looks", format="gif", jobs=1, device="cpu", **where
-    )
+    drawn = explain_videos(run, videos[0], tmp_path / "looks", jobs=1, device="cpu", **where)
     assert drawn.sheets["video_000.mp4"].read_bytes()[:4] == b"\x89PNG"
-    assert drawn.overlays["video_000.mp4"].read_bytes()[:3] == b"GIF"
+    assert drawn.overlays["video_000.mp4"].read_bytes()[4:8] == b"ftyp"
     page = write_report(run, tmp_path / "report.html", videos=place / "videos", jobs=1)
     assert "video_000.mp4" in page.read_text(encoding="utf-8")
     assert describe(run)

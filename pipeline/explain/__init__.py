@@ -1,5 +1,5 @@
 """Where in the frame a trained run looked.
 
-In: a run folder and videos. Out: sheets, overlays and numbers.
+In: a run folder and videos. Out: contact sheets (PNG) and films (mp4).
 Open `command.py` first.
 """

@@ -1,17 +1,16 @@
-"""Where in the frame a run looked, and when: contact sheets and moving overlays."""
+"""Stage 4, `pipeline explain`: where in the frame a run looked, as contact sheets and films."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from data.errors import InputError
-from pipeline.explain.options import ExplainOptions
-from pipeline.pictures.attention import OverlayOptions
+from pipeline.pictures.attention import FilmOptions, OverlayOptions, SheetOptions
 from pipeline.runner.jobs import JobOptions, Outcome, finish
 from pipeline.score.options import (
     ATTENTION,
@@ -27,11 +26,19 @@ from pipeline.shell.flags import build, common_options, dataclass_options
 
 if TYPE_CHECKING:
     from data.sources import Source
-    from pipeline.explain.look import Look
     from pipeline.score.run import Member, Scored
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class ExplainOptions:
+    """What is drawn of a video, and how."""
+
+    sheet: SheetOptions = field(default_factory=SheetOptions)
+    film: FilmOptions = field(default_factory=FilmOptions)
+    overlay: OverlayOptions = field(default_factory=OverlayOptions)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Explained:
     """What was drawn of one video.
 
@@ -39,15 +46,17 @@ class Explained:
     ----------
     sheet : Path
         The contact sheet.
-    overlay : Path or None
-        The moving overlay; None where none was asked for.
-    look : Look
-        What they show.
+    film : Path or None
+        The film; None where none was asked for.
+    score : float
+    entropy : float
+        Mean entropy of attention, as a share of the greatest possible.
     """
 
     sheet: Path
-    overlay: Path | None
-    look: Look
+    film: Path | None
+    score: float
+    entropy: float
 
 
 def explain(
@@ -56,7 +65,6 @@ def explain(
     output: str | Path,
     making: Making | None = None,
     options: ExplainOptions | None = None,
-    overlay: OverlayOptions | None = None,
 ) -> Outcome[Source, Explained]:
     """Draw where a run looked at some videos.
 
@@ -67,13 +75,11 @@ def explain(
     sources : sequence of Source
         As `data.sources.find_sources` gives them.
     output : path
-        Gets ``<key>.attention.png`` and, by format, ``<key>.attention.mp4``, in place of earlier
-        ones.
+        Gets ``<key>.attention.png`` and ``<key>.attention.mp4``, which replace earlier ones.
     making : Making, optional
         How features are made, and where they may be there already; those made are kept in
         ``<output>/cache`` where it names no other folder.
-    options, overlay : options, optional
-        What is drawn, and its colours.
+    options : ExplainOptions, optional
 
     Returns
     -------
@@ -91,25 +97,24 @@ def explain(
     from pipeline.score.recipe import find_recipe
     from pipeline.score.run import Member
 
-    output = Path(output)
+    output, options = Path(output), options or ExplainOptions()
     making = making or Making()
     making = making if making.cache is not None else replace(making, cache=output / CACHE)
-    options, overlay = options or ExplainOptions(), overlay or OverlayOptions()
     if output.exists() and not output.is_dir():
         raise InputError(f"{output}: a file; --output must be a folder")
-    colour_table(overlay.colours)
+    colour_table(options.overlay.colours)
     member = Member.load(Path(run))
     check_attention(member)
     recipe = find_recipe(member.run, member.folder, making, stage_one_of(member))
     make_folder(output, "--output")
-    made = make_features(sources, recipe, making, with_flow=making.features is None)
-    scored = member.score([each for _, each in made.results], making.device) if made.results else []
-    outcome: Outcome[Source, Explained] = Outcome(failures=list(made.failures))
-    bar = progress(total=len(scored), desc="draw", unit="video")
-    with bar:
-        for (source, _), seen in zip(made.results, scored, strict=True):
+    features = make_features(sources, recipe, making, with_flow=making.features is None)
+    scores = member.score([made for _, made in features.results], making.device)
+    outcome: Outcome[Source, Explained] = Outcome(failures=list(features.failures))
+    with progress(total=len(scores), desc="draw", unit="video") as bar:
+        for scored in scores:
+            source = scored.made.source
             try:
-                outcome.results.append((source, _draw(member, seen, output, options, overlay)))
+                outcome.results.append((source, _draw(member, scored, output, options)))
             except InputError as error:
                 log.warning("%s: %s", source.key, error)
                 outcome.failures.append((source, str(error)))
@@ -136,78 +141,36 @@ def check_attention(member: Member) -> None:
         raise InputError(no_attention(member))
 
 
-def _draw(
-    member: Member,
-    scored: Scored,
-    output: Path,
-    options: ExplainOptions,
-    overlay: OverlayOptions,
-) -> Explained:
-    from pipeline.explain.look import look_at
-    from pipeline.pictures.film import write_overlay
-    from pipeline.pictures.sheet import draw_sheet, write_png
+def _draw(member: Member, scored: Scored, output: Path, options: ExplainOptions) -> Explained:
+    """Write the sheet and the film of one video."""
+    from data.video.reading import read_frames
+    from pipeline.explain.look import frame_times, look_at
+    from pipeline.pictures.film import plan_timeline, write_film
+    from pipeline.pictures.flow import png
+    from pipeline.pictures.sheet import draw_sheet
+    from pipeline.runner.files import write_bytes
 
     look = look_at(member, scored)
     sheet = output / f"{look.video}{ATTENTION}.png"
-    write_png(draw_sheet(look, options, overlay), sheet)
-    if options.format == "none":
-        return Explained(sheet, None, look)
-    moving = output / f"{look.video}{ATTENTION}.{options.format}"
-    write_overlay(look, moving, options, overlay)
-    return Explained(sheet, moving, look)
-
-
-def explain_cached(
-    run: str | Path,
-    key: str,
-    video: str | Path,
-    features: str | Path,
-    flow: str | Path | None = None,
-) -> Look:
-    """Return what there is to show of one video whose features are there.
-
-    Parameters
-    ----------
-    run, features, flow : path
-        Outputs of train-ranker, extract-features and, where there, extract-flow.
-    key : str
-        Of the video in these.
-    video : path
-        The video itself, for its pictures.
-
-    Raises
-    ------
-    InputError
-        There is no such cache, or the ranker has no attention over the frame.
-    """
-    from data.cache.folder import cache_path, content_digest, read_header
-    from data.sources import Source
-    from pipeline.explain.look import look_at
-    from pipeline.score.run import Member
-    from pipeline.score.search import Made
-
-    member = Member.load(Path(run))
-    path = cache_path(features, key)
-    fields = cache_path(flow, key) if flow is not None else None
-    made = Made(
-        Source(Path(video), key),
-        Path(features),
-        key,
-        fields if fields is not None and fields.is_file() else None,
-        read_header(path),
-        content_digest(path),
-    )
-    return look_at(member, member.score([made], "cpu")[0])
+    write_bytes(sheet, png(draw_sheet(look, options.sheet, options.overlay)))
+    film = output / f"{look.video}{ATTENTION}.mp4" if options.film.film else None
+    if film is not None:
+        timeline = plan_timeline(frame_times(scored))
+        frames = (frame for _, frame in read_frames(scored.made.source.path, timeline.frames))
+        write_film(film, look, timeline, frames, options.film, options.overlay)
+    entropy = float(look.entropy.mean())
+    return Explained(sheet=sheet, film=film, score=look.score, entropy=entropy)
 
 
 EPILOG = """\b
 Examples:
   pipeline explain run/ new.mp4 -o explained/
   pipeline explain run/ videos/ --features features/ --flow flow/ -o explained/
-  pipeline explain run/ new.mp4 -o explained/ --format gif --scale fixed
+  pipeline explain run/ new.mp4 -o explained/ --no-film --scale fixed
 
 \b
-What was computed is kept (in the output's cache/, or --cache) and not computed again.
+Flow and features that are computed are kept in the output's cache/, or in --cache, for the next
+run.
 """
 
 
@@ -215,7 +178,6 @@ What was computed is kept (in the output's cache/, or --cache) and not computed 
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("videos", nargs=-1, required=True, metavar="VIDEOS...")
 @dataclass_options(ExplainOptions)
-@dataclass_options(OverlayOptions)
 @making_options
 @dataclass_options(JobOptions)
 @common_options("output", "device", "strict")
@@ -224,17 +186,16 @@ def command(ctx: click.Context, /, **params: Any) -> None:
     """Show where in the frame a trained RUN looked at VIDEOS, and what it made of it.
 
     Writes for each video a contact sheet (PNG: each segment with attention, frame and flow,
-    attention entropy, running score) and a moving overlay at the video's own speed, in place of
-    earlier ones. Attention is drawn where the trunks' receptive fields lie, against an even
-    spread: what gets no more than its share stays clear.
+    attention entropy, running score) and a film (mp4) at the video's own speed; earlier ones are
+    replaced. Attention is drawn where the trunks' receptive fields lie, against an even spread:
+    what gets no more than its share stays clear.
     """
     outcome = carry_out(params)
     for source, drawn in outcome.results:
-        files = [path.name for path in (drawn.sheet, drawn.overlay) if path is not None]
-        spread = 100 * drawn.look.entropy.mean()
+        files = [path.name for path in (drawn.sheet, drawn.film) if path is not None]
         emit(
-            f"{source.key}: score {drawn.look.score:+.3f}, attention entropy {spread:.0f} %: "
-            f"{' and '.join(files)} in {drawn.sheet.parent}"
+            f"{source.key}: score {drawn.score:+.3f}, attention entropy {100 * drawn.entropy:.0f} "
+            f"%: {' and '.join(files)} in {drawn.sheet.parent}"
         )
     ctx.exit(finish(outcome, lambda source: source.key))
 
@@ -258,5 +219,4 @@ def carry_out(params: dict[str, Any]) -> Outcome[Source, Explained]:
         params["output"],
         Making.of(params),
         build(ExplainOptions, params),
-        build(OverlayOptions, params),
     )

@@ -2,67 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from data.cache.features import open_features
-from data.cache.flow import open_flow
+from data.cache.flow import FlowCache, open_flow
+from data.cache.folder import cache_path, content_digest, read_header
 from data.errors import InputError
+from data.options import PlanOptions
+from data.sources import Source
+from data.video.reading import read_frames, scan
 from model.features.geometry import MapGeometry
 from pipeline.extract_features.snippets import snippet_plan
-from pipeline.pictures.attention import entropy
-from pipeline.score.ranking import Place
+from pipeline.pictures.attention import Look
 from pipeline.score.run import Member, Scored
 from pipeline.score.search import Made
-
-
-@dataclass(frozen=True)
-class Look:
-    """One video as a run saw it; N steps.
-
-    Attributes
-    ----------
-    video : str
-        Its name.
-    path : Path
-    score : float
-    place : Place or None
-        Among the training videos.
-    note : str
-        More about it, or empty.
-    frames : ndarray (N,) int64
-        Frame of each step.
-    times : ndarray (N,) float64
-        Its seconds.
-    attention : ndarray (N, H, W) float32
-    running : ndarray (N,) float64
-        Score after each step.
-    flow : ndarray (N, 2, h, w) float32, or None
-        Flow at each step's frame, px a frame.
-    frame_times : ndarray (F,) float64, or None
-        Seconds of all frames, where a flow cache tells.
-    geometry : MapGeometry
-    """
-
-    video: str
-    path: Path
-    score: float
-    place: Place | None
-    note: str
-    frames: np.ndarray
-    times: np.ndarray
-    attention: np.ndarray
-    running: np.ndarray
-    flow: np.ndarray | None
-    frame_times: np.ndarray | None
-    geometry: MapGeometry
-
-    @property
-    def entropy(self) -> np.ndarray:
-        """Entropy of attention at each step, as a share of the greatest possible."""
-        return entropy(self.attention)
 
 
 def look_at(member: Member, scored: Scored) -> Look:
@@ -71,55 +26,102 @@ def look_at(member: Member, scored: Scored) -> Look:
     Raises
     ------
     InputError
-        The run's ranker has no attention over the frame.
+        The ranker of the run has no attention over the frame, or a frame cannot be read.
     """
-    run, made = member.run, scored.made
+    parameters, made = member.run.parameters, scored.made
     if scored.attention is None:
         raise InputError(no_attention(member))
-    with open_features(made.folder / (made.key + ".h5")) as cache:
+    with open_features(cache_path(made.folder, made.key)) as cache:
         times = np.asarray(cache.time[scored.rows])
-    flow, frame_times = _flow(made, scored, member) if made.flow is not None else (None, None)
-    seen_as = run.parameters
-    trained = scored.known_as in run.training_videos
+    flow = None
+    if made.flow is not None:
+        with open_flow(made.flow) as fields:
+            flow = _step_flow(fields, scored, PlanOptions(**parameters["plan"]))
+    frames = dict(read_frames(made.source.path, np.unique(scored.frames)))
     return Look(
-        made.source.key,
-        made.source.path,
-        scored.score,
-        member.reference.place(scored.score, scored.known_as if trained else None),
-        "a training video" if trained else "",
-        scored.frames,
-        times,
-        scored.attention,
-        scored.running,
-        flow,
-        frame_times,
-        MapGeometry.of(int(seen_as["input_size"]), str(seen_as["trunk_stage"])),
+        video=made.source.key,
+        headline=_headline(member, scored),
+        score=scored.score,
+        times=times,
+        running=scored.running,
+        attention=scored.attention,
+        geometry=MapGeometry.of(int(parameters["input_size"]), str(parameters["trunk_stage"])),
+        frames=[frames[int(number)] for number in scored.frames],
+        flow=flow,
     )
+
+
+def look_at_cached(
+    run: Path, key: str, video: Path, features: Path, flow: Path | None = None
+) -> Look:
+    """Gather what there is to show of one video whose features exist.
+
+    Parameters
+    ----------
+    run, features, flow : path
+        Outputs of train-ranker, extract-features and, where it exists, extract-flow.
+    key : str
+        Of the video in these.
+    video : path
+        The video itself, for its pictures.
+
+    Raises
+    ------
+    InputError
+        There is no such cache, or the ranker has no attention over the frame.
+    """
+    member = Member.load(run)
+    path = cache_path(features, key)
+    fields = cache_path(flow, key) if flow is not None else None
+    made = Made(
+        Source(video, key),
+        features,
+        key,
+        fields if fields is not None and fields.is_file() else None,
+        read_header(path),
+        content_digest(path),
+    )
+    return look_at(member, member.score([made], "cpu")[0])
+
+
+def frame_times(scored: Scored) -> np.ndarray:
+    """Return the seconds of all frames of a video: from its flow cache, or by reading it."""
+    made = scored.made
+    if made.flow is None:
+        return scan(made.source.path).times
+    with open_flow(made.flow) as cache:
+        return np.asarray(cache.frame_time)
 
 
 def no_attention(member: Member) -> str:
-    """Say in one line that a run cannot be explained."""
-    variant = member.run.ranker.variant
+    """Return in one line that a run cannot be explained."""
     return (
-        f"{member.folder}: variant {variant} has no attention over the frame to show; explain a "
-        "run of full, fc_att or another variant with spatial attention"
+        f"{member.folder}: variant {member.run.ranker.variant} has no attention over the frame to "
+        "show; explain a run of full, fc_att or another variant with spatial attention"
     )
 
 
-def _flow(made: Made, scored: Scored, member: Member) -> tuple[np.ndarray, np.ndarray]:
-    """Return the field of each step that starts at its frame, or lies next to it."""
-    from data.options import PlanOptions
+def _headline(member: Member, scored: Scored) -> str:
+    """Return score and rank in words; numbers stay next to their units at the end of a line."""
+    trained = scored.known_as in member.run.training_videos
+    place = member.reference.place(scored.score, scored.known_as if trained else None)
+    parts = [
+        f"score\xa0{scored.score:+.3f}",
+        f"rank\xa0{place.rank} of\xa0{place.of}",
+        f"better than {place.percentile:.0f}\xa0% of the training videos",
+        *(["a training video"] if trained else []),
+    ]
+    return " · ".join(parts)
 
-    if made.flow is None:
-        raise InputError(f"{made.source.key}: no flow")
-    with open_flow(made.flow) as cache:
-        plan = snippet_plan(cache, PlanOptions(**member.run.parameters["plan"]))
-        rows = cache.rows(plan.pairs)
-        fields = []
-        for row, frame in zip(scored.rows, scored.frames, strict=True):
-            stack = plan.fields[row]
-            nearest = int(np.abs(plan.pairs[stack, 0] - frame).argmin())
-            pair = stack[nearest]
-            span = max(1, int(plan.pairs[pair, 1] - plan.pairs[pair, 0]))
-            fields.append(cache.read_px(int(rows[pair])) / span)
-        return np.stack(fields), cache.frame_time
+
+def _step_flow(cache: FlowCache, scored: Scored, options: PlanOptions) -> np.ndarray:
+    """Return the field of each step that starts at its frame, or is nearest to it, px a frame."""
+    plan = snippet_plan(cache, options)
+    rows = cache.rows(plan.pairs)
+    fields = []
+    for row, frame in zip(scored.rows, scored.frames, strict=True):
+        stack = plan.fields[row]
+        pair = stack[int(np.abs(plan.pairs[stack, 0] - frame).argmin())]
+        first, second = plan.pairs[pair]
+        fields.append(cache.read_px(int(rows[pair])) / max(1, int(second - first)))
+    return np.stack(fields)

@@ -1,24 +1,32 @@
-"""Attention drawn on the pixels that the trunk truly saw."""
+"""Attention drawn over frames, where the receptive fields of its cells lie.
+
+`Look` is what sheets and films show of one video; the options say how.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 
+from data.errors import InputError
 from model.features.geometry import MapGeometry
 
 # Attention so many times an even spread gets the strongest colour even where none is stronger, so
 # that attention that hardly differs from an even spread looks like one.
 _LEAST_LIMIT = 2.0
 _DARKEST = 64
+_LUMA = np.array([0.114, 0.587, 0.299], np.float32)  # of BGR
+_GREY = 150  # of the frame under the colour bar
 # Opacity grows with this power of strength: 1 hides weak attention, 0.5 gives it a hard edge.
 _FADE = np.float32(0.7)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OverlayOptions:
     """How attention is coloured over a frame.
 
@@ -71,6 +79,87 @@ class OverlayOptions:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class SheetOptions:
+    """The layout of a contact sheet."""
+
+    columns: int | None = field(
+        default=None,
+        metadata={
+            "help": "Segments side by side on the contact sheet; 2 reads well on a phone. By "
+            "default as many as make it about square, 5 at most.",
+            "source": "ours",
+            "min": 1,
+        },
+    )
+
+    def columns_for(self, segments: int) -> int:
+        """Return the number of columns for a sheet of `segments` tiles."""
+        return min(segments, self.columns or min(5, math.ceil(segments**0.5)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilmOptions:
+    """Whether there is a film, its size, and attention between snippets."""
+
+    film: bool = field(
+        default=True,
+        metadata={"help": "Write a film (mp4) as well as the contact sheet.", "source": "ours"},
+    )
+    between: Literal["linear", "hold"] = field(
+        default="linear",
+        metadata={
+            "help": "Attention of the frames between two snippets: from the one to the other, or "
+            "that of the nearer one; the ranker itself sees the snippets only.",
+            "source": "ours",
+        },
+    )
+    video_side: int = field(
+        default=720,
+        metadata={"help": "Longer side of the film's picture, px.", "source": "ours", "min": 64},
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """Where a ranker looked in one video, and what it made of it; N steps.
+
+    Attributes
+    ----------
+    video : str
+        Its name.
+    headline : str
+        Score and rank in words.
+    score : float
+    times : ndarray (N,) float64
+        Seconds of each step.
+    running : ndarray (N,) float64
+        Score after each step.
+    attention : ndarray (N, H, W) float32
+        Each map sums to 1.
+    geometry : MapGeometry
+    frames : sequence of ndarray (height, width, 3) uint8, BGR
+        Frame of each step.
+    flow : ndarray (N, 2, h, w) float32, or None
+        Flow at each step's frame, px a frame.
+    """
+
+    video: str
+    headline: str
+    score: float
+    times: np.ndarray
+    running: np.ndarray
+    attention: np.ndarray
+    geometry: MapGeometry
+    frames: Sequence[np.ndarray]
+    flow: np.ndarray | None = None
+
+    @property
+    def entropy(self) -> np.ndarray:
+        """Entropy of attention at each step, as a share of the greatest possible."""
+        return entropy(self.attention)
+
+
 def upsample(
     attention: np.ndarray, geometry: MapGeometry, width: int, height: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -89,15 +178,15 @@ def upsample(
     density : ndarray (height, width) float32
         Attention relative to an even spread over the map (1 = even), linear between the centres
         of the cells and constant beyond the outermost.
-    seen : ndarray (height, width) bool
+    under_map : ndarray (height, width) bool
         Pixels under the map; beyond it `density` is 0.
     """
     rows, columns = attention.shape
     down, across = _weights(height, rows, geometry), _weights(width, columns, geometry)
     density = down @ (attention * attention.size).astype(np.float32) @ across.T
     x, y = _centres(width), _centres(height)
-    seen = (y < geometry.edge)[:, None] & (x < geometry.edge)[None, :]
-    return np.where(seen, density, np.float32(0)), seen
+    under_map = (y < geometry.edge)[:, None] & (x < geometry.edge)[None, :]
+    return np.where(under_map, density, np.float32(0)), under_map
 
 
 def _centres(count: int) -> np.ndarray:
@@ -143,21 +232,19 @@ def blend(
     ndarray (height, width, 3) uint8, BGR
     """
     height, width = frame.shape[:2]
-    density, seen = upsample(attention, geometry, width, height)
+    density, under_map = upsample(attention, geometry, width, height)
     top = float(density.max()) if limit is None else limit
     strength = np.clip((density - 1) / max(top - 1, 1e-6), 0, 1)
     colour, alpha = shades(strength, options)
     if options.grey:
         frame = _grey(frame)
     mixed = frame * (1 - alpha) + colour * alpha
-    # Beyond the map nothing counts: darkened, so that it cannot be taken for weak attention.
-    return np.where(seen[..., None], np.rint(mixed), frame * 0.35).astype(np.uint8)
+    # The ranker sees nothing beyond the map: dark, so that it is not taken for weak attention.
+    return np.where(under_map[..., None], np.rint(mixed), frame * 0.35).astype(np.uint8)
 
 
 def _grey(frame: np.ndarray) -> np.ndarray:
-    import cv2
-
-    return np.repeat(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)[:, :, None], 3, axis=2)
+    return np.repeat(np.rint(frame @ _LUMA).astype(np.uint8)[:, :, None], 3, axis=2)
 
 
 def shades(strength: np.ndarray, options: OverlayOptions) -> tuple[np.ndarray, np.ndarray]:
@@ -174,11 +261,21 @@ def colour_table(name: str) -> np.ndarray:
     """Return the 256 colours of a matplotlib colour map, (256, 3) float32 BGR in 0 … 255."""
     from matplotlib import colormaps
 
-    from data.errors import InputError
-
     if name not in colormaps:
         raise InputError(f"--colours {name}: no such matplotlib colour map; try plasma or cividis")
     return np.asarray(colormaps[name](np.arange(256)))[:, 2::-1].astype(np.float32) * 255
+
+
+def colour_bar(options: OverlayOptions, width: int, height: int) -> np.ndarray:
+    """Draw even attention (left) to the strongest (right) as over a grey frame, RGB."""
+    colour, alpha = shades(np.linspace(0, 1, width), options)
+    row = _GREY * (1 - alpha) + colour[:, ::-1] * alpha
+    return np.repeat(np.rint(row).astype(np.uint8)[None], height, axis=0)
+
+
+def strongest(limit: float | None) -> str:
+    """Return in words what the strongest colour stands for."""
+    return "the frame's most" if limit is None else f"{limit:.1f} × even"
 
 
 def entropy(attention: np.ndarray) -> np.ndarray:
@@ -186,3 +283,9 @@ def entropy(attention: np.ndarray) -> np.ndarray:
     flat = attention.reshape(len(attention), -1).astype(np.float64)
     terms = np.where(flat > 0, flat * np.log(np.maximum(flat, 1e-300)), 0)
     return -terms.sum(axis=1) / np.log(flat.shape[1]) if flat.shape[1] > 1 else np.zeros(len(flat))
+
+
+def clock(seconds: float) -> str:
+    """Return a time as 0:08.4."""
+    tenths = round(max(0.0, seconds) * 10)
+    return f"{tenths // 600}:{tenths // 10 % 60:02d}.{tenths % 10}"

@@ -120,20 +120,26 @@ def draw_flow(
         place.imshow(picture, extent=(0, width, height, 0), interpolation="antialiased")
         place.set_title(title, fontsize=9)
         place.set(xticks=[], yticks=[])
-    draw_wheel(axes[-1], full, unit)
+    draw_wheel(axes[-1])
+    axes[-1].set_title(f"rim: {full:.3g} {unit}\nor faster", y=-0.3, fontsize=8)
     # File names may hold dollar signs, which matplotlib takes for mathematics.
     figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=9, parse_math=False)
     return figure
 
 
-def draw_wheel(axes: Any, full: float, unit: str, size: float = 8) -> None:
-    """Draw the wheel into axes, with the speed at its rim below."""
+def draw_wheel(axes: Any) -> None:
+    """Draw the wheel, its directions named, into axes of at least 100 px."""
     axes.imshow(wheel(_WHEEL_PX))
     axes.set_axis_off()
     for name, x, y in (("right", 0.7, 0), ("left", -0.7, 0), ("up", 0, -0.6), ("down", 0, 0.6)):
         x, y = ((part + 1) / 2 * _WHEEL_PX for part in (x, y))
-        axes.text(x, y, name, ha="center", va="center", fontsize=size - 1)
-    axes.set_title(f"rim: {full:.3g} {unit}\nor faster", y=-0.3, fontsize=size)
+        axes.text(x, y, name, ha="center", va="center", fontsize=7.5)
+
+
+def full_speed(flow: NDArray[np.floating]) -> float:
+    """Return the speed of the full colour for (..., 2, H, W) fields: their 99th percentile."""
+    u, v = np.moveaxis(flow, -3, 0)
+    return max(0.5, float(np.percentile(np.hypot(u, v), FULL_PERCENTILE)))
 
 
 def png(figure: Figure) -> bytes:

@@ -142,11 +142,11 @@ def attention_sheets(sources: Sources, rows: Sequence[RankedVideo], count: int) 
 
 
 def _sheet(sources: Sources, features: Path, key: str) -> Picture:
-    from pipeline.explain.command import explain_cached
-    from pipeline.pictures.sheet import draw_sheet
+    from pipeline.explain.look import look_at_cached
+    from pipeline.pictures.sheet import draw_sheet, pixels
 
-    look = explain_cached(sources.folder, key, sources.videos[key], features, sources.flow)
-    return jpeg(draw_sheet(look)[:, :, ::-1], _SHEET)
+    look = look_at_cached(sources.folder, key, sources.videos[key], features, sources.flow)
+    return jpeg(pixels(draw_sheet(look))[:, :, ::-1], _SHEET)
 
 
 def learning_curves(run_folder: Path) -> Picture | None:
