@@ -47,7 +47,7 @@ def colours(flow: NDArray[np.floating], full: float) -> NDArray[np.uint8]:
     if not full > 0:
         raise ValueError(f"the speed of full colour must be above 0 px, got {full!r}")
     field = np.asarray(flow, dtype=np.float64)
-    finite = np.isfinite(field).all(axis=0)
+    finite: NDArray[np.bool_] = np.all(np.isfinite(field), axis=0)
     field = np.where(finite, field, 0)
     field = field / np.maximum(np.hypot(*field), full)
     # torchvision takes a field's fastest pixel for the full colour: one more row holds it.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import textwrap
 from typing import Any
 
 import cv2
 import numpy as np
 from matplotlib.figure import Figure, SubFigure
+from PIL import Image
 
 from pipeline.pictures.attention import (
     Look,
@@ -61,7 +63,8 @@ def draw_sheet(
         round(_LINE * _SMALL * len(notes)) + _GAP,
     ]
     figure = Figure(figsize=(width / _DPI, sum(heights) / _DPI), dpi=_DPI)
-    parts = figure.subfigures(len(heights), 1, height_ratios=heights, hspace=0)
+    places = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights, hspace=0)
+    parts = list(places.flat)
     _write(parts[0], _fitted(look.video, width), _NAME, _GAP, weight="bold")
     _write(parts[0], "\n".join(headline), _TEXT, _GAP + _NAME + _GAP // 2)
     _draw_chart(parts[1], look)
@@ -81,8 +84,7 @@ def draw_sheet(
 
 def pixels(figure: Figure) -> np.ndarray:
     """Return a figure as (height, width, 3) uint8 RGB."""
-    picture = cv2.imdecode(np.frombuffer(png(figure), np.uint8), cv2.IMREAD_COLOR)
-    return picture[:, :, ::-1]
+    return np.asarray(Image.open(io.BytesIO(png(figure))).convert("RGB"))
 
 
 def draw_tiles(look: Look, overlay: OverlayOptions) -> list[np.ndarray]:
