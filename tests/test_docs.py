@@ -15,6 +15,7 @@ import pytest
 from data.cache.features import create_features
 from data.cache.folder import cache_path
 from data.cache.header import Header
+from data.judgements.options import DatasetOptions
 from data.judgements.reading import read_dataset
 from data.synthetic.options import SyntheticOptions
 from data.synthetic.writer import generate
@@ -98,13 +99,15 @@ def data_sets(place: Path, small_videos: list[Path]) -> None:
         "\n".join(re.sub(r",\d+,\d+,?$", ",1,5", row) for row in rows) + "\n"
     )
     files = [f"Dough_Rolling/{row.split(',')[0]}.avi" for row in rows[1:]]
-    files += [f"{name}.mp4" for name in read_dataset(epic, task="chopstick_using").videos]
-    files += [f"{name}.mp4" for name in read_dataset(epic, task="drawing").videos]
-    for name in read_dataset(epic, task="surgery").videos:
+    files += [
+        f"{name}.mp4" for name in read_dataset(epic, DatasetOptions(task="chopstick_using")).videos
+    ]
+    files += [f"{name}.mp4" for name in read_dataset(epic, DatasetOptions(task="drawing")).videos]
+    for name in read_dataset(epic, DatasetOptions(task="surgery")).videos:
         task, trial = name.split("/")
         files.append(f"{task}/{task}_{trial}_capture2.avi")
     wanted = [epic / "videos" / name for name in files]
-    best = read_dataset(raan / "BEST", task="origami")
+    best = read_dataset(raan / "BEST", DatasetOptions(task="origami"))
     (raan / "BEST" / "BEST.csv").write_text(
         "\n".join(
             ["task,vid_id,start_seconds,end_seconds"]
@@ -114,7 +117,7 @@ def data_sets(place: Path, small_videos: list[Path]) -> None:
     wanted += [place / "BEST" / f"{name}.mp4" for name in best.videos[1:]]  # one is gone
     infants = read_dataset(place / "infant_grasp").videos
     wanted += [place / "infant_grasp" / "videos" / f"{name}.mp4" for name in infants]
-    trials = read_dataset(place / "JIGSAWS", task="suturing").videos
+    trials = read_dataset(place / "JIGSAWS", DatasetOptions(task="suturing")).videos
     suturing = place / "JIGSAWS" / "Suturing" / "video"
     wanted += [suturing / f"{name}_capture{n}.avi" for name in trials for n in (1, 2)]
     shortest = tiny_video(place / "shortest.avi", 2)  # for the set of 159

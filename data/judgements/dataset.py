@@ -1,15 +1,15 @@
-"""What every annotation reader returns: pairs, folds, scores and the files that names stand for."""
+"""`Dataset`, the result of every reader: pairs, folds, scores, and the files behind the names."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
 from data.errors import InputError
 from data.judgements.pairs import Pair, videos_of
-from data.judgements.splits import Split
+from data.judgements.splits import Split, group_of, k_fold_by_group, k_fold_by_video
 
 
 @dataclass(frozen=True)
@@ -179,6 +179,29 @@ def join(name: str, parts: Sequence[Dataset], known: str | None) -> Dataset:
         {video: files for part in parts for video, files in part.files.items()},
         {video: span for part in parts for video, span in part.spans.items()},
         {video: group for part in parts for video, group in (part.groups or {}).items()} or None,
+    )
+
+
+def with_groups(dataset: Dataset, group_by: str | None) -> Dataset:
+    """Return the data set with the groups that a pattern finds in its names; folds as they are."""
+    if not group_by:
+        return dataset
+    return replace(dataset, groups=group_of(dataset.videos, group_by))
+
+
+def with_drawn_folds(dataset: Dataset, folds: int, group_by: str | None, seed: int) -> Dataset:
+    """Return the data set with folds drawn by video, or by group where a pattern is given."""
+    if not group_by:
+        drawn = k_fold_by_video(dataset.pairs, folds, seed)
+        return replace(dataset, folds=drawn, folds_source=f"{folds} drawn by video")
+    drawn = k_fold_by_group(dataset.pairs, folds, group_by, seed)
+    count = f"{folds} drawn" if folds else "one group left out at a time"
+    return replace(
+        dataset,
+        folds=drawn,
+        folds_source=f"{count}, by group '{group_by}'",
+        groups=group_of(dataset.videos, group_by),
+        folds_keep_groups=True,
     )
 
 

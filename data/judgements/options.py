@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
-Format = Literal[
-    "auto", "epic-skills", "raan", "best", "infant-grasp", "jigsaws", "mit-dive", "csv"
-]
+from data.judgements.formats import FORMATS
+
+DATASETS = ("auto", *FORMATS, "csv")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DatasetOptions:
     """Which judgements of a folder or file, and which folds."""
 
-    dataset: Format = field(
+    dataset: str = field(
         default="auto",
-        metadata={"help": "Form of the annotations; `auto` recognises it by the files."},
+        metadata={
+            "help": "Form of the annotations; `auto` recognises it by the files.",
+            "choices": DATASETS,
+        },
     )
     task: str | None = field(
         default=None,

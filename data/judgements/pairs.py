@@ -1,7 +1,8 @@
-"""Comparisons of two videos: reading them from text, and checking that they agree."""
+"""Comparisons of two videos: reading pairs or scores from tables, and checking that they agree."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from data.judgements.rows import Row, read_rows, read_words
 
 _BETTER_WORSE = ("better", "worse")
 _WINNER_NAMES = ("best", "better")
+_VIDEO = ("video", "path", "name")
+_SCORE = ("score", "skill")
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ def read_pairs(path: str | Path) -> list[Pair]:
     Raises
     ------
     InputError
-        When the file is unreadable or empty, has no known header, or a row is malformed
+        The file is unreadable or empty, has no known header, or a row is malformed
         (wrong number of values, a video against itself, a winner that is neither video).
     """
     path = Path(path)
@@ -100,6 +103,55 @@ def _pair(path: Path, row: Row, cells: Sequence[str]) -> Pair:
 def videos_of(pairs: Iterable[Pair]) -> list[str]:
     """Return the distinct video names of `pairs`, sorted."""
     return sorted({name for pair in pairs for name in (pair.better, pair.worse)})
+
+
+def is_score_table(path: Path) -> bool:
+    """Whether a CSV has a column of videos and one of scores."""
+    return path.suffix.lower() != ".txt" and None not in _score_columns(read_rows(path))
+
+
+def _score_columns(rows: Sequence[Row]) -> tuple[int | None, int | None]:
+    """Columns of the videos and of their scores, where the header names them."""
+    header = [name.lower() for name in rows[0].cells] if rows else []
+    video, score = (
+        next((header.index(name) for name in names if name in header), None)
+        for names in (_VIDEO, _SCORE)
+    )
+    return video, score
+
+
+def read_scores(path: Path) -> dict[str, float]:
+    """Read a CSV with the columns ``video,score`` (or ``skill``), in file order.
+
+    Other columns are ignored.
+
+    Raises
+    ------
+    InputError
+        A column is missing, a score is not a finite number, or a video is listed twice.
+    """
+    rows = read_rows(path)
+    name_column, score_column = _score_columns(rows)
+    if name_column is None or score_column is None:
+        found = ",".join(rows[0].cells) if rows else "an empty file"
+        raise InputError(f"{path}: expected the columns 'video,score', found '{found}'")
+    scores: dict[str, float] = {}
+    for row in rows[1:]:
+        try:
+            name, score = row.cells[name_column], float(row.cells[score_column])
+            if not math.isfinite(score):
+                raise ValueError
+        except (IndexError, ValueError) as error:
+            raise InputError(
+                f"{path}, line {row.line}: expected a video and a finite score, "
+                f"found '{','.join(row.cells)}'"
+            ) from error
+        if name in scores:
+            raise InputError(f"{path}, line {row.line}: '{name}' is listed twice")
+        scores[name] = score
+    if not scores:
+        raise InputError(f"{path} holds no scores: expected one 'video,score' a line")
+    return scores
 
 
 def pairs_from_scores(scores: Mapping[str, float], gap: float = 0.0) -> list[Pair]:

@@ -1,191 +1,127 @@
-"""One entrance to all annotation readers."""
+"""The one entrance to judgements of any format."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
 
 from data.errors import InputError
-from data.judgements import table
-from data.judgements.dataset import Dataset
-from data.judgements.formats import best, epic_skills, infant_grasp, jigsaws, mit_dive, raan
-from data.judgements.options import DatasetOptions, Format
+from data.judgements.dataset import Dataset, with_drawn_folds, with_groups
+from data.judgements.formats import FORMATS, jigsaws
+from data.judgements.options import DATASETS, DatasetOptions
+from data.judgements.pairs import is_score_table, pairs_from_scores, read_pairs, read_scores
 
-FORMATS: tuple[str, ...] = get_args(Format)
-DEFAULT_FOLDS = 4
+_DEFAULT_FOLDS = 4
 
 
 def read_dataset(
-    path: str | Path,
-    dataset: str = "auto",
-    task: str | None = None,
-    *,
-    folds: int | None = None,
-    group_by: str | None = None,
-    score_gap: float | None = None,
-    seed: int = 0,
-    divided: bool = True,
+    path: str | Path, options: DatasetOptions | None = None, *, divided: bool = True
 ) -> Dataset:
-    """Read judgements in any known form.
+    """Read judgements in any known format.
 
     Parameters
     ----------
     path : str or Path
         A data set's folder, a file of pairs, or a file of scores.
-    dataset : str
-        One of `FORMATS`; ``"auto"`` recognises the form by its files.
-    task : str, optional
-        Which task of a data set with several.
-    folds : int, optional
-        Draw so many folds in place of the published ones; where there are none published the
-        default is 4 (JIGSAWS: one supertrial left out at a time). 0: one group at a time.
-    group_by : str, optional
-        Draw folds that keep groups together: a regular expression for the names, or for JIGSAWS
-        ``"subject"`` or ``"supertrial"``.
-    score_gap : float, optional
-        Two scored videos are a pair when their scores differ by more (default 0; MIT-Dive 5).
-    seed : int
-        Chooses drawn folds.
+    options : DatasetOptions, optional
+        The format, its task, and which folds.
     divided : bool
-        Draw folds where none are published or `folds` or `group_by` ask for it. Otherwise such a
+        Draw folds where none are published, or where the options ask for it. Otherwise such a
         data set has none, so that a single pair can be read too.
 
     Returns
     -------
     Dataset
-        Pairs, folds and what else the annotation tells.
 
     Raises
     ------
     InputError
-        When the path is missing, its form is not recognised, or a file is malformed.
+        The path is missing, its format is not recognised, or a file is malformed.
     """
-    path = Path(path)
+    path, options = Path(path), options or DatasetOptions()
     if not path.exists():
         raise InputError(f"expected a data set's folder or a file of pairs, {path} does not exist")
-    if dataset not in FORMATS:
-        raise InputError(f"unknown data set '{dataset}': choose from {', '.join(FORMATS)}")
-    kind, place = recognise(path) if dataset == "auto" else (dataset, _locate(path, dataset))
-    if kind == "csv":
-        return table.read(
-            place,
-            folds=DEFAULT_FOLDS if folds is None else folds,
-            group_by=group_by,
-            score_gap=score_gap or 0.0,
-            seed=seed,
-            divided=divided,
-        )
-    if kind == "jigsaws":
-        return jigsaws.read(
-            place,
-            task,
-            folds=folds or 0,
-            group_by=group_by,
-            score_gap=score_gap or 0.0,
-            seed=seed,
-            divided=divided,
-        )
-    found = _read_published(kind, place, task, score_gap)
+    if options.dataset not in DATASETS:
+        raise InputError(f"unknown data set '{options.dataset}': choose from {', '.join(DATASETS)}")
+    name, place = _format_of(path, options.dataset)
+    if name == "csv":
+        dataset = _read_own(place, options.score_gap or 0.0)
+    else:
+        dataset = FORMATS[name].read(place, options.task, options.score_gap)
+    folds, group_by, seed = options.folds, options.group_by, options.fold_seed
+    if name == "jigsaws":
+        return jigsaws.with_folds(dataset, folds or 0, group_by, seed, divided=divided)
     if not divided:
-        return table.with_groups(found, group_by)
-    if folds is None and group_by is None:
-        return found
-    return table.with_drawn_folds(found, DEFAULT_FOLDS if folds is None else folds, group_by, seed)
+        return with_groups(dataset, group_by)
+    if dataset.folds and folds is None and group_by is None:
+        return dataset
+    return with_drawn_folds(dataset, _DEFAULT_FOLDS if folds is None else folds, group_by, seed)
 
 
-def read_with_options(
-    path: str | Path, options: DatasetOptions, *, divided: bool = True
-) -> Dataset:
-    """Read judgements as the flags of a command say; see `read_dataset`."""
-    return read_dataset(
-        path,
-        options.dataset,
-        options.task,
-        folds=options.folds,
-        group_by=options.group_by,
-        score_gap=options.score_gap,
-        seed=options.fold_seed,
-        divided=divided,
-    )
-
-
-def _read_published(kind: str, place: Path, task: str | None, score_gap: float | None) -> Dataset:
-    if kind == "mit-dive":
-        return mit_dive.read(place, mit_dive.SCORE_GAP if score_gap is None else score_gap)
-    if kind == "infant-grasp":
-        return infant_grasp.read(place)
-    readers = {"epic-skills": epic_skills.read, "raan": raan.read, "best": best.read}
-    return readers[kind](place, task)
+def tasks_in(path: Path, dataset: str = "auto") -> list[str]:
+    """Tasks of the annotations at `path`; none where the format has no tasks."""
+    name, place = _format_of(path, dataset)
+    return FORMATS[name].tasks(place) if name in FORMATS else []
 
 
 def recognise(path: Path) -> tuple[str, Path]:
-    """Return the form of the annotations at `path`, and the folder or file that holds them.
+    """Return the format of the annotations at `path`, and the folder or file that holds them.
 
     Raises
     ------
     InputError
-        When no form fits, or several do.
+        No format fits, or several do.
     """
     if path.is_file():
-        return _recognise_file(path), path
-    found = forms_in(path)
-    if len(found) != 1:
+        fitting = (name for name, form in FORMATS.items() if form.holds(path))
+        return next(fitting, "csv"), path
+    places = formats_in(path)
+    if len(places) != 1:
         what = (
-            f"several ({', '.join(found)}): choose one by --dataset"
-            if found
-            else f"none; expected one of {', '.join(FORMATS[1:])}"
+            f"several ({', '.join(places)}): choose one by --dataset"
+            if places
+            else f"none; expected one of {', '.join(DATASETS[1:])}"
         )
         raise InputError(f"{path}: which annotations it holds is not clear, found {what}")
-    return next(iter(found.items()))
+    return next(iter(places.items()))
 
 
-def forms_in(folder: Path) -> dict[str, Path]:
-    """Return the forms of annotations in a folder or directly below it, and where each is."""
-    places = {kind: _place(folder, kind) for kind in FORMATS[1:-1]}
-    return {kind: place for kind, place in places.items() if place is not None}
+def formats_in(folder: Path) -> dict[str, Path]:
+    """Return the formats of annotations in a folder or directly below it, with their places."""
+    places = {name: _place(folder, name) for name in FORMATS}
+    return {name: place for name, place in places.items() if place is not None}
 
 
-def _recognise_file(path: Path) -> str:
-    if path.suffix.lower() in (".npy", ".mat"):
-        return "mit-dive"
-    if path.name.startswith("meta_file_") and path.suffix == ".txt":
-        raise InputError(f"{path}: give the folder that holds this JIGSAWS meta file")
-    if path.suffix.lower() == ".txt" and infant_grasp.is_file(path):
-        return "infant-grasp"
-    return "csv"
-
-
-def _locate(path: Path, kind: str) -> Path:
-    """Return where below `path` the annotations of form `kind` are; a file is its own place."""
-    if kind == "csv" and path.is_dir():
+def _format_of(path: Path, dataset: str) -> tuple[str, Path]:
+    """Return the format and the place of annotations, as recognised or as asked for."""
+    if dataset == "auto":
+        return recognise(path)
+    if path.is_file():
+        if dataset in ("epic-skills", "raan", "best", "jigsaws"):
+            raise InputError(f"--dataset {dataset} expects a folder, {path} is a file")
+        return dataset, path
+    if dataset == "csv":
         raise InputError(
             f"--dataset csv expects a file with the columns 'better,worse' or "
             f"'video,score', {path} is a folder"
         )
-    if kind in ("epic-skills", "raan", "best", "jigsaws") and path.is_file():
-        raise InputError(f"--dataset {kind} expects a folder, {path} is a file")
-    return path if path.is_file() else _place(path, kind) or path
+    return dataset, _place(path, dataset) or path
 
 
-def _place(path: Path, kind: str) -> Path | None:
-    """Return `path`, or else a folder directly in it, that holds annotations of form `kind`."""
-    return next((place for place in _near(path) if _holds(place, kind)), None)
+def _place(path: Path, name: str) -> Path | None:
+    """Return `path`, or else a folder directly in it, that holds annotations of a format."""
+    return next((place for place in _near(path) if FORMATS[name].holds(place)), None)
 
 
 def _near(path: Path) -> Sequence[Path]:
     return [path, *sorted(child for child in path.iterdir() if child.is_dir())]
 
 
-def _holds(place: Path, kind: str) -> bool:
-    if kind == "epic-skills":
-        return epic_skills.is_folder(place)
-    if kind == "raan":
-        return raan.is_folder(place)
-    if kind == "best":
-        return best.is_folder(place)
-    if kind == "infant-grasp":
-        return (place / infant_grasp.FILE).is_file()
-    if kind == "jigsaws":
-        return bool(jigsaws.meta_files(place))
-    return mit_dive.score_file(place) is not None
+def _read_own(path: Path, score_gap: float) -> Dataset:
+    """Read a user's own ``better,worse`` or ``video,score`` table, or text file of pairs."""
+    scores = read_scores(path) if is_score_table(path) else None
+    pairs = read_pairs(path) if scores is None else pairs_from_scores(scores, score_gap)
+    if not pairs:
+        reason = f"differ by more than {score_gap:g}; give a smaller --score-gap"
+        raise InputError(f"{path}: no two scores {reason if score_gap else 'differ'}")
+    return Dataset(path.stem, pairs, [], scores)

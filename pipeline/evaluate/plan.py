@@ -14,10 +14,9 @@ from data.cache.header import canonical_json
 from data.errors import InputError
 from data.judgements.boxes import Box, read_boxes
 from data.judgements.dataset import Dataset, Matching, Span
-from data.judgements.pairs import Pair, videos_of
-from data.judgements.reading import read_with_options
+from data.judgements.pairs import Pair, read_scores, videos_of
+from data.judgements.reading import read_dataset
 from data.judgements.splits import Split
-from data.judgements.table import read_scores
 from model.ranker.build import NEED_STREAMS
 from model.ranker.options import Variant
 from pipeline.evaluate.settings import EvaluateSettings
@@ -147,7 +146,7 @@ def plan_evaluation(settings: EvaluateSettings) -> EvaluationPlan:
     if train.protocol == "validation" and not train.validation_share:
         settings = replace(settings, train=replace(train, protocol="last"))
     named = _variants(settings.options.variants)
-    dataset = read_with_options(settings.pairs, settings.dataset)
+    dataset = read_dataset(settings.pairs, settings.dataset)
     caches = find_caches(settings.features, "features")
     if not caches:
         raise InputError(f"{settings.features}: no feature caches; run extract-features first")

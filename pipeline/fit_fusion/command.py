@@ -227,14 +227,14 @@ def training_pairs(
     """
     from data.cache.folder import find_caches
     from data.judgements.pairs import videos_of
-    from data.judgements.reading import read_with_options
+    from data.judgements.reading import read_dataset
     from data.judgements.splits import group_of
 
     if fold == 0:
         judged = read_judgements(features, pairs, None, options, fold)
         return judged.train, judged.groups
     keys = list(find_caches(features, "features"))
-    dataset = read_with_options(pairs, options)
+    dataset = read_dataset(pairs, options)
     if fold > len(dataset.folds):
         raise InputError(f"--fold {fold}: {pairs} has {len(dataset.folds)} folds")
     known = dataset.match(keys).keys

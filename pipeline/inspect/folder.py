@@ -11,8 +11,13 @@ from typing import Any
 
 from data.errors import InputError
 from data.files import is_temporary
-from data.judgements import table
-from data.judgements.pairs import check_pairs, pairs_from_scores, read_pairs
+from data.judgements.pairs import (
+    check_pairs,
+    is_score_table,
+    pairs_from_scores,
+    read_pairs,
+    read_scores,
+)
 from data.sources import find_sources, folders_below
 from pipeline.inspect.groups import add_options
 from pipeline.inspect.report import Report
@@ -171,7 +176,7 @@ def _add_tables(report: Report, folder: Path, tables: Sequence[Path]) -> int:
     count = 0
     for path in tables:
         try:
-            scores = table.read_scores(path) if table.is_score_table(path) else None
+            scores = read_scores(path) if is_score_table(path) else None
             pairs = read_pairs(path) if scores is None else pairs_from_scores(scores)
         except InputError:
             continue  # Some other table: a list of videos, boxes, metrics.

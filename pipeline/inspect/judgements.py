@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.errors import InputError
-from data.judgements import table
-from data.judgements.formats import best, epic_skills, jigsaws, raan
 from data.judgements.options import DatasetOptions
-from data.judgements.pairs import check_pairs, pairs_from_scores, read_pairs
-from data.judgements.reading import read_with_options, recognise
+from data.judgements.pairs import check_pairs
+from data.judgements.reading import read_dataset, tasks_in
 from data.judgements.rows import read_rows
 from pipeline.inspect.report import Report, failure
 from pipeline.runs.judgements import describe
@@ -68,35 +66,21 @@ def _tasks(path: Path, options: DatasetOptions) -> Sequence[str | None]:
     if options.task is not None or path.is_file():
         return [options.task]
     try:
-        kind, place = recognise(path) if options.dataset == "auto" else (options.dataset, path)
+        return tasks_in(path, options.dataset) or [None]
     except InputError:
-        return [None]  # Reading says what is wrong.
-    if kind == "epic-skills":
-        found = list(epic_skills.task_folders(place))
-        merged = [name for name, parts in epic_skills.MERGED.items() if set(parts) <= set(found)]
-        return [*found, *merged] or [None]
-    if kind == "jigsaws":
-        return list(jigsaws.meta_files(place)) or [None]
-    listers = {"raan": raan.task_folders, "best": best.task_folders}
-    return list(listers[kind](place)) or [None] if kind in listers else [None]
+        return [None]  # Reading reports what is wrong.
 
 
 def _read(path: Path, options: DatasetOptions) -> tuple[Dataset, list[str]]:
     """Read judgements; where no folds can be drawn, without folds and with a warning."""
     try:
-        return read_with_options(path, options), []
+        return read_dataset(path, options), []
     except InputError as error:
         if path.is_dir() or options.dataset not in ("auto", "csv"):
             raise
-        from data.judgements.dataset import Dataset
-
-        scores = table.read_scores(path) if table.is_score_table(path) else None
-        # What cannot be read fails here again, with the same words.
-        gap = options.score_gap or 0.0
-        pairs = read_pairs(path) if scores is None else pairs_from_scores(scores, gap)
-        if not pairs:
-            raise
-        return Dataset(path.stem, pairs, [], scores, folds_source="none"), [str(error)]
+        # Unreadable tables fail here again, with the same words.
+        dataset = read_dataset(path, replace(options, group_by=None), divided=False)
+        return replace(dataset, folds_source="none"), [str(error)]
 
 
 def _report(dataset: Dataset, shown: str) -> Report:

@@ -11,7 +11,7 @@ from pathlib import Path
 from data.errors import InputError
 from data.judgements.boxes import COLUMNS as BOX_COLUMNS
 from data.judgements.options import DatasetOptions
-from data.judgements.reading import forms_in, recognise
+from data.judgements.reading import formats_in, recognise
 from data.judgements.rows import read_rows
 from data.sources import find_sources
 from pipeline.inspect.cache import inspect_cache
@@ -118,7 +118,7 @@ def _several_forms(folder: Path, look: Look) -> list[Item]:
     """Return what a folder with annotations of several forms stands for; else nothing."""
     if look.dataset.dataset != "auto" or look.dataset.task is not None:
         return []
-    if is_run(folder) or is_evaluation(folder) or len(forms := forms_in(folder)) < 2:
+    if is_run(folder) or is_evaluation(folder) or len(forms := formats_in(folder)) < 2:
         return []
     items = [Item("judgements", place, str(place)) for place in dict.fromkeys(forms.values())]
     found = survey(folder)

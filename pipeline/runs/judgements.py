@@ -73,21 +73,21 @@ def read_judgements(
         A file that cannot be read, no such fold, or names without a cache.
     """
     from data.cache.folder import find_caches
-    from data.judgements.reading import read_with_options
+    from data.judgements.reading import read_dataset
 
     keys = list(find_caches(features, "features"))
     if not keys:
         raise InputError(f"{features}: no feature caches; run extract-features first")
     if fold and test_pairs:
         raise InputError("--fold brings test pairs of its own; leave --test-pairs out")
-    dataset = read_with_options(pairs, options, divided=fold > 0)
+    dataset = read_dataset(pairs, options, divided=fold > 0)
     if fold > len(dataset.folds):
         raise InputError(f"--fold {fold}: {pairs} has {len(dataset.folds)} folds")
     known = dataset.match(keys).keys
     train = dataset.folds[fold - 1].train if fold else dataset.pairs
     test, known_test = (dataset.folds[fold - 1].test if fold else []), known
     if test_pairs:
-        tested = read_with_options(test_pairs, DatasetOptions(), divided=False)
+        tested = read_dataset(test_pairs, DatasetOptions(), divided=False)
         test, known_test = tested.pairs, tested.match(keys).keys
     groups = {known[name]: each for name, each in (dataset.groups or {}).items() if name in known}
     return Judgements(

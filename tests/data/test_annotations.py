@@ -11,6 +11,7 @@ import pytest
 from data.errors import InputError
 from data.judgements.dataset import Dataset, Span
 from data.judgements.formats import infant_grasp, jigsaws
+from data.judgements.options import DatasetOptions
 from data.judgements.pairs import Pair, check_pairs
 from data.judgements.reading import read_dataset
 from data.judgements.splits import group_of
@@ -41,13 +42,13 @@ def _counts(dataset: Dataset) -> tuple[int, int, list[int], list[int]]:
 )
 def test_epic_skills_counts(task: str, expected: tuple[int, int, list[int], list[int]]) -> None:
     """A quirk (CRLF, trailing comma, triple listing, merged tasks) would change the counts."""
-    assert _counts(read_dataset(EPIC, task=task)) == expected
+    assert _counts(read_dataset(EPIC, DatasetOptions(task=task))) == expected
 
 
 def test_epic_skills_reads_the_winner_of_each_pair() -> None:
     """Reading columns one and two as better and worse would reverse half of the judgements."""
     for task in ("chopstick_using", "hand_drawing", "suturing"):
-        assert all(p.better < p.worse for p in read_dataset(EPIC, task=task).pairs)
+        assert all(p.better < p.worse for p in read_dataset(EPIC, DatasetOptions(task=task)).pairs)
 
 
 def test_epic_skills_from_one_task_folder() -> None:
@@ -57,12 +58,12 @@ def test_epic_skills_from_one_task_folder() -> None:
     assert data.groups is not None
     assert set(data.groups.values()) == {"surgeon B", "surgeon C"}
     assert data.known is None
-    assert read_dataset(EPIC, task="surgery").known == "surgery"
+    assert read_dataset(EPIC, DatasetOptions(task="surgery")).known == "surgery"
 
 
 def test_epic_skills_names_fit_video_files() -> None:
     """Annotations that do not find their videos are of no use."""
-    surgery = read_dataset(EPIC, task="surgery")
+    surgery = read_dataset(EPIC, DatasetOptions(task="surgery"))
     keys = [
         f"{task}/video/{task}_{trial}_capture{camera}.avi"
         for task in ("Suturing", "Knot_Tying", "Needle_Passing")
@@ -72,7 +73,7 @@ def test_epic_skills_names_fit_video_files() -> None:
     matching = surgery.match(keys)
     assert matching.keys["Suturing/B001"] == "Suturing/video/Suturing_B001_capture2.avi"
     assert len(matching.keys) == 12
-    drawing = read_dataset(EPIC, task="drawing")
+    drawing = read_dataset(EPIC, DatasetOptions(task="drawing"))
     keys = [
         f"{kind}/{video}-S.mp4" for kind in ("Hand", "Sonic") for video in ("A1", "A2", "B1", "B2")
     ]
@@ -81,7 +82,7 @@ def test_epic_skills_names_fit_video_files() -> None:
 
 def test_dough_names_carry_their_segments() -> None:
     """Whole kitchen videos would be judged in place of the rolling."""
-    dough = read_dataset(EPIC, task="dough_rolling")
+    dough = read_dataset(EPIC, DatasetOptions(task="dough_rolling"))
     assert dough.spans["Dough_Rolling/S08"] == Span(101, 901, "frames")
     assert dough.match(["x/S08_Pizza_0001.MP4"]).keys == {
         "Dough_Rolling/S08": "x/S08_Pizza_0001.MP4"
@@ -91,7 +92,10 @@ def test_dough_names_carry_their_segments() -> None:
 @pytest.mark.parametrize("task", ["chopstick_using", "dough_rolling", "drawing", "surgery"])
 def test_raan_folds_are_epic_skills_folds(task: str) -> None:
     """The same folds under other names would count as different data."""
-    ours, theirs = read_dataset(RAAN, task=task), read_dataset(EPIC, task=task)
+    ours, theirs = (
+        read_dataset(RAAN, DatasetOptions(task=task)),
+        read_dataset(EPIC, DatasetOptions(task=task)),
+    )
     for a, b in zip(ours.folds, theirs.folds, strict=True):
         assert sorted(a.train, key=str) == sorted(b.train, key=str)
         assert sorted(a.test, key=str) == sorted(b.test, key=str)
@@ -100,7 +104,9 @@ def test_raan_folds_are_epic_skills_folds(task: str) -> None:
 
 def test_best_has_one_split_without_common_videos() -> None:
     """BEST's test videos must be unseen, and its cut times known."""
-    data = read_dataset(FIXTURES / "annotations" / "RAAN", "best", "Tie-Tie")
+    data = read_dataset(
+        FIXTURES / "annotations" / "RAAN", DatasetOptions(dataset="best", task="Tie-Tie")
+    )
     assert _counts(data) == (6, 7, [6], [1])
     assert data.folds[0].unseen() == [2]
     assert data.spans["tie_tie/ti-1_x"] == Span(1.5, 61.25, "seconds")
@@ -113,7 +119,7 @@ def test_best_refuses_a_video_on_both_sides(tmp_path: Path) -> None:
     listing = tmp_path / "BEST" / "splits" / "origami" / "train_vid_list.txt"
     listing.write_text(listing.read_text() + "or-4_x\n")
     with pytest.raises(InputError, match="1 videos are listed for training and for testing"):
-        read_dataset(tmp_path / "BEST", task="origami")
+        read_dataset(tmp_path / "BEST", DatasetOptions(task="origami"))
 
 
 def test_infant_grasp_labels_and_folds() -> None:
@@ -146,12 +152,14 @@ def test_jigsaws_meta_file_and_groups() -> None:
     )
     assert trials[0] == jigsaws.Trial("Suturing_B001", "N", 16, (2, 3, 4, 5, 1, 1))
     assert [t.level for t in trials] == list("NNNIIIEEE")
-    data = read_dataset(FIXTURES / "annotations" / "JIGSAWS", task="suturing", group_by="subject")
+    data = read_dataset(
+        FIXTURES / "annotations" / "JIGSAWS", DatasetOptions(task="suturing", group_by="subject")
+    )
     subjects = group_of(data.videos, jigsaws.GROUPS["subject"])
     assert len(data.folds) == 3
     for fold in data.folds:
         assert len({subjects[v] for v in fold.held_out}) == 1
-    left_out = read_dataset(FIXTURES / "annotations" / "JIGSAWS", task="suturing")
+    left_out = read_dataset(FIXTURES / "annotations" / "JIGSAWS", DatasetOptions(task="suturing"))
     assert sorted({v[-3:] for v in f.held_out}.pop() for f in left_out.folds) == [
         "001",
         "002",
@@ -188,7 +196,7 @@ def test_mit_dive_arrays_and_tables_agree(tmp_path: Path) -> None:
     rows = "".join(f"{i},{v}\n" for i, v in enumerate(values, 1))
     (tmp_path / "a.csv").write_text(f"video,score\n{rows}")
     for path in (tmp_path, tmp_path / "a.mat", tmp_path / "a.csv"):
-        assert read_dataset(path, "mit-dive").pairs == text.pairs
+        assert read_dataset(path, DatasetOptions(dataset="mit-dive")).pairs == text.pairs
     np.save(tmp_path / "evil.npy", np.array([{}], dtype=object), allow_pickle=True)
     with pytest.raises(InputError, match="cannot read it"):
         read_dataset(tmp_path / "evil.npy")  # a pickle could run code
@@ -196,16 +204,18 @@ def test_mit_dive_arrays_and_tables_agree(tmp_path: Path) -> None:
 
 def test_own_tables() -> None:
     """Anybody's own file must work without a word about its form."""
-    pairs = read_dataset(FIXTURES / "annotations" / "own/pairs.csv", folds=2)
+    pairs = read_dataset(FIXTURES / "annotations" / "own/pairs.csv", DatasetOptions(folds=2))
     assert len(pairs.pairs) == 10
     assert len(pairs.folds) == 2
     assert pairs.scores is None
-    scored = read_dataset(FIXTURES / "annotations" / "own/scores.csv", folds=2)
+    scored = read_dataset(FIXTURES / "annotations" / "own/scores.csv", DatasetOptions(folds=2))
     assert len(scored.pairs) == 27  # of 28, dan_1 and dan_2 are equal
-    wide = read_dataset(FIXTURES / "annotations" / "own/scores.csv", folds=2, score_gap=3)
+    wide = read_dataset(
+        FIXTURES / "annotations" / "own/scores.csv", DatasetOptions(folds=2, score_gap=3)
+    )
     assert len(wide.pairs) == 12  # a gap of exactly 3 is too small
     by_person = read_dataset(
-        FIXTURES / "annotations" / "own/pairs.csv", folds=0, group_by=r"^([a-z]+)_"
+        FIXTURES / "annotations" / "own/pairs.csv", DatasetOptions(folds=0, group_by=r"^([a-z]+)_")
     )
     assert len(by_person.folds) == 4
 
@@ -235,7 +245,7 @@ def test_unclear_folders_ask_what_they_are(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"choose one by --task from .*Surgery"):
         read_dataset(EPIC)
     with pytest.raises(InputError, match="has no task 'knitting'"):
-        read_dataset(EPIC, task="knitting")
+        read_dataset(EPIC, DatasetOptions(task="knitting"))
     with pytest.raises(InputError, match="does not exist"):
         read_dataset(tmp_path / "absent")
 
@@ -257,7 +267,7 @@ def test_matching_reports_unknown_ambiguous_and_shared_videos() -> None:
 def test_fixtures_are_consistent() -> None:
     """The other tests rely on fixtures without contradictions."""
     for data in (
-        read_dataset(EPIC, task="surgery"),
+        read_dataset(EPIC, DatasetOptions(task="surgery")),
         read_dataset(FIXTURES / "annotations" / "infant_grasp"),
     ):
         report = check_pairs(data.pairs)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from data.judgements.options import DatasetOptions
 from data.judgements.pairs import check_pairs
 from data.judgements.reading import read_dataset
 from tests.helpers.places import ROOT
@@ -36,7 +37,7 @@ def test_epic_skills_has_the_published_counts(
     task: str, videos: int, pairs: int, train: list[int]
 ) -> None:
     """Accuracies on other pairs or folds cannot be compared with the paper's."""
-    data = read_dataset(EPIC, task=task)
+    data = read_dataset(EPIC, DatasetOptions(task=task))
     assert (len(data.videos), len(data.pairs)) == (videos, pairs)
     assert [len(fold.train) for fold in data.folds] == train
     for fold in data.folds:
@@ -47,7 +48,7 @@ def test_epic_skills_has_the_published_counts(
 @pytest.mark.parametrize("task", ["chopstick_using", "dough_rolling", "drawing", "surgery"])
 def test_epic_skills_test_pairs_hold_a_video_out(task: str) -> None:
     """A test pair of two trained videos would be remembered, not judged."""
-    for fold in read_dataset(EPIC, task=task).folds:
+    for fold in read_dataset(EPIC, DatasetOptions(task=task)).folds:
         assert min(fold.unseen()) >= 1
         assert not fold.held_out & fold.train_videos
 
@@ -55,7 +56,7 @@ def test_epic_skills_test_pairs_hold_a_video_out(task: str) -> None:
 def test_epic_skills_triple_listings_are_the_two_known_ones() -> None:
     """A reader that doubles or drops rows would show here."""
     for task, expected in (("chopstick_using", [3]), ("dough_rolling", [3]), ("suturing", [])):
-        report = check_pairs(read_dataset(EPIC, task=task).pairs)
+        report = check_pairs(read_dataset(EPIC, DatasetOptions(task=task)).pairs)
         assert [count for _, count in report.duplicates] == expected
         assert not report.contradictions
         assert report.attainable == 1
@@ -63,14 +64,17 @@ def test_epic_skills_triple_listings_are_the_two_known_ones() -> None:
 
 def test_every_rolled_dough_has_its_frames() -> None:
     """A video without its segment would be judged on minutes of other kitchen work."""
-    dough = read_dataset(EPIC, task="dough_rolling")
+    dough = read_dataset(EPIC, DatasetOptions(task="dough_rolling"))
     assert sorted(dough.spans) == dough.videos
 
 
 @pytest.mark.parametrize("task", ["chopstick_using", "dough_rolling", "drawing", "surgery"])
 def test_raan_folds_are_the_same_pairs(task: str) -> None:
     """Results on RAAN's files would not be comparable with those on EPIC-Skills'."""
-    ours, theirs = read_dataset(RAAN, task=task), read_dataset(EPIC, task=task)
+    ours, theirs = (
+        read_dataset(RAAN, DatasetOptions(task=task)),
+        read_dataset(EPIC, DatasetOptions(task=task)),
+    )
     for a, b in zip(ours.folds, theirs.folds, strict=True):
         assert sorted(a.train, key=str) == sorted(b.train, key=str)
         assert sorted(a.test, key=str) == sorted(b.test, key=str)
@@ -88,7 +92,7 @@ def test_raan_folds_are_the_same_pairs(task: str) -> None:
 )
 def test_best_counts(task: str, train: int, test: int) -> None:
     """BEST: 100 videos a task, 25 of them tested unseen."""
-    data = read_dataset(BEST, task=task)
+    data = read_dataset(BEST, DatasetOptions(task=task))
     (fold,) = data.folds
     assert (len(data.videos), len(fold.train), len(fold.test)) == (100, train, test)
     assert len(fold.held_out) == 25
@@ -98,6 +102,6 @@ def test_best_counts(task: str, train: int, test: int) -> None:
 
 def test_best_tie_tie_has_one_cycle() -> None:
     """The cyclic judgement in the published files must be found, and cost one pair of 2,409."""
-    report = check_pairs(read_dataset(BEST, task="tie_tie").pairs)
+    report = check_pairs(read_dataset(BEST, DatasetOptions(task="tie_tie")).pairs)
     assert [len(group) for group in report.cycles] == [3]
     assert round(report.attainable * 2409) == 2408

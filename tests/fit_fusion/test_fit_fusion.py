@@ -188,13 +188,13 @@ def test_only_training_videos_are_opened(features: Path, tmp_path: Path) -> None
 def test_folds_give_their_training_pairs_alone(features: Path, tmp_path: Path) -> None:
     """Test pairs of the fold, and pairs that name a test video, must stay out."""
     from data.judgements.options import DatasetOptions
-    from data.judgements.reading import read_with_options
+    from data.judgements.reading import read_dataset
 
     table = tmp_path / "pairs.csv"
     lines = [f"v{a},v{b}" for a in range(6) for b in range(a)]
     table.write_text("better,worse\n" + "\n".join(lines) + "\n")
     options = DatasetOptions(folds=3)
-    expected = read_with_options(table, options).folds[1]
+    expected = read_dataset(table, options).folds[1]
     cache_path(features, sorted(expected.held_out)[0] + ".avi").unlink()  # Not needed.
     found, _ = training_pairs(features, table, options, fold=2)
     assert [(p.better, p.worse) for p in found] == [

@@ -20,9 +20,14 @@ _TABLE = "BEST.csv"
 _HEADER = ("task", "vid_id", "start_seconds", "end_seconds")
 
 
-def is_folder(folder: Path) -> bool:
-    """Whether `folder` holds ``splits/<task>/train_vid_list.txt``."""
-    return bool(task_folders(folder))
+def holds(path: Path) -> bool:
+    """Whether a folder holds ``splits/<task>/train_vid_list.txt``."""
+    return bool(task_folders(path))
+
+
+def tasks(folder: Path) -> list[str]:
+    """Return the tasks of a folder."""
+    return list(task_folders(folder))
 
 
 def task_folders(folder: Path) -> dict[str, Path]:
@@ -34,7 +39,7 @@ def task_folders(folder: Path) -> dict[str, Path]:
     return found
 
 
-def read(folder: Path, task: str | None = None) -> Dataset:
+def read(folder: Path, task: str | None = None, score_gap: float | None = None) -> Dataset:
     """Read one task with its published split; names are ``<task>/<video id>``.
 
     Raises

@@ -39,12 +39,18 @@ FOLDS = (1, 2, 3, 4)
 _SEGMENTS = "dough_rolling_segments.csv"
 
 
-def is_folder(folder: Path) -> bool:
-    """Whether `folder` is the data set, its ``annotations`` folder, or one task's folder."""
-    return bool(task_folders(folder))
+def holds(path: Path) -> bool:
+    """Whether a folder is the data set, its ``annotations`` folder, or one task's folder."""
+    return bool(task_folders(path))
 
 
-def read(folder: Path, task: str | None = None) -> Dataset:
+def tasks(folder: Path) -> list[str]:
+    """Return the tasks of a folder, then the merged ones."""
+    single = list(task_folders(folder))
+    return [*single, *(name for name, parts in MERGED.items() if set(parts) <= set(single))]
+
+
+def read(folder: Path, task: str | None = None, score_gap: float | None = None) -> Dataset:
     """Read one task, or the merged ``drawing`` or ``surgery``, with its four published folds.
 
     Names are ``<Task>/<video>``, e.g. ``Suturing/B001``.
@@ -60,8 +66,7 @@ def read(folder: Path, task: str | None = None) -> Dataset:
             f"{folder}: expected EPIC-Skills task folders with <task>_gt.csv and "
             "splits/, found none"
         )
-    merged = [name for name, parts in MERGED.items() if set(parts) <= set(folders)]
-    chosen = choose_task(task, [*folders, *merged], folder)
+    chosen = choose_task(task, tasks(folder), folder)
     title = f"EPIC-Skills 2018, {chosen.replace('_', ' ').lower()}"
     if chosen in folders:
         return _read_task(folders[chosen], chosen, title, segments_near(folder))

@@ -19,13 +19,20 @@ FOLDS = 4
 _LABELS = ("-1", "0", "1")
 
 
-def is_file(path: Path) -> bool:
-    """Whether a text file's first line is two names and a label."""
-    rows = read_words(path)
+def holds(path: Path) -> bool:
+    """Whether a folder holds the file, or a text file's first line is two names and a label."""
+    if path.is_dir():
+        return (path / FILE).is_file()
+    rows = read_words(path) if path.suffix.lower() == ".txt" else []
     return bool(rows) and len(rows[0].cells) == 3 and rows[0].cells[2].lstrip("+") in _LABELS
 
 
-def read(path: Path) -> Dataset:
+def tasks(folder: Path) -> list[str]:
+    """Return nothing: the data set is one task."""
+    return []
+
+
+def read(path: Path, task: str | None = None, score_gap: float | None = None) -> Dataset:
     """Read the labels and make the paper's four folds.
 
     The folds are consecutive quarters, ⌊n/4⌋ videos each, of the videos in order; videos left

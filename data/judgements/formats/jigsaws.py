@@ -7,7 +7,7 @@ elements, between single or doubled tabs. Pairs are made from the GRS.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data.errors import InputError
@@ -81,16 +81,27 @@ def _trial(path: Path, line: int, cells: tuple[str, ...]) -> Trial:
     return Trial(name, level, score, tuple(elements))
 
 
-def read(
-    folder: Path,
-    task: str | None = None,
-    *,
-    folds: int = 0,
-    group_by: str | None = None,
-    score_gap: float = 0.0,
-    seed: int = 0,
-    divided: bool = True,
-) -> Dataset:
+def holds(path: Path) -> bool:
+    """Whether a folder holds meta files; a single one is refused.
+
+    Raises
+    ------
+    InputError
+        The path is a meta file.
+    """
+    if path.is_dir():
+        return bool(meta_files(path))
+    if path.name.startswith("meta_file_") and path.suffix == ".txt":
+        raise InputError(f"{path}: give the folder that holds this JIGSAWS meta file")
+    return False
+
+
+def tasks(folder: Path) -> list[str]:
+    """Return the tasks of a folder."""
+    return list(meta_files(folder))
+
+
+def read(folder: Path, task: str | None = None, score_gap: float | None = None) -> Dataset:
     """Read one task: every two trials whose scores differ by more than `score_gap` are a pair.
 
     Parameters
@@ -99,35 +110,50 @@ def read(
         The data set's folder, or one task's.
     task : str, optional
         ``"Suturing"``, ``"Knot_Tying"`` or ``"Needle_Passing"``.
-    folds : int
-        Number of folds; 0 leaves out one group at a time, as the data set's own protocols do.
-    group_by : str, optional
-        ``"supertrial"`` (the i-th trial of every surgeon together; the default of folds),
-        ``"subject"`` (the default without folds), or a regular expression for the trial's name.
-    score_gap : float
-        Pairs need a greater difference of scores.
-    seed : int
-        Chooses which groups go together.
-    divided : bool
-        Draw folds; otherwise there are none.
+    score_gap : float, optional
+        Pairs need a greater difference of scores, by default 0.
     """
     metas = meta_files(folder)
     if not metas:
         raise InputError(f"{folder}: expected meta_file_<Task>.txt, found none")
     chosen = choose_task(task, metas, folder)
     scores = {trial.name: float(trial.score) for trial in read_trials(metas[chosen])}
-    pairs = pairs_from_scores(scores, score_gap)
-    kind = group_by or ("supertrial" if divided else "subject")
-    pattern = GROUPS.get(kind, kind)
     return Dataset(
         f"JIGSAWS, {chosen.replace('_', ' ').lower()}",
-        pairs,
-        k_fold_by_group(pairs, folds, pattern, seed) if divided else [],
+        pairs_from_scores(scores, score_gap or 0.0),
+        [],
         scores,
-        folds_source=f"{f'{folds} drawn' if folds else 'one left out at a time'}, by {kind}",
         files={
             name: (f"{chosen}/video/{name}_capture2", f"{name}_capture2", name) for name in scores
         },
-        groups=group_of(scores, pattern),
+    )
+
+
+def with_folds(
+    dataset: Dataset, folds: int, group_by: str | None, seed: int, *, divided: bool
+) -> Dataset:
+    """Return the data set with folds; by default one supertrial is left out at a time.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        One task.
+    folds : int
+        Number of folds; 0 leaves out one group at a time, as the data set's own protocols do.
+    group_by : str, optional
+        ``"supertrial"`` (the i-th trial of every surgeon together; the default of folds),
+        ``"subject"`` (the default without folds), or a regular expression for the trial's name.
+    seed : int
+        Chooses which groups go together.
+    divided : bool
+        Draw folds; otherwise there are none.
+    """
+    kind = group_by or ("supertrial" if divided else "subject")
+    pattern = GROUPS.get(kind, kind)
+    return replace(
+        dataset,
+        folds=k_fold_by_group(dataset.pairs, folds, pattern, seed) if divided else [],
+        folds_source=f"{f'{folds} drawn' if folds else 'one left out at a time'}, by {kind}",
+        groups=group_of(dataset.videos, pattern),
         folds_keep_groups=True,
     )

@@ -13,10 +13,9 @@ import numpy as np
 
 from data.errors import InputError
 from data.judgements.dataset import Dataset
-from data.judgements.pairs import pairs_from_scores
+from data.judgements.pairs import pairs_from_scores, read_scores
 from data.judgements.rows import read_text
 from data.judgements.splits import Split
-from data.judgements.table import read_scores
 
 DIVES = 159
 TRAIN = 100
@@ -25,13 +24,25 @@ _NAMES = ("diving_overall_scores", "overall_scores")
 _SUFFIXES = (".npy", ".mat", ".csv", ".txt")
 
 
+def holds(path: Path) -> bool:
+    """Whether a folder holds the score file, or a file is an array."""
+    if path.is_dir():
+        return score_file(path) is not None
+    return path.suffix.lower() in (".npy", ".mat")
+
+
+def tasks(folder: Path) -> list[str]:
+    """Return nothing: the data set is one task."""
+    return []
+
+
 def score_file(folder: Path) -> Path | None:
     """Return the score file in `folder`, or None."""
     places = (folder / f"{name}{suffix}" for name in _NAMES for suffix in _SUFFIXES)
     return next((path for path in places if path.is_file()), None)
 
 
-def read(path: Path, score_gap: float = SCORE_GAP) -> Dataset:
+def read(path: Path, task: str | None = None, score_gap: float | None = None) -> Dataset:
     """Read the scores and make the published split.
 
     Parameters
@@ -40,8 +51,10 @@ def read(path: Path, score_gap: float = SCORE_GAP) -> Dataset:
         Score file, or the folder with ``diving_overall_scores`` in one of the forms ``.npy``,
         ``.mat`` (variable ``overall_scores``), ``.csv`` (``video,score``) or ``.txt`` (a score a
         line). Scores after the 159th, of later releases, are left out.
-    score_gap : float
-        Pairs need a greater difference of scores.
+    task : None
+        The data set is one task.
+    score_gap : float, optional
+        Pairs need a greater difference of scores, by default `SCORE_GAP`.
 
     Raises
     ------
@@ -57,7 +70,8 @@ def read(path: Path, score_gap: float = SCORE_GAP) -> Dataset:
     scores = {f"{i:03}": float(value) for i, value in enumerate(values[:DIVES], 1)}
     train = dict(list(scores.items())[:TRAIN])
     test = dict(list(scores.items())[TRAIN:])
-    split = Split(pairs_from_scores(train, score_gap), pairs_from_scores(test, score_gap), "1")
+    gap = SCORE_GAP if score_gap is None else score_gap
+    split = Split(pairs_from_scores(train, gap), pairs_from_scores(test, gap), "1")
     return Dataset(
         "MIT-Dive",
         [*split.train, *split.test],

@@ -26,9 +26,14 @@ _KNOWN = {
 }
 
 
-def is_folder(folder: Path) -> bool:
-    """Whether `folder` holds ``splits/<task>/train_split1.txt``, or is its ``splits``."""
-    return bool(task_folders(folder))
+def holds(path: Path) -> bool:
+    """Whether a folder holds ``splits/<task>/train_split1.txt``, or is its ``splits``."""
+    return bool(task_folders(path))
+
+
+def tasks(folder: Path) -> list[str]:
+    """Return the tasks of a folder."""
+    return list(task_folders(folder))
 
 
 def task_folders(folder: Path) -> dict[str, Path]:
@@ -42,7 +47,7 @@ def task_folders(folder: Path) -> dict[str, Path]:
     return found
 
 
-def read(folder: Path, task: str | None = None) -> Dataset:
+def read(folder: Path, task: str | None = None, score_gap: float | None = None) -> Dataset:
     """Read one task with its published folds.
 
     Raises
