@@ -205,8 +205,7 @@ class FieldWindow(AbstractContextManager["FieldWindow"]):
         """Finish the video's flow cache, if one is kept; say when much flow was clipped."""
         if self._keeper is not None:
             self._keeper.close()
-        notice = clipped_notice(self.clipped, self._options.bound)
-        if notice:
+        for notice in clipped_notice(self.clipped, self._options.bound):
             log.warning("%s: %s", self._name, notice)
 
     def abort(self) -> None:

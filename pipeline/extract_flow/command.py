@@ -33,15 +33,15 @@ if TYPE_CHECKING:
     from pipeline.extract_flow.settings import FlowSettings
     from pipeline.extract_flow.video import FlowResult
 
-#: Workers up to which videos run in threads: these share one engine and start at once; beyond, what
-#: is not flow (3 % of a worker's time holds the interpreter lock) makes threads wait.
+#: Workers up to which videos run in threads, which share one engine and start at once. With more,
+#: threads wait for one another: 3 % of a worker's time holds the interpreter lock.
 MOST_THREADS = 8
 
 
 def extract_flow(
     sources: Sequence[Source], settings: FlowSettings, options: StageOptions
 ) -> Outcome[Source, FlowResult]:
-    """Compute the flow caches of some videos; those that are there and valid are kept.
+    """Compute the flow caches of some videos; valid ones that exist already are kept.
 
     Raises
     ------
@@ -66,13 +66,13 @@ class FlowStage:
         return Header("flow", source_digest=digest, parameters=self.settings.parameters)
 
     def kept(self, path: Path) -> FlowResult:
-        """Describe a cache that is there."""
+        """Describe a valid cache that exists already."""
         from pipeline.extract_flow.video import kept
 
         return kept(path, self.settings.flow.bound)
 
     def forecast(self, todo: Sequence[Source]) -> str:
-        """Say how many fields these videos would give, by their own headers."""
+        """Return how many fields these videos would give, by their own headers."""
         from data.video.claims import claimed_pairs
         from pipeline.shell.words import format_bytes
 

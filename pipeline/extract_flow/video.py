@@ -6,12 +6,14 @@ Nothing holds a video: frames stream from one reader, and fields are written in 
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, nullcontext
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from data.cache.flow import create_flow, open_flow
 from data.cache.folder import cache_path
@@ -39,7 +41,7 @@ class FlowResult:
     path: Path
     frames: int
     rows: int  # Stored fields.
-    computed: bool  # False when a valid cache was there already.
+    computed: bool  # False when a valid cache existed already.
     clipped: float  # Share of the values beyond the bound.
     warnings: tuple[str, ...]
 
@@ -64,70 +66,76 @@ def extract_one(
         pairs = plan_snippets(info.times, settings.plan).pairs
     except ValueError as error:
         raise VideoError(f"{source.path}: {error}") from error
-    width, height = target_size(info, settings.flow)
-    with ExitStack() as stack:
-        pool = None
-        if workers > 1:
-            pool = ThreadPoolExecutor(workers)
-            stack.callback(pool.shutdown, cancel_futures=True)
-        bar = progress(total=len(pairs), desc=source.key, unit="pair") if pool else nullcontext()
-        shown = stack.enter_context(bar)
-        frames = read_pairs(source.path, pairs, (width, height))
+    size = target_size(info, settings.flow)
+    with _threads(workers) as pool:
+        frames = read_pairs(source.path, pairs, size)
         fields = compute_fields(frames, settings, pool, workers, source.key)
+        if pool is not None:  # Alone at work: its pairs are shown, not its place among videos.
+            fields = progress(fields, total=len(pairs), desc=source.key, unit="pair")
         try:
-            with create_flow(
-                path,
-                flow_header(info, settings),
-                pairs=pairs,
-                frame_time=info.times,
-                height=height,
-                width=width,
-                bound=settings.flow.bound,
-                dtype=settings.flow.dtype,
-            ) as writer:
-                for row, field in enumerate(fields):
-                    check_room(path)
-                    writer.put(row, field)
-                    if shown is not None:
-                        shown.update()
+            clipped = _write(path, info, settings, pairs, fields)
         except InputError:
             raise
         except ValueError as error:  # Of the engine.
             raise VideoError(f"{source.path}: {error}") from error
     notes = (*info.warnings, *plan_notes(info.times, info.fps, settings.plan))
-    return _result(path, info.frames, len(pairs), True, writer.clipped, notes, settings.flow.bound)
+    notes += clipped_notice(clipped, settings.flow.bound)
+    return FlowResult(path, info.frames, len(pairs), True, clipped, notes)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[Executor | None]:
+    """Threads that end with the block; None for a single one, which is this thread."""
+    if count == 1:
+        yield None
+        return
+    pool = ThreadPoolExecutor(count)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _write(
+    path: Path,
+    info: VideoInfo,
+    settings: FlowSettings,
+    pairs: np.ndarray,
+    fields: Iterable[np.ndarray],
+) -> float:
+    """Store the fields as they come; return the share of their values beyond the bound."""
+    width, height = target_size(info, settings.flow)
+    with create_flow(
+        path,
+        flow_header(info, settings),
+        pairs=pairs,
+        frame_time=info.times,
+        height=height,
+        width=width,
+        bound=settings.flow.bound,
+        dtype=settings.flow.dtype,
+    ) as writer:
+        for row, field in enumerate(fields):
+            check_room(path)
+            writer.put(row, field)
+    return writer.clipped
 
 
 def kept(path: Path, bound: float) -> FlowResult:
-    """Describe a cache that was there already."""
+    """Describe a valid cache that exists already."""
     with open_flow(path) as flow:
-        header = flow.header
-        return _result(
-            path, header.decoded_frames, len(flow), False, flow.clipped, header.warnings, bound
-        )
+        header, rows, clipped = flow.header, len(flow), flow.clipped
+    notes = header.warnings + clipped_notice(clipped, bound)
+    return FlowResult(path, header.decoded_frames, rows, False, clipped, notes)
 
 
-def _result(
-    path: Path,
-    frames: int,
-    rows: int,
-    computed: bool,
-    clipped: float,
-    warnings: tuple[str, ...],
-    bound: float,
-) -> FlowResult:
-    notice = clipped_notice(clipped, bound)
-    more = (notice,) if notice else ()
-    return FlowResult(path, frames, rows, computed, clipped, (*warnings, *more))
-
-
-def clipped_notice(share: float, bound: float) -> str | None:
-    """Say so where much of a video's flow lies beyond the bound."""
+def clipped_notice(share: float, bound: float) -> tuple[str, ...]:
+    """Return a notice where much of a video's flow lies beyond the bound."""
     if share <= CLIPPED_NOTICE:
-        return None
+        return ()
     return (
         f"{100 * share:.1f} % of the flow lies beyond the bound of {bound:g} px; a larger --bound"
-        " keeps it"
+        " keeps it",
     )
 
 
