@@ -11,20 +11,22 @@ from data.cache.features import FeatureCache, open_features
 from data.cache.flow import FlowCache, open_flow
 from data.cache.folder import content_digest, read_header
 from data.cache.header import Header
-from data.errors import CacheError
+from data.errors import CacheError, VideoError
 from pipeline.inspect.report import Report, failure, short
-from pipeline.inspect.statistics import flow_statistics, map_statistics
 from pipeline.inspect.verify import (
     DAMAGE,
     Upstream,
     compare_upstream,
     locate_source,
+    source_state,
     verify_cache,
 )
-from pipeline.shell.words import counted, format_bytes, options_text
+from pipeline.shell.words import counted, format_bytes, options_text, printable
 
-#: Share of clipped flow values from which a warning is worth it; extract-flow warns at it too.
+#: Share of clipped flow values from which on there is a warning, as in extract-flow.
 _CLIPPED_NOTICE = 0.01
+#: Fields or snippets that are read if not all are: an even picture of a video.
+_SAMPLE = 200
 
 
 def inspect_cache(
@@ -36,22 +38,22 @@ def inspect_cache(
     upstream: Upstream | None = None,
     videos: Path | None = None,
 ) -> Report:
-    """Say what is in one cache.
+    """Report what is in one cache.
 
     Parameters
     ----------
     path : Path
-        An HDF5 file; damaged and foreign ones get a report with a problem.
+        An HDF5 file; for a damaged or foreign one the report has a problem.
     shown : str
-        What to call it.
+        The name in the report.
     values : bool
         Read the arrays too, for ranges and means; otherwise the header alone.
     verify : bool
-        Read everything again and compare digests, those of the source video too.
+        Read everything again and compare digests, also those of the source video.
     upstream : Upstream, optional
-        The flow caches that there are, to find those that features were made from.
+        Known flow caches, from which features may have been made.
     videos : Path, optional
-        Where source videos are that are no longer at their place.
+        Where source videos are that were moved.
     """
     try:
         header = read_header(path)
@@ -67,13 +69,11 @@ def inspect_cache(
             compare_upstream(report, header, upstream or Upstream())
         if verify:
             verify_cache(report, path, header, source)
-        return report
-    except CacheError as error:
-        report = failure(path, "unusable cache", error)
+    except (CacheError, VideoError) as error:
+        return failure(shown, path, "cache", error)
     except DAMAGE as error:
-        told = " ".join(str(error).split())
-        report = failure(path, "unusable cache", CacheError(f"{path}: damaged ({told})"))
-    report.path = shown
+        reason = " ".join(str(error).split())
+        return failure(shown, path, "cache", CacheError(f"{path}: damaged ({reason})"))
     return report
 
 
@@ -93,43 +93,48 @@ def _flow_report(flow: FlowCache, shown: str, values: bool, verify: bool) -> Rep
     report.add("holds", f"{report.brief}; px = (value − {flow.offset:g}) · {flow.scale:.6g}")
     if count:
         ends = [(int(flow.frame_index[row]), int(flow.next_index[row])) for row in (0, -1)]
-        apart = "/".join(map(str, steps))
         report.facts["first_pair"], report.facts["last_pair"] = map(list, ends)
         report.add(
             "pairs",
             f"frames {ends[0][0]} → {ends[0][1]} to {ends[-1][0]} → {ends[-1][1]} of "
-            f"{len(flow.frame_time):,}, {apart} apart; "
+            f"{len(flow.frame_time):,}, {'/'.join(map(str, steps))} apart; "
             f"{flow.time[0]:.2f} to {flow.time[-1]:.2f} s",
         )
-    if values and count:
-        _add_flow_values(report, flow_statistics(flow, everything=verify), count)
-    bound = _bound(flow.header)
+        if values:
+            _add_flow_values(report, flow, verify)
+    _add_clipping(report, flow)
+    return report
+
+
+def _add_flow_values(report: Report, flow: FlowCache, everything: bool) -> None:
+    values = report.facts["values"] = flow_statistics(flow, everything)
+    report.add(
+        "flow",
+        f"u {values['u_px'][0]:+.2f} to {values['u_px'][1]:+.2f} px, "
+        f"v {values['v_px'][0]:+.2f} to {values['v_px'][1]:+.2f} px; mean speed "
+        f"{values['mean_speed_px']:.2f}, fastest {values['fastest_px']:.2f} px"
+        + _part_read(values["fields_read"], len(flow), "fields"),
+    )
+    if values["still_fields"]:
+        report.add("still", f"{counted(values['still_fields'], 'field')} zero everywhere")
+    if values["not_finite"]:
+        report.problems.append(f"{counted(values['not_finite'], 'value')} of the flow no numbers")
+
+
+def _add_clipping(report: Report, flow: FlowCache) -> None:
+    stored = flow.header.parameters.get("flow")
+    if not isinstance(stored, dict) or not isinstance(stored.get("bound"), (int, float)):
+        raise ValueError("it does not say which bound it was made with")
+    bound = f"{stored['bound']:g}"
+    clips = flow.dtype == np.uint8
     beyond = "nothing" if flow.clipped == 0 else f"{100 * flow.clipped:.2g} % of the values"
-    stored = flow.dtype == np.uint8
-    kept = " was clipped" if stored else " (and kept: float16 is not clipped)"
+    kept = " was clipped" if clips else " (and kept: float16 is not clipped)"
     report.add("clipped", f"{beyond} beyond ±{bound} px{kept}")
-    if flow.clipped > _CLIPPED_NOTICE and stored:
+    if flow.clipped > _CLIPPED_NOTICE and clips:
         report.warnings.append(
             f"{100 * flow.clipped:.1f} % of the flow lies beyond the bound of {bound} px; "
             "a larger --bound keeps it"
         )
-    return report
-
-
-def _add_flow_values(report: Report, found: dict[str, Any], count: int) -> None:
-    report.facts["values"] = found
-    read = found["fields_read"]
-    part = "" if read == count else f" (in {read} of {count:,} fields; --verify reads all)"
-    report.add(
-        "flow",
-        f"u {found['u_px'][0]:+.2f} to {found['u_px'][1]:+.2f} px, "
-        f"v {found['v_px'][0]:+.2f} to {found['v_px'][1]:+.2f} px; mean speed "
-        f"{found['mean_speed_px']:.2f}, fastest {found['fastest_px']:.2f} px{part}",
-    )
-    if found["still_fields"]:
-        report.add("still", f"{counted(found['still_fields'], 'field')} zero everywhere")
-    if found["not_finite"]:
-        report.problems.append(f"{counted(found['not_finite'], 'value')} of the flow no numbers")
 
 
 def _feature_report(features: FeatureCache, shown: str, values: bool, verify: bool) -> Report:
@@ -145,36 +150,41 @@ def _feature_report(features: FeatureCache, shown: str, values: bool, verify: bo
         kept = "×".join(map(str, features.stream_shape[1:]))
         report.brief += f", with both stream maps of {kept}"
     report.add("holds", f"{report.brief}, float16")
-    if count:
-        report.facts["first_frame"] = int(features.frame_index[0])
-        report.facts["last_frame"] = int(features.frame_index[-1])
-        report.add(
-            "snippets",
-            f"at frames {features.frame_index[0]} to {features.frame_index[-1]} of "
-            f"{features.header.decoded_frames:,}; "
-            f"{features.time[0]:.2f} to {features.time[-1]:.2f} s",
-        )
-    if values and count:
-        found = map_statistics(features, everything=verify)
-        report.facts["values"] = found
-        read = found["snippets_read"]
-        part = "" if read == count else f" (in {read} of {count:,} snippets; --verify reads all)"
-        report.add(
-            "values",
-            f"{found['least']:.3g} to {found['greatest']:.3g}, mean {found['mean']:.3g}, deviation "
-            f"{found['deviation']:.3g}, {100 * found['zeros']:.1f} % zeros{part}",
-        )
-        if found["not_finite"]:
-            report.problems.append(
-                f"{counted(found['not_finite'], 'value')} of the maps no numbers"
-            )
+    if not count:
+        return report
+    first, last = int(features.frame_index[0]), int(features.frame_index[-1])
+    report.facts |= {"first_frame": first, "last_frame": last}
+    report.add(
+        "snippets",
+        f"at frames {first} to {last} of {features.header.decoded_frames:,}; "
+        f"{features.time[0]:.2f} to {features.time[-1]:.2f} s",
+    )
+    if values:
+        _add_map_values(report, features, verify)
     return report
+
+
+def _add_map_values(report: Report, features: FeatureCache, everything: bool) -> None:
+    values = report.facts["values"] = map_statistics(features, everything)
+    report.add(
+        "values",
+        f"{values['least']:.3g} to {values['greatest']:.3g}, mean {values['mean']:.3g}, deviation "
+        f"{values['deviation']:.3g}, {100 * values['zeros']:.1f} % zeros"
+        + _part_read(values["snippets_read"], len(features), "snippets"),
+    )
+    if values["not_finite"]:
+        report.problems.append(f"{counted(values['not_finite'], 'value')} of the maps no numbers")
+
+
+def _part_read(read: int, count: int, rows: str) -> str:
+    return "" if read == count else f" (in {read} of {count:,} {rows}; --verify reads all)"
 
 
 def _add_origin(report: Report, path: Path, header: Header, source: Path) -> None:
     """Add what both kinds record: source, options, weights, versions and digests."""
     size = path.stat().st_size
     content = content_digest(path)
+    claimed = header.claimed_frames if header.claimed_frames >= 0 else None
     report.facts |= {
         "complete": True,
         "bytes": size,
@@ -182,7 +192,7 @@ def _add_origin(report: Report, path: Path, header: Header, source: Path) -> Non
         "source_bytes": header.source_size,
         "source_sha256": header.source_digest,
         "decoded_frames": header.decoded_frames,
-        "claimed_frames": header.claimed_frames if header.claimed_frames >= 0 else None,
+        "claimed_frames": claimed,
         "rotation": header.rotation,
         "parameters": header.parameters,
         "weights": header.weights,
@@ -196,12 +206,12 @@ def _add_origin(report: Report, path: Path, header: Header, source: Path) -> Non
     state = source_state(header, source)
     if state.startswith("CHANGED"):
         report.warnings.append(f"stale: the source video has {state.replace('CHANGED', 'changed')}")
-    claims = header.claimed_frames if header.claimed_frames >= 0 else "no number"
     turned = f", turned by {header.rotation}°" if header.rotation else ""
     report.add(
         "source",
-        f"{header.source}\n{state}; {format_bytes(header.source_size)}, "
-        f"{header.decoded_frames:,} frames decoded, {claims} claimed{turned}",
+        f"{printable(header.source)}\n{printable(state)}; {format_bytes(header.source_size)}, "
+        f"{header.decoded_frames:,} frames decoded, "
+        f"{'no number' if claimed is None else claimed} claimed{turned}",
     )
     report.add("options", options_text(header.parameters))
     if header.weights:
@@ -213,23 +223,67 @@ def _add_origin(report: Report, path: Path, header: Header, source: Path) -> Non
     )
 
 
-def source_state(header: Header, place: Path) -> str:
-    """Say how a cache's source video is now, as far as can be seen without reading it."""
-    still = "still there" if place == Path(header.source) else f"now {place}"
-    try:
-        if place.is_dir():
-            return still
-        size = place.stat().st_size
-    except OSError:
-        return "no longer there"
-    if size != header.source_size:
-        return f"CHANGED since: now {format_bytes(size)}"
-    return f"{still}, of the same size"
+def sampled_rows(count: int, everything: bool = False) -> np.ndarray:
+    """Return the rows to read: all, or some spread evenly."""
+    if everything or count <= _SAMPLE:
+        return np.arange(count)
+    return np.unique(np.linspace(0, count - 1, _SAMPLE).round().astype(np.int64))
 
 
-def _bound(header: Header) -> str:
-    """Return the bound that a flow cache was made with, as text."""
-    stored = header.parameters.get("flow")
-    if not isinstance(stored, dict) or not isinstance(stored.get("bound"), (int, float)):
-        raise ValueError("it does not say which bound it was made with")
-    return f"{stored['bound']:g}"
+def flow_statistics(flow: FlowCache, everything: bool) -> dict[str, Any]:
+    """Describe the fields of a flow cache, read one at a time.
+
+    Speeds and displacements are in px; ``still_fields`` are zero everywhere, ``not_finite`` counts
+    values that are no numbers.
+    """
+    rows = sampled_rows(len(flow), everything)
+    low, high = np.full(2, np.inf), np.full(2, -np.inf)
+    total = fastest = 0.0
+    still = not_finite = 0
+    for row in rows.tolist():
+        field = flow.read_px(row)
+        bad = ~np.isfinite(field)
+        not_finite += int(bad.sum())
+        field[bad] = 0
+        low = np.minimum(low, field.min(axis=(1, 2)))
+        high = np.maximum(high, field.max(axis=(1, 2)))
+        speed = np.hypot(*field)
+        total += float(speed.mean(dtype=np.float64))
+        fastest = max(fastest, float(speed.max()))
+        still += not field.any()
+    return {
+        "fields_read": len(rows),
+        "u_px": [float(low[0]), float(high[0])],
+        "v_px": [float(low[1]), float(high[1])],
+        "mean_speed_px": total / max(len(rows), 1),
+        "fastest_px": fastest,
+        "still_fields": still,
+        "not_finite": not_finite,
+    }
+
+
+def map_statistics(features: FeatureCache, everything: bool) -> dict[str, Any]:
+    """Describe the fused maps of a feature cache, read one at a time; ``zeros`` is a share."""
+    rows = sampled_rows(len(features), everything)
+    low, high, total, squares = np.inf, -np.inf, 0.0, 0.0
+    zeros = not_finite = size = 0
+    for row in rows.tolist():
+        values = features.read(row).astype(np.float64)
+        bad = ~np.isfinite(values)
+        not_finite += int(bad.sum())
+        values[bad] = 0
+        low, high = min(low, float(values.min())), max(high, float(values.max()))
+        total += float(values.sum())
+        squares += float(np.square(values).sum())
+        zeros += int(np.count_nonzero(values == 0)) - int(bad.sum())
+        size += values.size
+    mean = total / max(size, 1)
+    return {
+        "snippets_read": len(rows),
+        "least": low,
+        "greatest": high,
+        "mean": mean,
+        "deviation": float(np.sqrt(max(squares / max(size, 1) - mean**2, 0))),
+        "zeros": zeros / max(size, 1),
+        "not_finite": not_finite,
+    }

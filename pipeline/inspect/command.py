@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from data.errors import InputError
-from data.judgements.options import DatasetOptions
-from pipeline.inspect.picture_options import FlowPictureOptions
+from pipeline.inspect.options import FlowPictureOptions, InspectOptions
 from pipeline.shell.console import emit_block, log
-from pipeline.shell.flags import build, common_options, dataclass_options
+from pipeline.shell.flags import build, common_options, dataclass_options, explicit_flags
 
 if TYPE_CHECKING:
     from pipeline.inspect.report import Report
@@ -29,168 +28,78 @@ Examples:
   pipeline inspect demo/ --json
 
 \b
-Exit code 0: all is well; 1: something is damaged, stale or unusable, listed at the end;
+Exit code 0: no problems; 1: something is damaged, stale or unusable, listed at the end;
 2: wrong usage.
 """
 
 
-def inspect(
-    paths: Sequence[str | Path],
-    *,
-    verify: bool = False,
-    each: bool = False,
-    strict: bool = False,
-    jobs: int = -1,
-    dataset: DatasetOptions | None = None,
-    features: str | Path | None = None,
-    flow: str | Path | None = None,
-    videos: str | Path | None = None,
-) -> list[Report]:
-    """Find out what is in videos, caches, folders, runs and judgements.
+def inspect(paths: Sequence[str | Path], options: InspectOptions | None = None) -> list[Report]:
+    """Report what is in videos, caches, folders, runs and judgements.
 
     Parameters
     ----------
     paths : sequence of path
         Anything that this program reads or writes.
-    verify : bool
-        Read caches whole and compare digests, and those of their source videos.
-    each : bool
-        Decode the videos of folders, and keep the reports of all files for showing.
-    strict : bool
-        Damaged and miscounted videos are problems, not warnings.
-    jobs : int
-        Workers for many files.
-    dataset : DatasetOptions
-        How judgements are read.
-    features : path, optional
-        Feature caches whose names judgements are compared with.
-    flow : path, optional
-        Flow caches that feature caches were made from; those among `paths` are known anyway.
-    videos : path, optional
-        Where the source videos of caches are, if they are no longer at their place.
+    options : InspectOptions, optional
 
     Returns
     -------
     list of Report
-        In the order of the paths; a report's `all_problems` is empty where all is well.
+        In the order of the paths; a report's `all_problems` is empty if there are none.
 
     Raises
     ------
     InputError
         A path does not exist.
     """
-    from pipeline.inspect.kinds import Look, flow_caches, inspect_paths
-    from pipeline.inspect.verify import Upstream
+    from pipeline.inspect.kinds import inspect_paths
 
-    given = [str(path) for path in paths]
-    for folder, what in (
-        (features, "folder of caches"),
-        (flow, "folder of caches"),
-        (videos, "videos"),
+    options = options or InspectOptions()
+    for folder, content in (
+        (options.features, "folder of caches"),
+        (options.flow, "folder of caches"),
+        (options.videos, "videos"),
     ):
-        if folder is not None and not Path(folder).exists():
-            raise InputError(f"{folder}: no such {what}")
-    look = Look(
-        verify=verify,
-        each=each,
-        strict=strict,
-        jobs=jobs,
-        dataset=dataset or DatasetOptions(),
-        features=None if features is None else Path(features),
-        videos=None if videos is None else Path(videos),
-        upstream=Upstream.of(flow_caches([*given, *([] if flow is None else [flow])])),
-    )
-    return inspect_paths(given, look)
+        if folder is not None and not folder.exists():
+            raise InputError(f"{folder}: no such {content}")
+    return inspect_paths(list(map(str, paths)), options)
 
 
 @click.command("inspect", epilog=EPILOG)
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-@click.option(
-    "--verify",
-    is_flag=True,
-    help="Read caches whole and compare their digests; hash the source videos again.",
-)
-@click.option(
-    "--each",
-    is_flag=True,
-    help="Decode all videos of a folder, and show a line for each file; also with -v.",
-)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document: a list of objects.")
-@click.option(
-    "--features",
-    type=click.Path(path_type=Path),
-    help="Feature caches: say which judged names are there.",
-)
-@click.option(
-    "--flow",
-    type=click.Path(path_type=Path),
-    help="Flow caches: say whether features were made from them as they are now.",
-)
-@click.option(
-    "--videos",
-    type=click.Path(path_type=Path),
-    help="Where the caches' source videos are now, if they were moved: a folder, or the video.",
-)
-@click.option(
-    "-j",
-    "--jobs",
-    type=click.INT,
-    default=-1,
-    show_default="all cores",
-    help="Workers, where there are many files to read.",
-)
-@click.option(
-    "--image",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="OUT.png",
-    help="Draw one pair of a flow cache (one PATH), beside the video's frame.",
-)
+@dataclass_options(InspectOptions)
 @dataclass_options(FlowPictureOptions)
-@dataclass_options(DatasetOptions)
-@common_options("strict")
+@common_options()
 @click.pass_context
-def command(ctx: click.Context, /, paths: tuple[str, ...], **params: Any) -> None:
-    """Say what is in videos, caches, folders, runs, evaluations and judgements.
+def command(ctx: click.Context, /, paths: tuple[str, ...], as_json: bool, **params: Any) -> None:
+    """Show what is in videos, caches, folders, runs, evaluations and judgements.
 
-    A video is decoded whole, because headers are not to be trusted. A cache says what it holds,
-    how it was made, and whether it is complete; a folder is summed up. Judgements are a table
+    A video is decoded whole, because its header may be wrong. For a cache, its content, its
+    options and whether it is complete are shown; for a folder, a summary. Judgements are a table
     of pairs or scores, or a published data set.
     """
-    image: Path | None = params["image"]
-    if image is not None:
-        from pipeline.inspect.flow_picture import check_request
-
-        check_request(paths, image)
+    picture = build(FlowPictureOptions, params)
+    options = build(InspectOptions, params)
+    if log.isEnabledFor(logging.DEBUG):
+        options = dataclasses.replace(options, each=True)
+    if picture.image is None:
+        _refuse_picture_flags(ctx)
+        reports = inspect(paths, options)
     else:
-        _refuse_picture_options(ctx)
-    each = params["each"] or log.isEnabledFor(logging.DEBUG)
-    reports = inspect(
-        paths,
-        verify=params["verify"],
-        each=each,
-        strict=params["strict"],
-        jobs=params["jobs"],
-        dataset=build(DatasetOptions, params),
-        features=params["features"],
-        flow=params["flow"],
-        videos=params["videos"],
-    )
-    if image is not None and not reports[0].problems:
-        from pipeline.inspect.flow_picture import draw_flow
+        from pipeline.inspect.flow_picture import add_picture, check_request
 
-        drawn = draw_flow(
-            Path(paths[0]), image, build(FlowPictureOptions, params), params["videos"]
-        )
-        reports[0].facts["image"] = drawn.facts
-        reports[0].add("image", drawn.words)
-    _show(reports, params["as_json"])
+        check_request(paths, picture.image)
+        reports = inspect(paths, options)
+        add_picture(reports[0], Path(paths[0]), picture, options.videos)
+    _show(reports, as_json)
     ctx.exit(_list_problems(reports))
 
 
-def _refuse_picture_options(ctx: click.Context) -> None:
-    """Refuse flags that would do nothing because no picture is asked for."""
+def _refuse_picture_flags(ctx: click.Context) -> None:
+    """Refuse flags that have no effect without a picture."""
     for field in dataclasses.fields(FlowPictureOptions):
-        if ctx.get_parameter_source(field.name) is click.core.ParameterSource.COMMANDLINE:
+        if field.name in explicit_flags(ctx):
             flag = "--" + field.name.replace("_", "-")
             raise click.UsageError(f"{flag} is about a picture: give --image OUT.png as well")
 
@@ -206,11 +115,11 @@ def _show(reports: Sequence[Report], as_json: bool) -> None:
 
 
 def _list_problems(reports: Sequence[Report]) -> int:
-    """List at the end what is broken, and return the exit code."""
-    found = [problem for report in reports for problem in report.all_problems]
-    if not found:
+    """List the problems after everything else, and return the exit code."""
+    problems = [problem for report in reports for problem in report.all_problems]
+    if not problems:
         return 0
-    log.error("%d found damaged, stale or unusable:", len({path for path, _ in found}))
-    for path, problem in found:
+    log.error("%d found damaged, stale or unusable:", len({path for path, _ in problems}))
+    for path, problem in problems:
         log.error("  %s: %s", path, problem)
     return 1

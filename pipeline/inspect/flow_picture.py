@@ -1,13 +1,10 @@
-"""A picture of one flow field: colours beside the video's frame, with the wheel as legend."""
+"""`pipeline inspect --image`: one flow field as colours, next to the video's frame."""
 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,33 +14,14 @@ from data.cache.header import Header
 from data.errors import InputError, VideoError
 from data.judgements.options import DatasetOptions
 from data.video.reading import file_digest, read_frames
+from pipeline.inspect.cache import sampled_rows
 from pipeline.inspect.kinds import file_kind
-from pipeline.inspect.picture_options import FlowPictureOptions
-from pipeline.inspect.statistics import sampled_rows
+from pipeline.inspect.options import FlowPictureOptions
+from pipeline.inspect.report import Report
 from pipeline.inspect.verify import locate_source
-from pipeline.pictures.flow_layout import Panels, render
+from pipeline.pictures.flow import FULL_PERCENTILE, draw_flow, png
 from pipeline.runner.files import write_bytes
 from pipeline.shell.words import counted
-
-#: Speed that is left to stand out beyond the full colour, as a percentile of the field.
-_PERCENTILE = 99.0
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A picture that was written.
-
-    Attributes
-    ----------
-    facts : dict
-        ``path``, ``row``, ``frame``, ``next_frame``, ``full_colour_px``, ``beyond_share``,
-        ``frame_shown``.
-    words : str
-        The same in words.
-    """
-
-    facts: dict[str, Any]
-    words: str
 
 
 def check_request(paths: Sequence[str], image: Path) -> None:
@@ -73,71 +51,69 @@ def check_request(paths: Sequence[str], image: Path) -> None:
         )
 
 
-def draw_flow(
-    path: Path, image: Path, options: FlowPictureOptions, videos: Path | None = None
-) -> Drawn:
-    """Draw one pair of a flow cache.
+def add_picture(
+    report: Report, path: Path, options: FlowPictureOptions, videos: Path | None
+) -> None:
+    """Draw one pair of a flow cache, and add the picture to the cache's report.
+
+    A video that is gone or has changed is no error: the flow is drawn without its frame. Nothing
+    is drawn of a cache with problems.
 
     Parameters
     ----------
+    report : Report
     path : Path
         The flow cache.
-    image : Path
-        PNG to write; replaced where it exists.
     options : FlowPictureOptions
+        Its `image` is the PNG to write; replaced if it exists.
     videos : Path, optional
-        Where the video is, if it is no longer at its place.
+        Where the video is, if it was moved.
 
     Raises
     ------
     InputError
-        The cache cannot be read, holds nothing or not the pair asked for, or the picture cannot
-        be written. A video that is gone or has changed is no error: flow alone is drawn.
+        The cache holds no fields or no such pair, or the picture cannot be written.
     """
+    if report.problems or options.image is None:
+        return
     with open_flow(path) as flow:
-        row, chosen = choose_row(flow, options.frame)
+        row, reason = choose_row(flow, options.frame)
         field = flow.read_px(row)
         first, second = int(flow.frame_index[row]), int(flow.next_index[row])
         seconds = float(flow.time[row])
         header = flow.header
     full, beyond, scale = full_colour(field, options.full_colour)
-    picture, missing = source_frame(header, locate_source(header, videos), first)
+    frame, missing = source_frame(header, locate_source(header, videos), first)
     unit = "px/frame" if second - first == 1 else f"px in {second - first} frames"
     height, width = field.shape[1:]
     notes = [
-        f"{path.name}: frames {first} → {second} at {seconds:.2f} s ({chosen})",
+        f"{path.name}: frames {first} → {second} at {seconds:.2f} s ({reason})",
         f"full colour at {full:.3g} {unit} ({scale}); {100 * beyond:.1f} % of the pixels are "
         f"faster; flow in px of {width}×{height}",
     ]
     if missing:
         notes.append(f"without the video's frame: {missing}")
-    panels = Panels(field, full, unit, picture, options.arrows, notes)
-    with warnings.catch_warnings():
-        # Scripts that matplotlib's font lacks are drawn as boxes; a picture is better than none.
-        warnings.filterwarnings("ignore", message="Glyph")
-        content = render(panels)
-    write_bytes(image, content)
-    facts = {
-        "path": str(image),
+    write_bytes(options.image, png(draw_flow(field, full, unit=unit, frame=frame, notes=notes)))
+    report.facts["image"] = {
+        "path": str(options.image),
         "row": row,
         "frame": first,
         "next_frame": second,
         "full_colour_px": full,
         "beyond_share": beyond,
-        "frame_shown": picture is not None,
+        "frame_shown": frame is not None,
     }
-    return Drawn(facts, "\n".join([str(image), *notes]))
+    report.add("image", "\n".join([str(options.image), *notes]))
 
 
-def choose_row(flow: FlowCache, wanted: str) -> tuple[int, str]:
-    """Choose the pair to draw, by its first frame's number or by how much moves.
+def choose_row(flow: FlowCache, choice: str) -> tuple[int, str]:
+    """Return the row of the pair to draw, and the reason in words.
 
-    Returns
-    -------
-    int
-        Row of the cache.
-    str
-        Why this one, in words.
+    Parameters
+    ----------
+    flow : FlowCache
+    choice : str
+        Number of the pair's first frame, or "median" or "most" motion.
 
     Raises
     ------
@@ -146,26 +122,24 @@ def choose_row(flow: FlowCache, wanted: str) -> tuple[int, str]:
     """
     if not len(flow):
         raise InputError(f"{flow.path}: holds no flow fields, so there is nothing to draw")
-    if wanted.isdecimal():
-        rows = np.flatnonzero(flow.frame_index == int(wanted))
+    if choice.isdecimal():
+        rows = np.flatnonzero(flow.frame_index == int(choice))
         if len(rows):
             return int(rows[0]), "as asked"
-        order = np.argsort(np.abs(flow.frame_index - int(wanted)), kind="stable")[:4]
+        order = np.argsort(np.abs(flow.frame_index - int(choice)), kind="stable")[:4]
         near = ", ".join(map(str, sorted({int(flow.frame_index[row]) for row in order})))
         raise InputError(
-            f"{flow.path}: --frame {wanted} is the first of no pair in it; near it are {near}"
+            f"{flow.path}: --frame {choice} is the first of no pair in it; near it are {near}"
         )
-    rows = sampled_rows(len(flow), everything=False)
+    rows = sampled_rows(len(flow))
     speeds = np.array([np.nanmean(np.hypot(*flow.read_px(int(row)))) for row in rows])
     moving = np.flatnonzero(speeds > 0)
     if not len(moving):
         return 0, "nothing moves in any pair"
     order = moving[np.argsort(speeds[moving], kind="stable")]
-    place = order[-1] if wanted == "most" else order[(len(order) - 1) // 2]
-    of = f"of {counted(len(rows), 'pair')}" + (
-        "" if len(rows) == len(flow) else f", every {len(flow) / len(rows):.0f}th looked at"
-    )
-    return int(rows[place]), f"{wanted} motion {of}"
+    place = order[-1] if choice == "most" else order[(len(order) - 1) // 2]
+    part = "" if len(rows) == len(flow) else f", every {len(flow) / len(rows):.0f}th looked at"
+    return int(rows[place]), f"{choice} motion of {counted(len(rows), 'pair')}{part}"
 
 
 def full_colour(field: np.ndarray, asked: float | None) -> tuple[float, float, str]:
@@ -187,10 +161,10 @@ def full_colour(field: np.ndarray, asked: float | None) -> tuple[float, float, s
     elif not speed.any():
         full, words = 1.0, "nothing moves"
     else:
-        exact = float(np.percentile(speed, _PERCENTILE)) or float(speed.max())
-        # Up to two digits, which the legend can show.
+        exact = float(np.percentile(speed, FULL_PERCENTILE)) or float(speed.max())
+        # Rounded up to two digits, which the title can show.
         digit = 10.0 ** (math.floor(math.log10(exact)) - 1)
-        full, words = math.ceil(exact / digit - 1e-9) * digit, f"{_PERCENTILE:g}th percentile"
+        full, words = math.ceil(exact / digit - 1e-9) * digit, f"{FULL_PERCENTILE:g}th percentile"
     return full, float((speed > full).mean()) if speed.size else 0.0, words
 
 
@@ -200,9 +174,9 @@ def source_frame(header: Header, place: Path, index: int) -> tuple[np.ndarray | 
     Returns
     -------
     ndarray (H, W, 3) uint8 or None
-        RGB; None where the video is gone or is another one now.
+        RGB; None if the video is gone or has changed.
     str
-        Why there is none; "" where there is one.
+        Why there is none, or "".
     """
     if not place.exists():
         return None, f"{place} is no longer there"

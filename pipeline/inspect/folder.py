@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,9 @@ from data.judgements.pairs import (
     read_scores,
 )
 from data.sources import find_sources, folders_below
-from pipeline.inspect.groups import add_options
-from pipeline.inspect.report import Report
+from pipeline.inspect.report import Report, short
 from pipeline.inspect.run import is_evaluation, is_run
-from pipeline.shell.words import counted, format_bytes, format_duration
+from pipeline.shell.words import counted, format_bytes, format_duration, printable, value_text
 
 _EXAMPLES = 3
 
@@ -48,42 +48,41 @@ class Contents:
 
 
 def survey(folder: Path) -> Contents:
-    """Find what there is below a folder, without opening more than tables."""
-    found = Contents()
+    """Sort the paths below a folder by what they are."""
+    contents = Contents()
     for here, folders, names in folders_below(folder):
         files = [here / name for name in sorted(names)]
-        found.temporaries += [file for file in files if is_temporary(file.name)]
+        contents.temporaries += [file for file in files if is_temporary(file.name)]
         if here != folder and is_run(here):
-            found.runs.append(here)
+            contents.runs.append(here)
         elif here != folder and is_evaluation(here):
-            found.evaluations.append(here)
+            contents.evaluations.append(here)
             folders.clear()
         else:
-            found.caches += [file for file in files if file.suffix == ".h5"]
-            found.weights += [file for file in files if file.suffix == ".safetensors"]
-            found.tables += [file for file in files if file.suffix.lower() == ".csv"]
+            contents.caches += [file for file in files if file.suffix == ".h5"]
+            contents.weights += [file for file in files if file.suffix == ".safetensors"]
+            contents.tables += [file for file in files if file.suffix.lower() == ".csv"]
     try:
-        found.videos = [source.path for source in find_sources([folder])]
+        contents.videos = [source.path for source in find_sources([folder])]
     except InputError:
-        found.videos = []
-    return found
+        contents.videos = []
+    return contents
 
 
 def summarise(folder: Path, shown: str, contents: Contents, files: Sequence[Report]) -> Report:
-    """Put the reports of a folder's files together.
+    """Summarise the reports on a folder's files.
 
     Parameters
     ----------
     folder, shown
-        The folder, and what to call it.
+        The folder, and its name in the report.
     contents : Contents
-        What `survey` found.
+        As `survey` returns them.
     files : sequence of Report
         Of its videos, caches, runs, evaluations and weights; their paths are below the folder.
     """
     report = Report(shown, "folder", files=list(files))
-    by_kind = {kind: _of_kind(files, kind) for kind in ("video", "folder of frames")}
-    _add_videos(report, [*by_kind["video"], *by_kind["folder of frames"]])
+    _add_videos(report, [*_of_kind(files, "video"), *_of_kind(files, "folder of frames")])
     for kind, unit in (("flow cache", "field"), ("feature cache", "fused map")):
         caches = _of_kind(files, kind)
         if caches:
@@ -94,7 +93,7 @@ def summarise(folder: Path, shown: str, contents: Contents, files: Sequence[Repo
                 report.add(kind, f"{each.path}: {each.brief}")
     tables = _add_tables(report, folder, contents.tables)
     _add_temporaries(report, contents.temporaries)
-    _add_faults(report, files)
+    _count_faults(report, files)
     if not (files or tables or contents.temporaries):
         report.problems.append(
             "holds no videos, caches, runs, evaluations or judgements that are known here"
@@ -122,17 +121,15 @@ def _add_videos(report: Report, videos: Sequence[Report]) -> None:
         "frames_decoded" if decoded else "frames_claimed": sum(known),
         "sizes": [list(each) for each in sizes],
     }
-    lasting = "" if not decoded else _lasting(videos)
+    duration = ""
+    if decoded:
+        duration = f", {format_duration(sum(v.facts['duration_s'] for v in videos))} in all"
     report.add(
         "videos",
         f"{counted(len(videos), 'video')}{_where(videos)}, {format_bytes(size)}\n"
-        f"{_range(known)} frames{lasting}, {shown}{more} px"
+        f"{_range(known)} frames{duration}, {shown}{more} px"
         + ("" if decoded else " (as the headers claim; --each decodes them)"),
     )
-
-
-def _lasting(videos: Sequence[Report]) -> str:
-    return f", {format_duration(sum(video.facts['duration_s'] for video in videos))} in all"
 
 
 def _add_caches(report: Report, caches: Sequence[Report], kind: str, unit: str) -> None:
@@ -156,7 +153,7 @@ def _add_caches(report: Report, caches: Sequence[Report], kind: str, unit: str) 
     if kind == "flow cache":
         clipped = max(cache.facts["clipped_share"] for cache in caches)
         report.add("", f"at most {100 * clipped:.2g} % of a cache's values beyond the bound")
-    add_options(report, caches, kind, facts)
+    _add_options(report, caches, kind, facts)
     checked = [cache.facts["verified"] for cache in caches if "verified" in cache.facts]
     if checked:
         same = sum(each["source"] is True for each in checked)
@@ -171,15 +168,63 @@ def _add_caches(report: Report, caches: Sequence[Report], kind: str, unit: str) 
         report.add("", f"{linked.count(True)} of {len(caches)} made from the flow that is here")
 
 
+def _add_options(
+    report: Report, caches: Sequence[Report], kind: str, facts: dict[str, Any]
+) -> None:
+    """Add the options that all caches share, and a line for each group of the others."""
+    flat = [dict(_flat(cache.facts)) for cache in caches]
+    common = set(flat[0].items()).intersection(*(each.items() for each in flat))
+    groups: dict[tuple[tuple[str, str], ...], list[str]] = defaultdict(list)
+    for cache, options in zip(caches, flat, strict=True):
+        groups[tuple(each for each in options.items() if each not in common)].append(cache.path)
+    facts["common"] = {name: value for name, value in flat[0].items() if (name, value) in common}
+    facts["groups"] = [
+        {**dict(group), "count": len(paths), "example": paths[0]} for group, paths in groups.items()
+    ]
+    report.add("", "\n".join(_option_lines(facts["common"])))
+    if len(groups) == 1:
+        return
+    for group, paths in sorted(groups.items(), key=lambda item: -len(item[1])):
+        differing = "; ".join(_option_lines(dict(group)))
+        report.add("", f"{counted(len(paths), kind)}, e.g. {printable(paths[0])}: {differing}")
+    names = dict.fromkeys(name for group in groups for name, _ in group)
+    mixed = [name.rpartition(".")[2] for name in names if not name.startswith("versions.")]
+    if mixed:
+        ways = f"{len(groups)} ways ({', '.join(mixed).replace('_', ' ')})"
+        report.warnings.append(
+            f"{counted(len(caches), kind)} made in {ways}: later stages refuse such a mixture"
+        )
+
+
+def _flat(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield dotted names and texts of a cache's options, weights and versions."""
+    for name, value in facts.items():
+        if not prefix and name not in ("parameters", "weights", "versions"):
+            continue
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", short(value) if prefix == "weights." else value_text(value)
+
+
+def _option_lines(options: Mapping[str, str]) -> list[str]:
+    """Return options by dotted name as a line for each group: `flow: bound 20, dtype uint8`."""
+    lines: dict[str, list[str]] = defaultdict(list)
+    for name, value in options.items():
+        group, _, last = name.removeprefix("parameters.").rpartition(".")
+        lines[group].append(f"{last.replace('_', ' ')} {value}")
+    return [f"{group}: {', '.join(parts)}".removeprefix(": ") for group, parts in lines.items()]
+
+
 def _add_tables(report: Report, folder: Path, tables: Sequence[Path]) -> int:
-    """Add the tables that hold judgements; how many there are."""
+    """Add the tables that hold judgements, and return their number."""
     count = 0
     for path in tables:
         try:
             scores = read_scores(path) if is_score_table(path) else None
             pairs = read_pairs(path) if scores is None else pairs_from_scores(scores)
         except InputError:
-            continue  # Some other table: a list of videos, boxes, metrics.
+            continue  # Another table: a list of videos, boxes, metrics.
         name = path.relative_to(folder).as_posix()
         if scores is not None:
             text = f"scores of {counted(len(scores), 'video')}"
@@ -196,12 +241,12 @@ def _add_tables(report: Report, folder: Path, tables: Sequence[Path]) -> int:
 
 
 def _add_temporaries(report: Report, temporaries: Sequence[Path]) -> None:
-    """Tell of caches that are being written, or were when their writer was killed."""
+    """Warn of caches that are being written, or were left by a process that was killed."""
     sizes, ages = [], []
     for path in temporaries:
         try:
             state = path.stat()
-        except FileNotFoundError:  # finished meanwhile
+        except FileNotFoundError:  # It was finished in the meantime.
             continue
         sizes.append(state.st_size)
         ages.append(max(time.time() - state.st_mtime, 0.0))
@@ -211,11 +256,11 @@ def _add_temporaries(report: Report, temporaries: Sequence[Path]) -> None:
     report.warnings.append(
         f"{counted(len(sizes), 'unfinished file')} ({format_bytes(sum(sizes))}, last written "
         f"{format_duration(min(ages))} ago): being written now, or left by a process that was "
-        "killed; the next run of its command sweeps what is left"
+        "killed; the next run of its command deletes them"
     )
 
 
-def _add_faults(report: Report, files: Sequence[Report]) -> None:
+def _count_faults(report: Report, files: Sequence[Report]) -> None:
     """Count files with warnings and problems, with examples of the warnings."""
     odd = [file for file in files if file.warnings]
     if odd:
@@ -226,7 +271,7 @@ def _add_faults(report: Report, files: Sequence[Report]) -> None:
 
 
 def _where(files: Sequence[Report]) -> str:
-    """Say in which folder files lie, where it is not the one asked about."""
+    """Return in which folder the files lie, if it is not the folder itself."""
     parents = {str(Path(file.path).parent) for file in files}
     common = os.path.commonpath(parents)
     if common in ("", "."):

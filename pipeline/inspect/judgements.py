@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 def inspect_pairs(
     path: Path, shown: str, options: DatasetOptions, features: Path | None = None
 ) -> list[Report]:
-    """Say what is in judgements: a report for each task.
+    """Report what is in judgements, for each task.
 
     Parameters
     ----------
     path : Path
         A table of pairs or scores, or the folder of a published data set.
     shown : str
-        What to call it.
+        The name in the report.
     options : DatasetOptions
-        Which form and task, and which folds; all tasks where none is named.
+        Which form and task, and which folds; all tasks if none is named.
     features : Path, optional
-        Feature caches whose names are compared with those judged.
+        Feature caches whose names are compared with the judged videos.
     """
     reports = []
     for task in _tasks(path, options):
@@ -45,14 +45,13 @@ def inspect_pairs(
             report.warnings += warnings
             _add_matches(report, dataset, path, features)
         except InputError as error:
-            report = failure(path, "unusable judgements", error)
-            report.path = name
+            report = failure(name, path, "judgements", error)
         reports.append(report)
     return reports
 
 
 def inspect_boxes(path: Path, shown: str) -> Report:
-    """Say how many boxes of how many videos a table holds, for `evaluate --boxes`."""
+    """Report how many boxes of how many videos a table holds, for `evaluate --boxes`."""
     rows = read_rows(path)[1:]
     videos = sorted({row.cells[0] for row in rows})
     report = Report(shown, "boxes", facts={"boxes": len(rows), "videos": videos})
@@ -62,7 +61,7 @@ def inspect_boxes(path: Path, shown: str) -> Report:
 
 
 def _tasks(path: Path, options: DatasetOptions) -> Sequence[str | None]:
-    """Tasks to report on: the one asked for, or all that a folder holds."""
+    """Return the tasks to report on: the requested one, or all that a folder holds."""
     if options.task is not None or path.is_file():
         return [options.task]
     try:
@@ -72,7 +71,7 @@ def _tasks(path: Path, options: DatasetOptions) -> Sequence[str | None]:
 
 
 def _read(path: Path, options: DatasetOptions) -> tuple[Dataset, list[str]]:
-    """Read judgements; where no folds can be drawn, without folds and with a warning."""
+    """Read judgements; if no folds can be drawn, without folds and with a warning."""
     try:
         return read_dataset(path, options), []
     except InputError as error:
@@ -84,22 +83,22 @@ def _read(path: Path, options: DatasetOptions) -> tuple[Dataset, list[str]]:
 
 
 def _report(dataset: Dataset, shown: str) -> Report:
-    found = check_pairs(dataset.pairs)
+    checks = check_pairs(dataset.pairs)
     report = Report(shown, "judgements")
     report.brief = (
-        f"{counted(found.distinct, 'pair')} of {counted(found.videos, 'video')}, "
-        f"attainable {found.attainable_text}"
+        f"{counted(checks.distinct, 'pair')} of {counted(checks.videos, 'video')}, "
+        f"attainable {checks.attainable_text}"
     )
     report.facts = {
         "name": dataset.name,
         "videos": dataset.videos,
-        "pairs": {"listed": found.listed, "distinct": found.distinct},
-        "duplicates": [[p.better, p.worse, times] for p, times in found.duplicates],
-        "contradictions": [[p.better, p.worse, a, b] for p, a, b in found.contradictions],
-        "cycles": [list(group) for group in found.cycles],
-        "shortest_cycle": list(found.shortest_cycle),
-        "unconnected_groups": found.components,
-        "attainable": {"bound": found.attainable},
+        "pairs": {"listed": checks.listed, "distinct": checks.distinct},
+        "duplicates": [[p.better, p.worse, times] for p, times in checks.duplicates],
+        "contradictions": [[p.better, p.worse, a, b] for p, a, b in checks.contradictions],
+        "cycles": [list(group) for group in checks.cycles],
+        "shortest_cycle": list(checks.shortest_cycle),
+        "unconnected_groups": checks.components,
+        "attainable": {"bound": checks.attainable},
         "scored": dataset.scores is not None,
         "groups": len(set(dataset.groups.values())) if dataset.groups else None,
         "judged_parts": {name: asdict(span) for name, span in dataset.spans.items()},
@@ -129,7 +128,7 @@ def _fold(fold: Any) -> dict[str, Any]:
 
 
 def _add_matches(report: Report, dataset: Dataset, path: Path, features: Path | None) -> None:
-    """Say which judged names are videos or caches that there are."""
+    """Report which judged names belong to existing videos or caches."""
     from data.cache.folder import find_caches
     from data.sources import find_sources
 
@@ -139,7 +138,7 @@ def _add_matches(report: Report, dataset: Dataset, path: Path, features: Path | 
         try:
             keys = [source.key for source in find_sources([path])]
         except InputError:
-            return  # Published annotations seldom lie beside their videos.
+            return  # Published annotations are seldom in the folder of their videos.
         _add_match(report, dataset, "videos", keys, path)
 
 

@@ -1,10 +1,10 @@
-"""From the paths that a user gives to reports on them."""
+"""What kind of thing each path is, and the report that fits it."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +17,8 @@ from data.sources import find_sources
 from pipeline.inspect.cache import inspect_cache
 from pipeline.inspect.folder import Contents, summarise, survey
 from pipeline.inspect.judgements import inspect_boxes, inspect_pairs
-from pipeline.inspect.report import Report, without_path
+from pipeline.inspect.options import InspectOptions
+from pipeline.inspect.report import Report, failure, without_path
 from pipeline.inspect.run import (
     RESULTS,
     inspect_evaluation,
@@ -31,38 +32,8 @@ from pipeline.inspect.video import glance_at_video, inspect_video
 from pipeline.runner.jobs import JobOptions, run_jobs
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
-#: Files from which more than one worker pays: starting one takes seconds.
+#: Number of files from which on several workers pay off: starting one takes seconds.
 _WORKERS_FROM = 8
-
-
-@dataclass(frozen=True)
-class Look:
-    """How closely to look.
-
-    Attributes
-    ----------
-    verify, each, strict : bool
-        As the flags of the command.
-    jobs : int
-        Workers for many files.
-    dataset : DatasetOptions
-        How judgements are read.
-    features : Path or None
-        Feature caches whose names judgements are compared with.
-    upstream : Upstream
-        Flow caches that feature caches may have been made from.
-    videos : Path or None
-        Where source videos are that are no longer at their place.
-    """
-
-    verify: bool = False
-    each: bool = False
-    strict: bool = False
-    jobs: int = -1
-    dataset: DatasetOptions = field(default_factory=DatasetOptions)
-    features: Path | None = None
-    upstream: Upstream = field(default_factory=Upstream)
-    videos: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -74,55 +45,57 @@ class Item:
     shown: str
 
 
-def inspect_paths(paths: Sequence[str], look: Look) -> list[Report]:
-    """Report on each path, in the order given; nothing that is found in one stops the others.
+def inspect_paths(paths: Sequence[str], options: InspectOptions) -> list[Report]:
+    """Report on each path, in the given order; a problem in one does not stop the others.
 
     Raises
     ------
     InputError
         A path does not exist.
     """
-    found = [_expand(given, look) for given in paths]
-    singles = [item for items in found for item in items if item.kind != "folder"]
-    reports = dict(zip(singles, _inspect_all(singles, look, closely=True), strict=True))
+    caches = _flow_caches([*paths, *([] if options.flow is None else [options.flow])])
+    inspection = Inspection(options, Upstream.of(caches))
+    expanded = [_expand(path, options) for path in paths]
+    singles = [item for items in expanded for item in items if item.kind != "folder"]
+    reports = dict(zip(singles, inspection.all_of(singles, closely=True), strict=True))
     return [
         report
-        for items in found
+        for items in expanded
         for item in items
-        for report in (_folder(item, look) if item.kind == "folder" else reports[item])
+        for report in (inspection.folder(item) if item.kind == "folder" else reports[item])
     ]
 
 
-def flow_caches(paths: Iterable[str | Path]) -> list[Path]:
-    """Files among and below the paths given that may be flow caches."""
-    found: list[Path] = []
+def _flow_caches(paths: Iterable[str | Path]) -> list[Path]:
+    """Return the files among and below the paths that may be flow caches."""
+    files: list[Path] = []
     for path in map(Path, paths):
-        found += sorted(path.rglob("*.h5")) if path.is_dir() else [path] * _is_hdf5(path)
-    return found
+        files += sorted(path.rglob("*.h5")) if path.is_dir() else [path] * _is_hdf5(path)
+    return files
 
 
-def _expand(given: str, look: Look) -> list[Item]:
-    """Return what a path stands for; several items where it is a list of videos."""
+def _expand(given: str, options: InspectOptions) -> list[Item]:
+    """Return the items that a path stands for: several for a list of videos."""
     path = Path(given)
     if given.startswith("@") and not path.exists():
         return _listed([given], given)
     if not path.exists():
         raise InputError(f"{given}: no such file or folder")
-    if path.is_dir() and (several := _several_forms(path, look)):
+    if path.is_dir() and (several := _several_forms(path, options)):
         return several
-    kind = _folder_kind(path, look) if path.is_dir() else file_kind(path, look.dataset)
+    kind = _folder_kind(path, options) if path.is_dir() else file_kind(path, options.dataset)
     return _listed([given], given) if kind == "list" else [Item(kind, path, given)]
 
 
-def _several_forms(folder: Path, look: Look) -> list[Item]:
-    """Return what a folder with annotations of several forms stands for; else nothing."""
-    if look.dataset.dataset != "auto" or look.dataset.task is not None:
+def _several_forms(folder: Path, options: InspectOptions) -> list[Item]:
+    """Return the items of a folder with annotations of several forms; none for other folders."""
+    if options.dataset.dataset != "auto" or options.dataset.task is not None:
         return []
     if is_run(folder) or is_evaluation(folder) or len(forms := formats_in(folder)) < 2:
         return []
     items = [Item("judgements", place, str(place)) for place in dict.fromkeys(forms.values())]
-    found = survey(folder)
-    more = found.videos or found.caches or found.runs or found.evaluations
+    contents = survey(folder)
+    more = contents.videos or contents.caches or contents.runs or contents.evaluations
     return [Item("folder", folder, str(folder)), *items] if more else items
 
 
@@ -133,9 +106,9 @@ def _listed(inputs: Sequence[str], given: str) -> list[Item]:
         return [Item(f"unusable list: {without_path(str(error), given)}", Path(given), given)]
 
 
-def _folder_kind(path: Path, look: Look) -> str:
-    """Say what a folder is: one thing of its own, or a collection of files."""
-    if look.dataset.dataset != "auto" or look.dataset.task is not None:
+def _folder_kind(path: Path, options: InspectOptions) -> str:
+    """Return what a folder is: one thing of its own, or a collection of files."""
+    if options.dataset.dataset != "auto" or options.dataset.task is not None:
         return "judgements"
     for kind, fits in (("run", is_run), ("evaluation", is_evaluation)):
         if fits(path):
@@ -154,8 +127,8 @@ def _folder_kind(path: Path, look: Look) -> str:
 
 
 def file_kind(path: Path, dataset: DatasetOptions) -> str:
-    """Say what a file is, by its first bytes and its name."""
-    if not path.is_file():  # a pipe or a device would be waited for without end
+    """Return what a file is, by its first bytes and its name."""
+    if not path.is_file():  # reading a pipe or a device would never end
         return "unusable path: neither a file nor a folder"
     suffix = path.suffix.lower()
     if _is_hdf5(path):
@@ -192,7 +165,7 @@ def _is_text(path: Path) -> bool:
 
 
 def _table_kind(path: Path) -> str:
-    """Tell judgements, lists of videos and boxes by the header; the rest is read as judgements."""
+    """Distinguish judgements, lists of videos and boxes by the header; default is judgements."""
     try:
         rows = read_rows(path)
     except InputError:
@@ -204,62 +177,82 @@ def _table_kind(path: Path) -> str:
     return "list" if header & {"video", "path"} and not scored else "judgements"
 
 
-def _inspect_all(items: Sequence[Item], look: Look, *, closely: bool) -> list[list[Report]]:
-    """Report on many items, by several workers where that pays."""
-    task = partial(inspect_item, look=look, closely=closely)
-    if len(items) < _WORKERS_FROM:
-        return [task(item) for item in items]
-    costly = closely or look.verify or look.each
-    jobs = look.jobs if costly else 1
-    done = run_jobs(task, items, JobOptions(jobs=jobs), desc="inspect", unit="file", name=_name)
-    return [report for _, report in done.results]
+@dataclass(frozen=True)
+class Inspection:
+    """Reports on items, with the options and the known flow caches; picklable."""
+
+    options: InspectOptions
+    upstream: Upstream
+
+    def folder(self, item: Item) -> list[Report]:
+        """Report on a folder, from the reports on its files."""
+        contents = survey(item.path)
+        reports = self.all_of(_items(item.path, contents), closely=False)
+        files = [each for several in reports for each in several]
+        report = summarise(item.path, item.shown, contents, files)
+        report.listed = self.options.each
+        return [report]
+
+    def all_of(self, items: Sequence[Item], *, closely: bool) -> list[list[Report]]:
+        """Report on many items, with several workers if that pays off."""
+        task = partial(self.one, closely=closely)
+        if len(items) < _WORKERS_FROM:
+            return [task(item) for item in items]
+        costly = closely or self.options.verify or self.options.each
+        jobs = JobOptions(jobs=self.options.jobs if costly else 1)
+        outcome = run_jobs(task, items, jobs, desc="inspect", unit="file", name=_name)
+        reports = dict(outcome.results)
+        for item, message in outcome.failures:
+            reports[item] = [_unusable(item, InputError(message))]
+        return [reports[item] for item in items]
+
+    def one(self, item: Item, closely: bool) -> list[Report]:
+        """Report on one item; `closely` reads the values in caches, and decodes videos."""
+        try:
+            return self._one(item, closely)
+        except (InputError, OSError) as error:
+            return [_unusable(item, error)]
+
+    def _one(self, item: Item, closely: bool) -> list[Report]:
+        options = self.options
+        if item.kind == "cache":
+            return [
+                inspect_cache(
+                    item.path,
+                    item.shown,
+                    values=closely or options.verify,
+                    verify=options.verify,
+                    upstream=self.upstream,
+                    videos=options.videos,
+                )
+            ]
+        if item.kind == "video":
+            if closely or options.each or options.verify or options.strict:
+                return [inspect_video(item.path, item.shown, options.strict)]
+            return [glance_at_video(item.path, item.shown)]
+        if item.kind == "judgements":
+            return inspect_pairs(item.path, item.shown, options.dataset, options.features)
+        if item.kind in _SINGLE:
+            return [_SINGLE[item.kind](item.path, item.shown)]
+        kind, _, message = item.kind.partition(": ")
+        return [Report(item.shown, kind, problems=[message])]
+
+
+_SINGLE = {
+    "run": inspect_run,
+    "evaluation": inspect_evaluation,
+    "results": lambda path, shown: inspect_evaluation(path.parent, shown),
+    "weights": inspect_weights,
+    "boxes": inspect_boxes,
+}
+
+
+def _unusable(item: Item, error: Exception) -> Report:
+    return failure(item.shown, item.path, item.kind, error)
 
 
 def _name(item: Item) -> str:
     return item.shown
-
-
-def inspect_item(item: Item, look: Look, closely: bool) -> list[Report]:
-    """Report on one item; `closely` reads the values in caches, and decodes videos."""
-    if item.kind == "cache":
-        return [
-            inspect_cache(
-                item.path,
-                item.shown,
-                values=closely or look.verify,
-                verify=look.verify,
-                upstream=look.upstream,
-                videos=look.videos,
-            )
-        ]
-    if item.kind == "video":
-        if closely or look.each or look.verify or look.strict:
-            return [inspect_video(item.path, item.shown, look.strict)]
-        return [glance_at_video(item.path, item.shown)]
-    if item.kind == "judgements":
-        return inspect_pairs(item.path, item.shown, look.dataset, look.features)
-    single = {
-        "run": inspect_run,
-        "evaluation": inspect_evaluation,
-        "weights": inspect_weights,
-        "boxes": inspect_boxes,
-    }
-    if item.kind in single:
-        return [single[item.kind](item.path, item.shown)]
-    if item.kind == "results":
-        return [inspect_evaluation(item.path.parent, item.shown)]
-    kind, _, message = item.kind.partition(": ")
-    return [Report(item.shown, kind, problems=[message])]
-
-
-def _folder(item: Item, look: Look) -> list[Report]:
-    contents = survey(item.path)
-    reports = _inspect_all(_items(item.path, contents), look, closely=False)
-    report = summarise(
-        item.path, item.shown, contents, [each for found in reports for each in found]
-    )
-    report.listed = look.each
-    return [report]
 
 
 def _items(folder: Path, contents: Contents) -> list[Item]:

@@ -1,4 +1,4 @@
-"""What `pipeline inspect` found out about one path, as text for people and as JSON for programs."""
+"""What is known about one path, as text for people and as JSON for programs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.shell.words import counted, finite
+from pipeline.shell.words import counted, finite, printable
 
 _LABEL_WIDTH = 12
 _DIGEST_SHOWN = 12
@@ -25,9 +25,9 @@ class Report:
     kind : str
         What it is, in words: ``"video"``, ``"flow cache"``, …
     state : str
-        How it is, in a word: ``"complete"``.
+        Its state, in a word: ``"complete"``.
     brief : str
-        What is in it, in half a line.
+        Its content, in half a line.
     facts : dict
         Everything, under names that programs can rely on; the JSON document.
     rows : list of (label, text)
@@ -69,19 +69,20 @@ class Report:
         self.rows.append((label, text))
 
     def line(self) -> str:
-        """Return all in one line."""
+        """Return everything in one line."""
         if self.problems:
-            return f"{self.path}: {self.kind}: {'; '.join(self.problems)}"
+            return printable(f"{self.path}: {self.kind}: {'; '.join(self.problems)}")
         odd = "".join(f"; warning: {warning}" for warning in self.warnings)
-        return f"{self.path}: {', '.join(filter(None, (self.kind, self.state, self.brief)))}{odd}"
+        content = ", ".join(filter(None, (self.kind, self.state, self.brief)))
+        return printable(f"{self.path}: {content}{odd}")
 
     def text(self) -> str:
-        """Return all in full, indented below the path."""
+        """Return everything in full, indented below the path."""
         if self.problems and not self.rows:
             return self.line()
-        lines = [f"{self.path}: {', '.join(filter(None, (self.kind, self.state)))}"]
-        rows = [*self.rows, *(("warning", each) for each in self.warnings)]
-        rows += [("PROBLEM", each) for each in self.problems]
+        lines = [printable(f"{self.path}: {', '.join(filter(None, (self.kind, self.state)))}")]
+        rows = [*self.rows, *(("warning", printable(each)) for each in self.warnings)]
+        rows += [("PROBLEM", printable(each)) for each in self.problems]
         for label, text in rows:
             for number, part in enumerate(text.split("\n")):
                 lines.append(f"  {label if number == 0 else '':{_LABEL_WIDTH}} {part}".rstrip())
@@ -92,7 +93,7 @@ class Report:
 
     def as_json(self) -> dict[str, Any]:
         """Return the JSON object of this path; numbers that are not finite become null."""
-        found = {
+        content = {
             "path": self.path,
             "kind": self.kind,
             **self.facts,
@@ -100,27 +101,27 @@ class Report:
             "problems": self.problems,
         }
         if self.shown_files:
-            found["files"] = [file.as_json() for file in self.shown_files]
-        plain: dict[str, Any] = finite(found)
-        return plain
+            content["files"] = [file.as_json() for file in self.shown_files]
+        result: dict[str, Any] = finite(content)
+        return result
 
 
-def failure(path: str | Path, kind: str, error: Exception) -> Report:
+def failure(shown: str, path: Path, kind: str, error: Exception) -> Report:
     """Return the report of something that cannot be read."""
-    return Report(str(path), kind, problems=[without_path(str(error), path)])
+    return Report(shown, f"unusable {kind}", problems=[without_path(str(error), path)])
 
 
 def without_path(message: str, path: str | Path) -> str:
-    """Leave out the path that a message begins with: the report names it already."""
+    """Return a message without the path that it begins with, which the report names itself."""
     rest = message.removeprefix(str(path))
     return rest.lstrip(":, ") if rest[:1] in (":", ",", " ") else message
 
 
 def document(reports: Iterable[Report]) -> str:
-    """Return the one JSON document for all paths: a list with an object for each."""
+    """Return one JSON document for all paths: a list with an object for each."""
     return json.dumps([each.as_json() for each in reports], indent=2)
 
 
 def short(digest: str) -> str:
-    """First characters of a digest, enough to compare by eye."""
+    """Return the first characters of a digest, enough to compare by eye."""
     return digest[:_DIGEST_SHOWN] or "none"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import InputError
-from pipeline.inspect.report import Report, failure, short, without_path
+from pipeline.inspect.report import Report, failure, short
 from pipeline.shell.words import counted, format_bytes, options_text
 
 RESULTS = "results.json"
@@ -31,7 +31,7 @@ def is_evaluation(folder: Path) -> bool:
 
 
 def inspect_run(path: Path, shown: str) -> Report:
-    """Say what train-ranker left in a folder, or in a checkpoint given by its own path."""
+    """Report on a folder that train-ranker wrote, or on a checkpoint given by its own path."""
     from pipeline.runs.folder import CHECKPOINT, load_run
 
     folder = path if path.is_dir() else path.parent
@@ -45,7 +45,7 @@ def inspect_run(path: Path, shown: str) -> Report:
     try:
         run = load_run(path)
     except InputError as error:
-        return Report(shown, "unusable run", problems=[without_path(str(error), path)])
+        return failure(shown, path, "run", error)
     report = Report(shown, "run folder" if path.is_dir() else "checkpoint of a ranker")
     report.facts = {
         "variant": run.ranker.variant,
@@ -88,7 +88,7 @@ def _add_accuracy(report: Report, path: Path) -> None:
         metrics = json.loads(path.read_text(encoding="utf-8"))
         accuracy: dict[str, float] = metrics["accuracy"]
         pairs: dict[str, int] = metrics.get("pairs", {})
-        told = [
+        shares = [
             f"{name} {100 * value:.1f} %"
             + (f" of {counted(pairs[name], 'pair')}" if name in pairs else "")
             for name, value in accuracy.items()
@@ -98,13 +98,11 @@ def _add_accuracy(report: Report, path: Path) -> None:
         report.problems.append(f"{path.name} is damaged ({type(error).__name__}: {error})")
         return
     report.facts |= {"accuracy": accuracy, "pairs": pairs}
-    report.add("accuracy", "; ".join(told) or "none noted")
-    if told:
-        report.brief += f", {told[-1] if 'test' not in accuracy else _test(accuracy)}"
-
-
-def _test(accuracy: Mapping[str, float]) -> str:
-    return f"test {100 * accuracy['test']:.1f} %"
+    report.add("accuracy", "; ".join(shares) or "none recorded")
+    if "test" in accuracy:
+        report.brief += f", test {100 * accuracy['test']:.1f} %"
+    elif shares:
+        report.brief += f", {shares[-1]}"
 
 
 def _add_videos(report: Report) -> None:
@@ -120,21 +118,21 @@ def _add_files(report: Report, folder: Path) -> None:
     from pipeline.runs.folder import FILES
     from pipeline.stage_one.file import FILE_NAME
 
-    there = [name for name in (*FILES, FILE_NAME) if (folder / name).is_file()]
-    size = sum((folder / name).stat().st_size for name in there)
-    report.facts |= {"files": there, "bytes": size}
-    report.add("files", f"{', '.join(there)}; {format_bytes(size)}")
-    missing = [name for name in ("metrics.json", "scores.csv") if name not in there]
+    present = [name for name in (*FILES, FILE_NAME) if (folder / name).is_file()]
+    size = sum((folder / name).stat().st_size for name in present)
+    report.facts |= {"files": present, "bytes": size}
+    report.add("files", f"{', '.join(present)}; {format_bytes(size)}")
+    missing = [name for name in ("metrics.json", "scores.csv") if name not in present]
     if missing:
         report.warnings.append(f"{' and '.join(missing)} missing: training was interrupted late")
-    if FILE_NAME not in there:
+    if FILE_NAME not in present:
         report.warnings.append(
             f"no {FILE_NAME}: scoring new videos needs the training features' folder"
         )
 
 
 def inspect_evaluation(path: Path, shown: str) -> Report:
-    """Say what evaluate left in a folder: its table, and the runs that are done."""
+    """Report on a folder that evaluate wrote: its table, and the runs that are done."""
     runs = len(list((path / "runs").glob("*.json")))
     report = Report(shown, "evaluation folder", facts={"runs": runs})
     if not (path / RESULTS).is_file():
@@ -146,7 +144,7 @@ def inspect_evaluation(path: Path, shown: str) -> Report:
     try:
         results = json.loads((path / RESULTS).read_text(encoding="utf-8"))
         rows = [(row["method"], row["accuracy"]) for row in results["rows"]]
-        lines = [f"{name}: {_accuracy(found)}" for name, found in rows]
+        lines = [f"{name}: {_accuracy(estimate)}" for name, estimate in rows]
         report.facts |= {
             "title": results["title"],
             "protocol": results["protocol"],
@@ -162,23 +160,21 @@ def inspect_evaluation(path: Path, shown: str) -> Report:
     return report
 
 
-def _accuracy(found: Mapping[str, Any]) -> str:
-    mean, error = found["mean"], found["error"]
+def _accuracy(estimate: Mapping[str, Any]) -> str:
+    mean, error = estimate["mean"], estimate["error"]
     if mean is None:
         return "none"
     return f"{100 * mean:.1f} %" + ("" if error is None else f" ± {100 * error:.1f}")
 
 
 def inspect_weights(path: Path, shown: str) -> Report:
-    """Say what is in a .safetensors file of this program, or of another."""
+    """Report what is in a .safetensors file, of this program or of another."""
     from pipeline.runner.files import read_safetensors
 
     try:
         tensors, metadata = read_safetensors(path)
     except InputError as error:
-        report = failure(path, "unusable file of weights", error)
-        report.path = shown
-        return report
+        return failure(shown, path, "file of weights", error)
     if _RANKER in metadata:
         return inspect_run(path, shown)
     form = metadata.get("format")
@@ -194,7 +190,7 @@ def inspect_weights(path: Path, shown: str) -> Report:
     report.add("holds", f"{counted(len(tensors), 'tensor')}, {numbers:,} numbers")
     for name, value in metadata.items():
         if isinstance(value, list):
-            report.add(name.replace("_", " "), f"{len(value)}")
+            report.add(name.replace("_", " "), str(len(value)))
         elif isinstance(value, dict):
             digests = {k: short(v) if name == "weights" else v for k, v in value.items()}
             report.add(name.replace("_", " "), options_text(digests))

@@ -1,4 +1,4 @@
-"""Whether a cache still is what was written, from the video and the flow that are there now."""
+"""Whether a cache still holds what was written, and its source video and flow are unchanged."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ from data.cache.header import Header
 from data.errors import CacheError, VideoError
 from data.video.reading import file_digest
 from pipeline.inspect.report import Report, short
+from pipeline.shell.words import format_bytes, printable
 
-#: What reading an array or attribute raises where bytes of the file were changed.
-DAMAGE = (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError)
+#: What reading an array or attribute raises if bytes of the file were changed.
+DAMAGE = (
+    *(ArithmeticError, AttributeError, LookupError, MemoryError),
+    *(OSError, RuntimeError, TypeError, ValueError),
+)
 
 
 @dataclass(frozen=True)
@@ -34,27 +38,27 @@ class Upstream:
 
     @classmethod
     def of(cls, paths: Iterable[Path]) -> Upstream:
-        """Read the digests of flow caches; files that are none, or are damaged, are left out."""
-        found = cls()
+        """Read the digests of flow caches; other files and damaged ones are left out."""
+        upstream = cls()
         for path in paths:
             try:
                 header = read_header(path)
                 if header.kind == "flow":
-                    found.by_content[content_digest(path)] = str(path)
-                    found.by_source[header.source_digest] = str(path)
+                    upstream.by_content[content_digest(path)] = str(path)
+                    upstream.by_source[header.source_digest] = str(path)
             except (CacheError, *DAMAGE):
                 continue
-        return found
+        return upstream
 
 
 def locate_source(header: Header, videos: Path | None) -> Path:
-    """Return where a cache's source video is now, or where it was if it is found nowhere.
+    """Return where a cache's source video is now, or its recorded place if it is not found.
 
     Parameters
     ----------
     header : Header
     videos : Path, optional
-        The video, or a folder to look for it by name and size, where it is no longer at its place.
+        The video, or a folder to search for its name and size, if it is not at its place.
     """
     place = Path(header.source)
     if videos is None or place.exists():
@@ -63,29 +67,44 @@ def locate_source(header: Header, videos: Path | None) -> Path:
         return videos
     named = sorted(videos.rglob(glob.escape(place.name)))
     sized = [path for path in named if path.is_dir() or path.stat().st_size == header.source_size]
-    if len(sized) > 1:  # only then is it worth reading them
+    if len(sized) > 1:  # Only then is it worth reading them.
         sized = [path for path in sized if file_digest(path) == header.source_digest] or sized
     return (sized or named or [place])[0]
 
 
+def source_state(header: Header, place: Path) -> str:
+    """Return the state of a cache's source video, as far as it is known without reading it."""
+    unchanged = "still there" if place == Path(header.source) else f"now {place}"
+    try:
+        if place.is_dir():
+            return unchanged
+        size = place.stat().st_size
+    except OSError:
+        return "no longer there"
+    if size != header.source_size:
+        return f"CHANGED since: now {format_bytes(size)}"
+    return f"{unchanged}, of the same size"
+
+
 def verify_cache(report: Report, path: Path, header: Header, source: Path) -> None:
-    """Read a cache again and compare digests, then its source; add what was found to its report."""
-    broken = cache_problems(path)
-    report.problems += broken
-    content = "content DIFFERS from its digests" if broken else "content is what was written"
-    unchanged, told = _source_now(report, header, source)
-    report.facts["verified"] = {"content": not broken, "source": unchanged}
-    report.add("verified", f"{content}\n{told}")
+    """Read a cache again and compare digests, then its source; add the findings to its report."""
+    problems = cache_problems(path)
+    report.problems += problems
+    content = "content DIFFERS from its digests" if problems else "content is what was written"
+    unchanged, state = _compare_source(report, header, source)
+    report.facts["verified"] = {"content": not problems, "source": unchanged}
+    report.add("verified", f"{content}\n{state}")
 
 
-def _source_now(report: Report, header: Header, place: Path) -> tuple[bool | None, str]:
-    """Hash the source video again; None where it cannot be told."""
+def _compare_source(report: Report, header: Header, place: Path) -> tuple[bool | None, str]:
+    """Hash the source video again; None without a video, which is no problem, or if unreadable."""
     if not place.exists():
         return None, "source video is no longer there: cannot be compared"
     try:
         digest = file_digest(place)
     except VideoError as error:
-        return None, f"source video cannot be read ({error})"
+        report.problems.append(f"source video cannot be read ({error})")
+        return None, "source video CANNOT BE READ"
     if digest == header.source_digest:
         return True, "source video is unchanged"
     report.problems.append(
@@ -96,22 +115,20 @@ def _source_now(report: Report, header: Header, place: Path) -> tuple[bool | Non
 
 
 def compare_upstream(report: Report, header: Header, upstream: Upstream) -> None:
-    """Look for the flow cache that features were made from, and add what was found."""
-    same = upstream.by_content.get(header.upstream)
-    other = upstream.by_source.get(header.source_digest)
-    unchanged: bool | None = None  # Where it cannot be told.
+    """Look for the flow cache that features were made from; add the findings to their report."""
+    unchanged: bool | None = None  # Not known.
+    state = "not compared (name its folder by --flow)"
     if not header.upstream:
-        report.add("made from", "flow computed on the way, which was not kept")
         report.facts["upstream_unchanged"] = None
+        report.add("made from", "flow computed on the way, which was not kept")
         return
-    if same is not None:
-        unchanged, told = True, f"unchanged in {same}"
-    elif other is not None:
-        unchanged, told = False, f"CHANGED since in {other}"
+    if same := upstream.by_content.get(header.upstream):
+        unchanged, state = True, f"unchanged in {same}"
+    elif other := upstream.by_source.get(header.source_digest):
+        unchanged, state = False, f"CHANGED since in {other}"
         report.problems.append(f"stale: made from other flow than {other} holds now")
     elif upstream.by_content:
-        told = "none of the flow caches given is of this video"
-    else:
-        told = "not compared (name its folder by --flow)"
+        state = "none of the flow caches given is of this video"
     report.facts["upstream_unchanged"] = unchanged
-    report.add("made from", f"flow cache with content {short(header.upstream)}: {told}")
+    content = short(header.upstream)
+    report.add("made from", f"flow cache with content {content}: {printable(state)}")

@@ -1,4 +1,4 @@
-"""What is in a video: decoded, not believed."""
+"""What is in a video, by decoding it: headers may be wrong."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _ROUNDING_S = 1.01e-3
 
 
 def inspect_video(path: Path, shown: str, strict: bool = False) -> Report:
-    """Decode a video file or folder of frames once, and say what was found.
+    """Decode a video file or folder of frames once, and report on it.
 
     Parameters
     ----------
     path : Path
     shown : str
-        What to call it.
+        The name in the report.
     strict : bool
         Damage and miscounts are problems, not warnings.
     """
@@ -34,15 +34,13 @@ def inspect_video(path: Path, shown: str, strict: bool = False) -> Report:
         info = scan(path, strict=strict)
         codec = None if path.is_dir() else _codec(path)
     except InputError as error:
-        report = failure(path, f"unusable {kind}", error)
-        report.path = shown
-        return report
+        return failure(shown, path, kind, error)
     return _report(info, codec, shown, kind)
 
 
 def glance_at_video(path: Path, shown: str) -> Report:
-    """Say what a video's header claims, after decoding its first frame alone."""
-    if not path.is_file():  # frames, or a pipe that would be waited for
+    """Report what a video's header claims, after decoding only its first frame."""
+    if not path.is_file():  # Frames, or a pipe.
         return inspect_video(path, shown)
     try:
         with opened(path) as capture:
@@ -53,7 +51,7 @@ def glance_at_video(path: Path, shown: str) -> Report:
     except InputError:
         decodes = False
     if not decodes:
-        return inspect_video(path, shown)  # which says why
+        return inspect_video(path, shown)  # It reports the reason.
     size = path.stat().st_size
     report = Report(shown, "video")
     report.facts = {
@@ -112,7 +110,7 @@ def _report(info: VideoInfo, codec: str | None, shown: str, kind: str) -> Report
 
 
 def frame_rate(info: VideoInfo) -> tuple[dict[str, float | bool], str]:
-    """Say how evenly a video's frames follow each other.
+    """Describe how evenly a video's frames follow each other.
 
     Returns
     -------
@@ -126,7 +124,7 @@ def frame_rate(info: VideoInfo) -> tuple[dict[str, float | bool], str]:
         single = {"variable_rate": False, "mean_fps": info.fps}
         return single, f"{info.fps:g} fps by the header"
     mean, low, high = float(steps.mean()), float(steps.min()), float(steps.max())
-    # The stamps of the ends are rounded as well, so the mean is only known that well.
+    # The first and last stamps are rounded too, so the mean is known no better.
     variable = bool(max(high - mean, mean - low) > _ROUNDING_S + _ROUNDING_S / len(steps))
     facts: dict[str, float | bool] = {
         "variable_rate": variable,

@@ -4,40 +4,41 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from data.cache.flow import open_flow
 from pipeline.cli import cli
+from pipeline.inspect import flow_picture
 from pipeline.inspect.flow_picture import choose_row, full_colour, source_frame
-from pipeline.pictures import flow_layout as layout
-from pipeline.pictures.flow_colours import colours
+from pipeline.pictures.flow import colours, png
 from tests.helpers import odd_videos
 from tests.helpers.inspected import flow_header, run, write_features, write_flow, write_video
 
-
-def read(path: Path) -> np.ndarray:
-    """Picture as (H, W, 3) RGB."""
-    picture = cv2.imread(str(path))
-    assert picture is not None
-    return picture[:, :, ::-1].astype(int)
+Pictures = dict[str, np.ndarray]
 
 
-def panels(picture: np.ndarray, shape: tuple[int, int], count: int) -> list[np.ndarray]:
-    """Cut out the panels of frame and flow by the layout's own measures, less their frames."""
-    scale = layout._LONG_SIDE / max(shape) * layout._DPI
-    high, wide = shape[0] * scale, shape[1] * scale
-    top, found = layout._TOP * layout._DPI, []
-    for number in range(count):
-        left = (layout._LEFT + number * layout._GAP) * layout._DPI + number * wide
-        rows = slice(round(top) + 3, round(top + high) - 3)
-        found.append(picture[rows, round(left) + 3 : round(left + wide) - 3])
-    return found
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Pictures]:
+    """Pixels of every picture that is written: the panels by the start of their titles."""
+    pictures: list[Pictures] = []
+
+    def keep(figure: Figure) -> bytes:
+        axes = [each for each in figure.axes if each.images]
+        pictures.append({each.get_title().split()[0]: _pixels(each) for each in axes})
+        return png(figure)
+
+    monkeypatch.setattr(flow_picture, "png", keep)
+    return pictures
+
+
+def _pixels(axes: Any) -> np.ndarray:
+    return np.asarray(axes.images[0].get_array())[..., :3].astype(int)
 
 
 def extract(video: Path, output: Path, *arguments: str) -> Path:
@@ -52,14 +53,14 @@ def extract(video: Path, output: Path, *arguments: str) -> Path:
     ("step", "name"), [((2, 0), "right"), ((-2, 0), "left"), ((0, 2), "down"), ((0, -2), "up")]
 )
 def test_planted_motion_gets_the_wheels_colour(
-    step: tuple[int, int], name: str, tmp_path: Path
+    step: tuple[int, int], name: str, tmp_path: Path, drawn: list[Pictures]
 ) -> None:
     """From video to picture, any swapped axis, sign or colour channel shows up here."""
     video = write_video(tmp_path / "a.avi", step=step)
     path = extract(video, tmp_path / "flow")
-    result = run(path, "--image", tmp_path / "a.png", "--full-colour", "2", "--arrows", "0")
+    result = run(path, "--image", tmp_path / "a.png", "--full-colour", "2")
     assert result.exit_code == 0, result.output
-    _, flow = panels(read(tmp_path / "a.png"), (64, 80), 2)
+    flow = drawn[0]["optical"]
     inner = flow[flow.shape[0] // 4 : -flow.shape[0] // 4, flow.shape[1] // 4 : -flow.shape[1] // 4]
     planted = colours(np.array(step, np.float32).reshape(2, 1, 1), 2.0)[0, 0].astype(int)
     # TV-L1 recovers the motion to about .1 px of 2: some levels of colour.
@@ -70,13 +71,13 @@ def test_planted_motion_gets_the_wheels_colour(
         assert np.abs(planted - wrong).max() > 60
 
 
-def test_flow_is_drawn_at_its_place(tmp_path: Path) -> None:
+def test_flow_is_drawn_at_its_place(tmp_path: Path, drawn: list[Pictures]) -> None:
     """A picture mirrored or transposed would put the tool's motion on the other hand."""
     field = np.zeros((1, 40, 60, 2), np.float32)
     field[0, :10, 50:, 0] = 5.0  # top right moves to the right
     path = write_flow(tmp_path / "a.h5", fields=field)
-    assert run(path, "--image", tmp_path / "a.png", "--arrows", "0").exit_code == 0
-    (flow,) = panels(read(tmp_path / "a.png"), (40, 60), 1)
+    assert run(path, "--image", tmp_path / "a.png").exit_code == 0
+    flow = drawn[0]["optical"]
     moving = (flow != 255).any(axis=-1)
     height, width = moving.shape
     assert moving[: height // 5, -width // 7 :].all()
@@ -84,7 +85,7 @@ def test_flow_is_drawn_at_its_place(tmp_path: Path) -> None:
     assert not moving[:, : width * 3 // 4].any()
 
 
-def test_the_frame_beside_it_is_the_pairs_first_one_upright(tmp_path: Path) -> None:
+def test_the_frame_is_the_pairs_first_one_upright(tmp_path: Path, drawn: list[Pictures]) -> None:
     """A frame that is not turned as the flow is, or another one, explains nothing."""
     upright = tmp_path / "upright.mp4"
     recipe = ["-f", "lavfi", "-i", "color=blue:size=96x64:rate=20:duration=1"]
@@ -94,8 +95,8 @@ def test_the_frame_beside_it_is_the_pairs_first_one_upright(tmp_path: Path) -> N
     # Counter-clockwise by 90°: what was at the top is at the left.
     odd_videos.encode(turned, ["-display_rotation", "90", "-i", str(upright), "-c", "copy"])
     path = extract(turned, tmp_path / "flow")
-    assert run(path, "--image", tmp_path / "a.png", "--arrows", "0").exit_code == 0
-    frame, flow = panels(read(tmp_path / "a.png"), (96, 64), 2)
+    assert run(path, "--image", tmp_path / "a.png").exit_code == 0
+    frame, flow = drawn[0]["first"], drawn[0]["optical"]
     assert frame.shape[0] > frame.shape[1]
     reddish, bluish = frame[..., 0] > frame[..., 2], frame[..., 2] > frame[..., 0]
     assert reddish[:, : frame.shape[1] // 5].mean() > 0.95
@@ -103,39 +104,16 @@ def test_the_frame_beside_it_is_the_pairs_first_one_upright(tmp_path: Path) -> N
     assert (flow == 255).all()  # nothing moves
 
 
-def test_the_legend_has_each_colour_at_its_ticks(tmp_path: Path) -> None:
-    """A wheel that is mirrored against its own ticks gives every speed the wrong sign."""
-    figure = Figure(figsize=(4, 4), dpi=100)
-    canvas = FigureCanvasAgg(figure)
-    axes = figure.add_axes((0.2, 0.2, 0.7, 0.7))
-    layout._draw_legend(axes, layout.Panels(np.zeros((2, 1, 1)), 3.0, "px/frame", None, 0, []))
-    canvas.draw()
-    picture = np.asarray(canvas.buffer_rgba())[:, :, :3].astype(int)
-    for u, v in ((2.5, 0.3), (-2.5, 0.3), (0.3, 1.7), (0.3, -1.7)):
-        x, y = axes.transData.transform((u, v))
-        wanted = colours(np.array([u, v]).reshape(2, 1, 1), 3.0)[0, 0].astype(int)
-        # A pixel of this legend is 1/140 of full colour; resampling blurs by one more.
-        found = picture[round(picture.shape[0] - y), round(x)]
-        assert np.abs(found - wanted).max() <= 6, (u, v)
-    right, left = (axes.transData.transform((u, 0))[0] for u in (3, -3))
-    below, above = (axes.transData.transform((0, v))[1] for v in (3, -3))
-    assert right > left
-    assert below < above  # display coordinates grow upwards
-    labels = {tick.get_text(): tick.get_position()[0] for tick in axes.get_xticklabels()}
-    assert labels == {"−3": -3, "−2": -2, "−1": -1, "0": 0, "1": 1, "2": 2, "3": 3}
-
-
-def test_the_legend_is_in_the_picture(tmp_path: Path) -> None:
+def test_the_legend_is_in_the_picture(tmp_path: Path, drawn: list[Pictures]) -> None:
     """Colours without their key say nothing."""
     path = write_flow(tmp_path / "a.h5")
-    assert run(path, "--image", tmp_path / "a.png", "--arrows", "0").exit_code == 0
-    picture = read(tmp_path / "a.png")
-    left = layout._LEFT + layout._LONG_SIDE + layout._GAP + layout._LEGEND_LEFT
-    centre_x, centre_y = left + layout._LEGEND / 2, layout._TOP + layout._LEGEND / 2
-    x = round((centre_x + 0.7 * layout._LEGEND / 2) * layout._DPI)
-    y = round((centre_y + 0.1 * layout._LEGEND / 2) * layout._DPI)
-    wanted = colours(np.array([0.7, 0.1]).reshape(2, 1, 1), 1.0)[0, 0].astype(int)
-    assert np.abs(picture[y, x] - wanted).max() <= 6  # as above
+    assert run(path, "--image", tmp_path / "a.png").exit_code == 0
+    legend = drawn[0]["rim:"]
+    side = len(legend)
+    planted = colours(np.array([0.7, 0.1]).reshape(2, 1, 1), 1.0)[0, 0].astype(int)
+    legend_colour = legend[round(0.55 * side), round(0.85 * side)]
+    # A pixel of the legend is 1/120 of full colour.
+    assert np.abs(legend_colour - planted).max() <= 6
 
 
 def test_the_pair_is_the_one_asked_for(tmp_path: Path) -> None:
@@ -193,23 +171,6 @@ def test_without_its_video_flow_is_drawn_alone_and_why_is_told(tmp_path: Path) -
     assert source_frame(header, video, 0) == (None, f"{video} has changed since")
 
 
-def test_arrows_point_where_the_flow_goes(tmp_path: Path) -> None:
-    """Arrows are what people who cannot tell the hues apart rely on."""
-    field = np.zeros((1, 40, 40, 2), np.float32)
-    field[0, ..., 1] = 4.0  # down
-    path = write_flow(tmp_path / "a.h5", fields=field)
-    for arrows in (0, 1):
-        image = tmp_path / f"{arrows}.png"
-        assert run(path, "--image", image, "--arrows", arrows).exit_code == 0
-    (plain,), (drawn,) = (panels(read(tmp_path / f"{n}.png"), (40, 40), 1) for n in (0, 1))
-    rows, columns = np.nonzero((plain != drawn).any(axis=-1))
-    # One arrow from the centre (a cell is the whole field): it lies below, on the middle column.
-    height, width = plain.shape[:2]
-    assert rows.min() > 0.45 * height
-    assert rows.max() > 0.9 * height
-    assert abs(columns.mean() - width / 2) < 0.02 * width
-
-
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -247,4 +208,6 @@ def test_float16_flow_and_odd_names_are_drawn(tmp_path: Path) -> None:
     result = run(path, "--image", tmp_path / "a.png")
     assert result.exit_code == 0, result.output
     assert "px in 2 frames" in result.stdout
-    assert read(tmp_path / "a.png").shape[0] > 300
+    picture = cv2.imread(str(tmp_path / "a.png"))
+    assert picture is not None
+    assert picture.shape[0] > 300

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pytest
 
 from data.cache.folder import content_digest
 from tests.helpers.inspected import run, write_features, write_flow, write_video
@@ -152,6 +153,33 @@ def test_a_folder_says_how_many_were_verified(tmp_path: Path) -> None:
     assert "2 of 2 hold what was written, 1 of 2 source videos are there and unchanged" in (
         result.stdout
     )
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_cache_that_cannot_be_checked_is_a_problem(jobs: int, tmp_path: Path) -> None:
+    """A check that fails in a worker must not look like a check that passed."""
+    for number in range(9):  # Enough for several workers.
+        write_flow(tmp_path / f"{number}.h5")
+    with h5py.File(tmp_path / "3.h5", "a") as file:
+        del file["frame_time"]
+        # More time stamps than fit into memory.
+        file.create_dataset("frame_time", (1 << 46,), "f8", chunks=(1 << 16,))
+    result = run(tmp_path, "--verify", "-j", jobs)
+    assert result.exit_code == 1
+    assert "8 of 8 hold what was written" in result.stdout
+    assert "3.h5" in result.stderr
+
+
+def test_a_source_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:
+    """Whether the cache is stale stays unknown, which is not what was asked for."""
+    video = write_video(tmp_path / "a.avi")
+    path = write_flow(tmp_path / "flow/a.avi.h5", video)
+    video.unlink()
+    video.mkdir()  # A folder without frames.
+    result = run(tmp_path / "flow", "--verify")
+    assert result.exit_code == 1
+    assert "source video cannot be read" in result.stderr
+    assert run(path).exit_code == 0
 
 
 def test_changed_attributes_are_a_line_and_no_traceback(tmp_path: Path) -> None:
