@@ -9,7 +9,7 @@ from typing import Literal
 _SIZE = re.compile(r"(\d+)\s*[xX×]\s*(\d+)")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PlanOptions:
     """Which snippets of a video are computed and cached.
 
@@ -92,7 +92,7 @@ class PlanOptions:
             raise ValueError(f"fps must be above 0, got {self.fps!r}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FlowOptions:
     """At which size flow is computed and how it is stored.
 

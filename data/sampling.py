@@ -23,7 +23,7 @@ _STAMP_ROUNDING = 1e-3
 _RATE_ROUNDING = 2e-3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SnippetPlan:
     """The snippets of one video; every index counts frames of the source video.
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import csv
 import os
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from data.errors import InputError
 from data.video.frame_names import frame_series
@@ -205,74 +204,3 @@ def _nothing_found(inputs: Sequence[str | Path]) -> str:
         f"no videos found in {shown}{more}; looked for files ending in {known} and for folders of "
         "numbered images (img_00001.jpg); name files with other endings one by one"
     )
-
-
-def match_names(names: Iterable[str], keys: Iterable[str]) -> dict[str, str]:
-    """Match the names that annotations use to keys of videos.
-
-    A name is a key, a key without its extension, or a key's base name with or without its
-    extension; in this order. A video's extension on the name itself is left off where the name is
-    not found with it ("E003.mp4" finds E003.avi).
-
-    Returns
-    -------
-    dict[str, str]
-        Annotation name to key.
-
-    Raises
-    ------
-    InputError
-        When names are unknown or fit several keys; says how many and shows some.
-    """
-    all_keys = sorted(set(keys))
-    tiers = _name_tiers(all_keys)
-    matched: dict[str, str] = {}
-    unknown: list[str] = []
-    ambiguous: list[str] = []
-    for name in dict.fromkeys(names):
-        fits = _fits(name, tiers)
-        if len(fits) == 1:
-            matched[name] = fits[0]
-        elif fits:
-            ambiguous.append(f"{name} ({' or '.join(fits[:_EXAMPLES])})")
-        else:
-            unknown.append(name)
-    if unknown or ambiguous:
-        raise InputError(_mismatch(unknown, ambiguous, len(matched), all_keys))
-    return matched
-
-
-def _name_tiers(keys: Sequence[str]) -> list[dict[str, list[str]]]:
-    """Names that each key goes by, the most exact first."""
-    tiers: list[dict[str, list[str]]] = [defaultdict(list) for _ in range(5)]
-    for key in keys:
-        path = PurePosixPath(key)
-        bare = path.name.split(".")[0] or path.name
-        forms = (key, path.with_suffix("").as_posix(), path.name, path.stem, bare)
-        for tier, form in zip(tiers, forms, strict=True):
-            tier[form].append(key)
-    return tiers
-
-
-def _fits(name: str, tiers: list[dict[str, list[str]]]) -> list[str]:
-    """Keys that a name fits, from the most exact way in which it fits any."""
-    forms = [PurePosixPath(name.strip().replace("\\", "/")).as_posix()]
-    stem, extension = os.path.splitext(forms[0])
-    if extension.lower() in VIDEO_EXTENSIONS:
-        forms.append(stem)
-    for form in forms:
-        for tier in tiers:
-            if form in tier:
-                return tier[form]
-    return []
-
-
-def _mismatch(unknown: list[str], ambiguous: list[str], matched: int, keys: list[str]) -> str:
-    parts = []
-    for what, found in (("unknown", unknown), ("fit several videos", ambiguous)):
-        if found:
-            shown = ", ".join(found[:_EXAMPLES])
-            parts.append(f"{len(found)} {what}: {shown}{', …' if len(found) > _EXAMPLES else ''}")
-    total = len(unknown) + len(ambiguous) + matched
-    videos = f"{len(keys)} videos, such as {keys[0]}" if keys else "no videos"
-    return f"of {total} annotated names {'; '.join(parts)}; there are {videos}"

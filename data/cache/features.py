@@ -60,13 +60,6 @@ class FeatureCache:
         """Fused map of one snippet: (C, H, W) float16."""
         return self._read(self._maps, row)
 
-    def read_all(self) -> np.ndarray:
-        """All fused maps: (S, C, H, W) float16, read snippet by snippet into one array."""
-        maps = np.empty(self.shape, np.float16)
-        for row in range(len(self)):
-            maps[row] = self.read(row)
-        return maps
-
     def read_stream(self, name: Literal["rgb", "flow"], row: int) -> np.ndarray:
         """Map of one trunk for one snippet: (2048, h, w) float16.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import KW_ONLY, dataclass, field, fields
 
 #: Version of the file layout; a change of layout raises it, and older files are refused by name.
 SCHEMA = 1
@@ -44,6 +44,7 @@ class Header:
     """
 
     kind: str
+    _: KW_ONLY
     source: str = ""
     source_size: int = 0
     source_digest: str = ""

@@ -41,7 +41,7 @@ def read_boxes(path: Path, keys: Iterable[str]) -> dict[str, dict[int, Box]]:
         if left < right and top < bottom:
             boxes.setdefault(video, {})[number] = (left, top, right, bottom)
     try:
-        known = Dataset(path.stem, [], [], dict.fromkeys(boxes, 0.0)).match(keys).keys
+        known = Dataset(path.stem, [], [], scores=dict.fromkeys(boxes, 0.0)).match(keys).keys
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     if not known:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import PurePosixPath
 
 from data.errors import InputError
@@ -76,6 +76,7 @@ class Dataset:
     name: str
     pairs: list[Pair]
     folds: list[Split]
+    _: KW_ONLY
     scores: dict[str, float] | None = None
     known: str | None = None
     folds_source: str = "published"
@@ -169,16 +170,17 @@ def join(name: str, parts: Sequence[Dataset], known: str | None) -> Dataset:
     scores: dict[str, float] | None = None
     if all(each is not None for each in scored):
         scores = {video: score for each in scored if each for video, score in each.items()}
+    groups = {video: group for part in parts for video, group in (part.groups or {}).items()}
     return Dataset(
         name,
         [pair for part in parts for pair in part.pairs],
         folds,
-        scores,
-        known,
-        parts[0].folds_source,
-        {video: files for part in parts for video, files in part.files.items()},
-        {video: span for part in parts for video, span in part.spans.items()},
-        {video: group for part in parts for video, group in (part.groups or {}).items()} or None,
+        scores=scores,
+        known=known,
+        folds_source=parts[0].folds_source,
+        files={video: files for part in parts for video, files in part.files.items()},
+        spans={video: span for part in parts for video, span in part.spans.items()},
+        groups=groups or None,
     )
 
 

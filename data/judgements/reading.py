@@ -124,4 +124,4 @@ def _read_own(path: Path, score_gap: float) -> Dataset:
     if not pairs:
         reason = f"differ by more than {score_gap:g}; give a smaller --score-gap"
         raise InputError(f"{path}: no two scores {reason if score_gap else 'differ'}")
-    return Dataset(path.stem, pairs, [], scores)
+    return Dataset(path.stem, pairs, [], scores=scores)

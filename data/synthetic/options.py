@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SyntheticOptions:
     """Format of the set and the rule that makes pairs from the known skills."""
 
@@ -73,7 +73,7 @@ class SyntheticOptions:
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SkillEffects:
     """How clumsiness (1 - skill) shows. Lengths are fractions of the picture's side.
 

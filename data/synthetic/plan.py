@@ -15,7 +15,7 @@ from data.synthetic.scene import Scene
 FEWEST_VIDEOS = 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SyntheticVideo:
     """One video of the set, before or after it is written."""
 

@@ -207,7 +207,7 @@ def _scores_by_key(
     scores = dataset.scores
     if path is not None:
         scores = read_scores(path)
-        known = _matched(path, Dataset(path.stem, [], [], scores), keys).keys
+        known = _matched(path, Dataset(path.stem, [], [], scores=scores), keys).keys
         if not known:
             raise InputError(f"{path}: none of its {len(scores)} videos has a feature cache")
     if scores is None:

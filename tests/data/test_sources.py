@@ -1,11 +1,11 @@
-"""Finding videos, naming them, and matching annotations to them."""
+"""Finding videos and naming them."""
 
 from __future__ import annotations
 
 import pytest
 
 from data.errors import InputError
-from data.sources import find_sources, match_names
+from data.sources import find_sources
 
 
 def touch(folder, *names):
@@ -134,43 +134,3 @@ def test_unusable_tables_are_refused(tmp_path, content, message):
     (tmp_path / "t.csv").write_bytes(content)
     with pytest.raises(InputError, match=message):
         find_sources([tmp_path / "t.csv"])
-
-
-def test_names_match_in_the_usual_spellings():
-    """Fails if annotations that leave out folder or extension find no video."""
-    videos = ["surgery/E003.avi", "surgery/E004.v2.mp4", "frames/take.1", "E003b.avi"]
-    spellings = {
-        "surgery/E003.avi": "surgery/E003.avi",
-        "surgery/E003": "surgery/E003.avi",
-        "surgery\\E003.avi": "surgery/E003.avi",
-        "./surgery/E003": "surgery/E003.avi",
-        "E003": "surgery/E003.avi",
-        "E003.mp4": "surgery/E003.avi",
-        "E004.v2": "surgery/E004.v2.mp4",
-        "E004": "surgery/E004.v2.mp4",
-        "take.1": "frames/take.1",
-        "frames/take.1": "frames/take.1",
-        "E003b": "E003b.avi",
-    }
-    assert match_names(spellings, videos) == spellings
-
-
-def test_the_most_exact_match_wins():
-    """Fails if a video named exactly counts as ambiguous because others share its base name."""
-    videos = ["a.mp4", "sub/a.mp4"]
-    assert match_names(["a", "sub/a", "a.mp4"], videos) == {
-        "a": "a.mp4",
-        "sub/a": "sub/a.mp4",
-        "a.mp4": "a.mp4",
-    }
-
-
-def test_unknown_and_ambiguous_names_are_counted_with_examples():
-    """Fails if a mistake in an annotation is guessed away, or the message floods the screen."""
-    names = ["a", "x1", "x2", "x3", "x4", "b"]
-    with pytest.raises(InputError) as raised:
-        match_names(names, ["one/a.mp4", "two/a.mp4", "b.mp4"])
-    assert str(raised.value) == (
-        "of 6 annotated names 4 unknown: x1, x2, x3, …; "
-        "1 fit several videos: a (one/a.mp4 or two/a.mp4); there are 3 videos, such as b.mp4"
-    )

@@ -24,7 +24,9 @@ def write_features(folder: Path, signal: bool = True) -> None:
     for number in range(VIDEOS):
         key = f"s{number % 3}/v{number:02}.avi"
         frames = np.arange(SNIPPETS) * 10 + 5
-        header = Header("features", source=key, source_digest=f"{number:064}", decoded_frames=40)
+        header = Header(
+            kind="features", source=key, source_digest=f"{number:064}", decoded_frames=40
+        )
         with create_features(
             cache_path(folder, key), header, frames, frames / 25.0, (6, 2, 2)
         ) as writer:

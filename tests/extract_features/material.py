@@ -228,7 +228,7 @@ def share(
 
 def maps_of(folder: Path, key: str = "one.avi") -> np.ndarray:
     with open_features(cache_path(folder, key)) as cache:
-        return cache.read_all()
+        return np.stack([cache.read(row) for row in range(len(cache))])
 
 
 def datasets(path: Path) -> dict[str, bytes]:

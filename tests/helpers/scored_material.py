@@ -185,7 +185,7 @@ def patch_direction(world: World) -> tuple[np.ndarray, float]:
     cells, labels = [], []
     for name in TRAINING:
         with open_features(world.features / f"{name}.h5") as cache:
-            maps = cache.read_all().astype(np.float64)
+            maps = np.stack([cache.read(row) for row in range(len(cache))]).astype(np.float64)
         side = maps.shape[2]
         width, height, left, top, right, lower = patch_box(name)
         centres = GEOMETRY.first + np.arange(side) * GEOMETRY.cell

@@ -102,7 +102,15 @@ def _read_task(folder: Path, task: str, title: str, spans: dict[str, tuple[str, 
     files = {name: candidates(name, spans) for name in names}
     judged = {name: spans[name][1] for name in names if name in spans}
     groups = None if task == "Dough_Rolling" else {name: participant(name) for name in names}
-    return Dataset(title, pairs, folds, None, KNOWN.get(task), "published", files, judged, groups)
+    return Dataset(
+        title,
+        pairs,
+        folds,
+        known=KNOWN.get(task),
+        files=files,
+        spans=judged,
+        groups=groups,
+    )
 
 
 def participant(name: str) -> str:

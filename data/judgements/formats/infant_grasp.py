@@ -64,10 +64,9 @@ def read(path: Path, task: str | None = None, score_gap: float | None = None) ->
         "Infant grasp",
         pairs,
         folds,
-        None,
-        "infant-grasp",
-        f"the paper's rule, by name order{undecided}",
-        {name: (name,) for name in videos_of(pairs)},
+        known="infant-grasp",
+        folds_source=f"the paper's rule, by name order{undecided}",
+        files={name: (name,) for name in videos_of(pairs)},
     )
 
 

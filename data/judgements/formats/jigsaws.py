@@ -122,7 +122,7 @@ def read(folder: Path, task: str | None = None, score_gap: float | None = None) 
         f"JIGSAWS, {chosen.replace('_', ' ').lower()}",
         pairs_from_scores(scores, score_gap or 0.0),
         [],
-        scores,
+        scores=scores,
         files={
             name: (f"{chosen}/video/{name}_capture2", f"{name}_capture2", name) for name in scores
         },

@@ -76,10 +76,8 @@ def read(path: Path, task: str | None = None, score_gap: float | None = None) ->
         "MIT-Dive",
         [*split.train, *split.test],
         [split],
-        scores,
-        None,
-        "published",
-        {name: (name,) for name in scores},
+        scores=scores,
+        files={name: (name,) for name in scores},
     )
 
 

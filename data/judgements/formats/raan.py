@@ -80,7 +80,7 @@ def read(folder: Path, task: str | None = None, score_gap: float | None = None) 
     groups = None
     if chosen in _KNOWN and chosen != "dough_rolling":
         groups = {name: epic_skills.participant(name) for name in files}
-    return Dataset(title, pairs, folds, None, _KNOWN.get(chosen), "published", files, groups=groups)
+    return Dataset(title, pairs, folds, known=_KNOWN.get(chosen), files=files, groups=groups)
 
 
 def _renamed(task: str, pairs: Iterable[Pair]) -> list[Pair]:
