@@ -24,7 +24,7 @@ from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from model.ranker import build as variants
+from model.ranker.build import build
 from model.ranker.loss import ranking_loss
 from model.ranker.options import RankerOptions, TrainOptions
 from model.ranker.training import fit
@@ -72,7 +72,7 @@ class Published(nn.Module):
 def published() -> Published:
     """Return the published model with seeded weights."""
     torch.manual_seed(0)
-    return Published(variants.build(RankerOptions(), CHANNELS, SIDE // 2, SIDE // 2))
+    return Published(build(RankerOptions(), CHANNELS, SIDE // 2, SIDE // 2))
 
 
 def published_step(pairs: int) -> dict[str, float]:
@@ -109,7 +109,7 @@ def cached_videos(count: int) -> VideoMaps:
 
 def cached_epochs(n_videos: int, n_pairs: int, epochs: int) -> dict[str, float]:
     """Time epochs of one step over `n_pairs` pairs of `n_videos` videos, draws included."""
-    variants.build(RankerOptions(), CHANNELS, SIDE // 2, SIDE // 2)
+    build(RankerOptions(), CHANNELS, SIDE // 2, SIDE // 2)
     base = _peak()  # As on the other side: with libraries and a model in memory.
     videos = cached_videos(n_videos)
     every = torch.combinations(torch.arange(n_videos))

@@ -1,8 +1,8 @@
 """State dicts of published ResNet101 checkpoints, renamed to torchvision's names.
 
 Forms understood: a plain state dict; one inside `state_dict`, `model` or `model_state_dict`;
-keys with `module.` in front (DataParallel); the two-stream lineage's `conv1_custom` stem and
-`fc_custom` head (UCF-101, 101 classes). Any head is dropped, for the trunk ends before it.
+keys that start with `module.` (DataParallel); the two-stream lineage's `conv1_custom` stem and
+`fc_custom` head (UCF-101, 101 classes). Any head is dropped: the trunk ends before it.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from model.features.stem import inflate_stem
-
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _PREFIX = "module."
 _HEADS = ("fc.", "fc_custom.", "classifier.")
@@ -20,7 +18,7 @@ _SHOWN = 5
 
 
 def find_state(content: object) -> dict[str, Tensor]:
-    """Return the named tensors of a loaded checkpoint, out of whatever wraps them.
+    """Return the named tensors of a loaded checkpoint, without what wraps them.
 
     Raises
     ------
@@ -34,10 +32,10 @@ def find_state(content: object) -> dict[str, Tensor]:
         state = {str(k): v for k, v in content.items() if isinstance(v, Tensor)}
         if state:
             return state
-        found = "keys " + ", ".join(sorted(map(str, content))[:_SHOWN])
+        kind = "keys " + ", ".join(sorted(map(str, content))[:_SHOWN])
     else:
-        found = f"a {type(content).__name__}"
-    raise ValueError(f"expected a state dict (names and tensors), found {found}")
+        kind = f"a {type(content).__name__}"
+    raise ValueError(f"expected a state dict (names and tensors), found {kind}")
 
 
 def rename(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -50,10 +48,34 @@ def rename(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
+def inflate_stem(weight: Tensor, channels: int) -> Tensor:
+    """Initialise a stem of `channels` inputs from an RGB stem ("cross-modality").
+
+    Every input channel gets the mean of the RGB kernels, unscaled.
+
+    Parameters
+    ----------
+    weight : Tensor (64, 3, 7, 7)
+        First convolution of an RGB network.
+    channels : int
+        Input channels: 2L for a stack of L flow fields.
+
+    Returns
+    -------
+    Tensor (64, channels, 7, 7)
+
+    References
+    ----------
+    Wang et al., Temporal Segment Networks, 2016, section 3.2. doi:10.1007/978-3-319-46484-8_2
+    """
+    mean = weight.mean(dim=1, keepdim=True)
+    return mean.expand(-1, channels, -1, -1).clone()
+
+
 def fit_state(
     state: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, channels: int
 ) -> dict[str, Tensor]:
-    """Fit a checkpoint's tensors to a trunk, or say why they do not fit.
+    """Fit a checkpoint's tensors to a trunk, or raise with the reasons.
 
     A 3-channel stem is inflated when the trunk takes more channels. `num_batches_tracked`, which
     old checkpoints lack and nothing here reads, may be missing. With a trunk that ends at conv4,
@@ -73,30 +95,30 @@ def fit_state(
     ValueError
         Listing missing, extra and misshapen keys.
     """
-    found = rename(state)
-    stem = found.get("conv1.weight")
+    given = rename(state)
+    stem = given.get("conv1.weight")
     if stem is not None and stem.ndim == 4 and stem.shape[1] == 3 and channels != 3:
-        found["conv1.weight"] = inflate_stem(stem, channels)
+        given["conv1.weight"] = inflate_stem(stem, channels)
     ends_early = not any(key.startswith("layer4.") for key in expected)
     if ends_early:
-        found = {k: v for k, v in found.items() if not k.startswith("layer4.")}
+        given = {k: v for k, v in given.items() if not k.startswith("layer4.")}
     counters = {k: v for k, v in expected.items() if k.endswith("num_batches_tracked")}
-    found = {k: v for k, v in found.items() if k not in counters}
-    wanted = {k: v for k, v in expected.items() if k not in counters}
-    _compare(found, wanted)
-    fitted = {k: found[k].detach().to(wanted[k].dtype).contiguous() for k in wanted}
+    given = {k: v for k, v in given.items() if k not in counters}
+    needed = {k: v for k, v in expected.items() if k not in counters}
+    _compare(given, needed)
+    fitted = {k: given[k].detach().to(needed[k].dtype).contiguous() for k in needed}
     zeros = {k: v.new_zeros(v.shape, device="cpu") for k, v in counters.items()}
     return fitted | zeros
 
 
-def _compare(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+def _compare(given: Mapping[str, Tensor], needed: Mapping[str, Tensor]) -> None:
     problems = []
-    missing = sorted(wanted.keys() - found.keys())
-    extra = sorted(found.keys() - wanted.keys())
+    missing = sorted(needed.keys() - given.keys())
+    extra = sorted(given.keys() - needed.keys())
     misshapen = [
-        f"{k} {tuple(found[k].shape)} where {tuple(wanted[k].shape)} is needed"
-        for k in sorted(wanted.keys() & found.keys())
-        if found[k].shape != wanted[k].shape
+        f"{k} {tuple(given[k].shape)} where {tuple(needed[k].shape)} is needed"
+        for k in sorted(needed.keys() & given.keys())
+        if given[k].shape != needed[k].shape
     ]
     for word, names in (("missing", missing), ("extra", extra), ("misshapen", misshapen)):
         if names:

@@ -8,35 +8,30 @@ the whole graph.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from model.features.fusion import ConvFusion
+from model.ranker.loss import pair_loss
 from model.ranker.options import TrainOptions
 from model.ranker.scoring import pair_accuracy
-from model.ranker.training import pair_loss
+from model.ranker.training import EpochState, Record, make_optimizer, validation_record
 from model.ranker.videos import SnippetRanges
 
 # Gives the stream maps (n, 2048, h, w) of some rows, RGB and flow, any floating type.
 ReadStreams = Callable[[Tensor], tuple[Tensor, Tensor]]
-Record = dict[str, float]
 
 
 @dataclass
-class JointState:
-    """All that a fit needs in order to go on after an interruption, in the same way."""
+class JointState(EpochState):
+    """All that a fit needs to continue after an interruption exactly as without one."""
 
-    epoch: int = 0
-    best_epoch: int = 0
     fusion: dict[str, Tensor] = field(default_factory=dict)
     ranker: dict[str, Tensor] = field(default_factory=dict)
     best_fusion: dict[str, Tensor] = field(default_factory=dict)
-    optimizer: dict[str, object] = field(default_factory=dict)
-    generator: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.uint8))
-    history: list[Record] = field(default_factory=list)
 
 
 class JointFit:
@@ -53,7 +48,7 @@ class JointFit:
     ranges : SnippetRanges
         Rows of each video's segments.
     train : TrainOptions
-        `protocol` is not looked at: the epoch is chosen by validation pairs where there are any.
+        `protocol` is ignored: the epoch is chosen by validation pairs where there are any.
     seed : int
         Of snippet draws and order of pairs.
     device : str
@@ -77,11 +72,11 @@ class JointFit:
         self.device = device
         self.generator = torch.Generator().manual_seed(seed)
         self.parameters = [*self.fusion.parameters(), *self.ranker.parameters()]
-        self.optimizer = _optimizer(self.parameters, train)
+        self.optimizer = make_optimizer(self.parameters, train)
         self.state = JointState()
 
     def resume(self, state: JointState) -> None:
-        """Go on from a state of this same fit."""
+        """Continue from a state of this same fit."""
         self.state = state
         self.fusion.load_state_dict(state.fusion)
         self.ranker.load_state_dict(state.ranker)
@@ -104,7 +99,7 @@ class JointFit:
         on_epoch, on_step
             Called after every epoch and every step.
         """
-        while not self._finished(validation_pairs is not None):
+        while not self.state.finished(self.train, validation_pairs is not None):
             record = {"epoch": float(self.state.epoch + 1)} | self._epoch(train_pairs, on_step)
             if validation_pairs is not None:
                 record |= self._validate(validation_pairs)
@@ -139,7 +134,9 @@ class JointFit:
         self.ranker.train()
         rows = self.ranges.draw(self.generator)
         total = right = 0.0
-        for batch in batches(pairs, self.train.batch_pairs, self.generator):
+        order = torch.randperm(len(pairs), generator=self.generator)
+        for part in order.split(self.train.batch_pairs or len(pairs)):
+            batch = pairs[part]
             # Each distinct video is scored once, however many pairs name it.
             distinct, position = torch.unique(batch, return_inverse=True)
             loss, score = self.step(rows[distinct], position)
@@ -156,44 +153,10 @@ class JointFit:
         for rows in self.ranges.test[distinct]:
             generator = torch.Generator().manual_seed(0)
             parts.append(self.ranker(self.fuse(rows)[None], generator).score.cpu())
-        score = torch.cat(parts)
-        lead = score[position[:, 0]] - score[position[:, 1]]
-        return {
-            "validation_loss": torch.clamp(self.train.margin - lead, min=0).mean().item(),
-            "validation_accuracy": pair_accuracy(score, position),
-        }
+        return validation_record(torch.cat(parts), position, self.train.margin)
 
     def _enter(self, record: Record) -> None:
         state = self.state
-        state.epoch += 1
-        state.history.append(record)
         state.fusion, state.ranker = self.fusion.state_dict(), self.ranker.state_dict()
-        state.optimizer = self.optimizer.state_dict()
-        state.generator = self.generator.get_state()
-        best = state.history[state.best_epoch - 1] if state.best_epoch else None
-        if best is None or "validation_loss" not in record or _merit(record) > _merit(best):
-            state.best_epoch = state.epoch
+        if state.enter(record, self.optimizer, self.generator):
             state.best_fusion = copy.deepcopy(state.fusion)
-
-    def _finished(self, validated: bool) -> bool:
-        state, train = self.state, self.train
-        waited = state.epoch - state.best_epoch
-        tired = validated and bool(train.patience) and waited >= (train.patience or 0)
-        return state.epoch >= train.epochs or tired
-
-
-def _merit(record: Record) -> tuple[float, float]:
-    return record["validation_accuracy"], -record["validation_loss"]
-
-
-def _optimizer(parameters: list[nn.Parameter], train: TrainOptions) -> torch.optim.Optimizer:
-    rate, decay = train.learning_rate, train.weight_decay
-    if train.optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr=rate, momentum=train.momentum, weight_decay=decay)
-    return torch.optim.Adam(parameters, lr=rate, weight_decay=decay)
-
-
-def batches(pairs: Tensor, batch_pairs: int | None, generator: torch.Generator) -> Iterator[Tensor]:
-    """Cut the pairs into batches in random order; None makes one batch of all."""
-    order = torch.randperm(len(pairs), generator=generator)
-    yield from (pairs[part] for part in order.split(batch_pairs or len(pairs)))

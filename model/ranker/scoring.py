@@ -50,12 +50,12 @@ def score(
 ) -> Scores:
     """Score every video on the last snippet of each of its segments.
 
-    Videos go one at a time, so that a score is exactly the same whatever videos stand beside it.
+    Videos go one at a time, so a score is exactly the same whatever other videos are scored.
 
     Parameters
     ----------
     model : nn.Module
-        From `variants.build` or `training.fit`; left in evaluation mode.
+        From `build.build` or `training.fit`; left in evaluation mode.
     segments, sampling
         As in training: `RankerOptions.segments`, `TrainOptions.sampling`.
     """

@@ -10,27 +10,16 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from model.ranker import build as variants
-from model.ranker.loss import ranking_loss
+from model.ranker.build import build
+from model.ranker.loss import pair_loss, ranking_loss
 from model.ranker.options import RankerOptions, TrainOptions
-from model.ranker.recurrent import Output
-from model.ranker.scoring import Scores, pair_accuracy, ranges_of, score
+from model.ranker.scoring import pair_accuracy, ranges_of
 from model.ranker.videos import SnippetRanges, VideoMaps
-
-__all__ = ["FitResult", "FitState", "Scores", "fit", "pair_accuracy", "score"]
 
 # Videos scored at once when only scores are wanted; bounds the memory of one pass.
 _CHUNK = 32
 
 Record = dict[str, float]
-
-
-@runtime_checkable
-class OwnLoss(Protocol):
-    """A ranker that is trained by a loss of its own instead of `ranking_loss`."""
-
-    def loss(self, out: Output, pairs: Tensor, margin: float) -> Tensor:
-        """Return the loss of (P, 2) pairs of positions in `out`."""
 
 
 @runtime_checkable
@@ -42,30 +31,71 @@ class OwnRates(Protocol):
 
 
 @dataclass
-class FitState:
-    """All that a fit needs in order to go on after an interruption, in the same way.
+class EpochState:
+    """What every fit keeps of its epochs to continue after an interruption.
 
     Attributes
     ----------
     epoch : int
         Epochs done.
-    model, best_model, optimizer : dict
-        State dictionaries now, of the chosen epoch, and of the optimiser.
+    best_epoch : int
+        Chosen epoch so far, counted from 1; 0 before the first.
+    optimizer : dict
+        State dictionary of the optimiser.
     generator : Tensor
         State of the random generator.
     history : list of dict
         One record an epoch.
-    best_epoch : int
-        Chosen epoch so far, counted from 1; 0 before the first.
     """
 
     epoch: int = 0
-    model: dict[str, Any] = field(default_factory=dict)
-    best_model: dict[str, Any] = field(default_factory=dict)
+    best_epoch: int = 0
     optimizer: dict[str, Any] = field(default_factory=dict)
     generator: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.uint8))
     history: list[Record] = field(default_factory=list)
-    best_epoch: int = 0
+
+    def finished(self, train: TrainOptions, validated: bool) -> bool:
+        """Return whether all epochs are done, or none was better for `patience` epochs."""
+        waited = self.epoch - self.best_epoch
+        return self.epoch >= train.epochs or (
+            validated and bool(train.patience) and waited >= (train.patience or 0)
+        )
+
+    def enter(
+        self, record: Record, optimizer: torch.optim.Optimizer, generator: torch.Generator
+    ) -> bool:
+        """Enter a finished epoch; return whether it is the chosen one so far.
+
+        The highest validation accuracy is chosen, then the lowest loss, then the earliest epoch;
+        without validation, the last epoch.
+        """
+        self.epoch += 1
+        self.optimizer = optimizer.state_dict()
+        self.generator = generator.get_state()
+        self.history.append(record)
+        best = self.history[self.best_epoch - 1] if self.best_epoch else None
+        chosen = best is None or "validation_loss" not in record or _merit(record) > _merit(best)
+        if chosen:
+            self.best_epoch = self.epoch
+        return chosen
+
+
+def _merit(record: Record) -> tuple[float, float]:
+    return record["validation_accuracy"], -record["validation_loss"]
+
+
+@dataclass
+class FitState(EpochState):
+    """All that `fit` needs to continue after an interruption exactly as without one.
+
+    Attributes
+    ----------
+    model, best_model : dict
+        State dictionaries of the ranker now, and of the chosen epoch.
+    """
+
+    model: dict[str, Any] = field(default_factory=dict)
+    best_model: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -118,22 +148,24 @@ def fit(
     on_epoch : callable, optional
         Called with each epoch's record.
     state : FitState, optional
-        Go on from here.
+        Continue from here.
     on_state : callable, optional
-        Called after each epoch with a state to go on from; valid until the next epoch.
+        Called after each epoch with a state to continue from; valid until the next epoch.
 
     Raises
     ------
     ValueError
-        If there are no training pairs, they name a video that is not there, or the loss or the
-        chosen weights become infinite or NaN.
+        If there are no training pairs, they name a missing video, or the loss or the chosen
+        weights become infinite or NaN.
     """
     _check_pairs(train_pairs, len(videos.keys), "training")
     if validation_pairs is not None:
         _check_pairs(validation_pairs, len(videos.keys), "validation")
     c, h, w = videos.maps.shape[1:]
-    model = variants.build(ranker, c, h, w, seed).to(device)
-    optimizer = _optimizer(model, train)
+    model = build(ranker, c, h, w, seed).to(device)
+    rate = train.learning_rate
+    groups = model.rates(rate) if isinstance(model, OwnRates) else [*model.parameters()]
+    optimizer = make_optimizer(groups, train)
     generator = torch.Generator().manual_seed(seed)
     state = state or FitState()
     if state.epoch:
@@ -141,17 +173,19 @@ def fit(
         optimizer.load_state_dict(state.optimizer)
         generator.set_state(state.generator)
     ranges = ranges_of(videos, ranker.segments, train.sampling)
-    while not _finished(state, train, validation_pairs is not None):
+    while not state.finished(train, validation_pairs is not None):
         record = _epoch(model, optimizer, videos, ranges, train_pairs, train, generator)
         record = {"epoch": float(state.epoch + 1)} | record
         if validation_pairs is not None:
             record |= _validate(model, videos, ranges.test, validation_pairs, train.margin, device)
-        _update(state, model, optimizer, generator, record)
+        state.model = model.state_dict()
+        if state.enter(record, optimizer, generator):
+            state.best_model = copy.deepcopy(state.model)
         if on_epoch is not None:
             on_epoch(record)
         if on_state is not None:
             on_state(state)
-    # The last step is followed by no loss that would tell.
+    # No loss follows the last step, so it would not show there.
     if not all(bool(value.isfinite().all()) for value in state.best_model.values()):
         raise _diverged("weights became infinite or NaN", train)
     model.load_state_dict(state.best_model)
@@ -175,21 +209,12 @@ def _check_pairs(pairs: Tensor, n_videos: int, what: str) -> None:
         )
 
 
-def _optimizer(model: nn.Module, train: TrainOptions) -> torch.optim.Optimizer:
-    rate = train.learning_rate
-    groups = model.rates(rate) if isinstance(model, OwnRates) else [*model.parameters()]
+def make_optimizer(parameters: list[Any], train: TrainOptions) -> torch.optim.Optimizer:
+    """Return the optimiser that the options name, over parameters or groups of them."""
+    rate, decay = train.learning_rate, train.weight_decay
     if train.optimizer == "sgd":
-        return torch.optim.SGD(
-            groups, lr=rate, momentum=train.momentum, weight_decay=train.weight_decay
-        )
-    return torch.optim.Adam(groups, lr=rate, weight_decay=train.weight_decay)
-
-
-def _finished(state: FitState, train: TrainOptions, validated: bool) -> bool:
-    if state.epoch >= train.epochs:
-        return True
-    waited = state.epoch - state.best_epoch
-    return validated and bool(train.patience) and waited >= (train.patience or 0)
+        return torch.optim.SGD(parameters, lr=rate, momentum=train.momentum, weight_decay=decay)
+    return torch.optim.Adam(parameters, lr=rate, weight_decay=decay)
 
 
 def _batches(
@@ -234,13 +259,6 @@ def _epoch(
     return {"train_loss": total / len(pairs), "train_accuracy": right / len(pairs)}
 
 
-def pair_loss(model: nn.Module, out: Output, pairs: Tensor, margin: float) -> Tensor:
-    """Return the loss that a ranker is trained by: its own where it has one, else Eq. (9)."""
-    if isinstance(model, OwnLoss):
-        return model.loss(out, pairs, margin)
-    return ranking_loss(out.score, pairs, margin)
-
-
 def _validate(
     model: nn.Module,
     videos: VideoMaps,
@@ -256,31 +274,12 @@ def _validate(
             model(videos.gather(rows[part], device), torch.Generator().manual_seed(0)).score
             for part in distinct.split(_CHUNK)
         ]
-    scores = torch.cat(parts).cpu()
+    return validation_record(torch.cat(parts).cpu(), position, margin)
+
+
+def validation_record(scores: Tensor, pairs: Tensor, margin: float) -> Record:
+    """Return loss and accuracy of (P, 2) validation pairs of positions in `scores`."""
     return {
-        "validation_loss": ranking_loss(scores, position, margin).item(),
-        "validation_accuracy": pair_accuracy(scores, position),
+        "validation_loss": ranking_loss(scores, pairs, margin).item(),
+        "validation_accuracy": pair_accuracy(scores, pairs),
     }
-
-
-def _update(
-    state: FitState,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    generator: torch.Generator,
-    record: Record,
-) -> None:
-    """Enter a finished epoch into the state; keep its weights where it is the best one."""
-    state.epoch += 1
-    state.model = model.state_dict()
-    state.optimizer = optimizer.state_dict()
-    state.generator = generator.get_state()
-    state.history.append(record)
-    best = state.history[state.best_epoch - 1] if state.best_epoch else None
-    if best is None or _merit(record) > _merit(best) or "validation_loss" not in record:
-        state.best_epoch = state.epoch
-        state.best_model = copy.deepcopy(state.model)
-
-
-def _merit(record: Record) -> tuple[float, float]:
-    return record.get("validation_accuracy", 0.0), -record.get("validation_loss", 0.0)

@@ -39,13 +39,13 @@ def draw_attention(run_folder: Path, features: Path, videos: Path, boxes: Path, 
         A run or a cache that cannot be used.
     """
     from data.judgements.boxes import read_boxes
-    from model.ranker import training
+    from model.ranker.scoring import score
     from pipeline.runs.folder import load_run
     from pipeline.runs.maps import find_feature_set, read_maps
 
     run = load_run(run_folder)
     seen = set(run.training_videos)
-    scored = {key: float(score) for key, score in zip(run.keys, run.scores, strict=True)}
+    scored = {key: float(each) for key, each in zip(run.keys, run.scores, strict=True)}
     unseen = sorted((key for key in run.keys if key not in seen), key=lambda key: -scored[key])
     half = _VIDEOS // 2
     shown = unseen if len(unseen) <= _VIDEOS else [*unseen[:half], *unseen[-half:]]
@@ -53,7 +53,7 @@ def draw_attention(run_folder: Path, features: Path, videos: Path, boxes: Path, 
         return 0
     found = find_feature_set(features, shown, run.ranker.segments)
     maps = read_maps(found)
-    scores = training.score(run.model, maps, run.ranker.segments, run.train.sampling)
+    scores = score(run.model, maps, run.ranker.segments, run.train.sampling)
     if scores.attention is None:
         return 0
     known = read_boxes(boxes, shown)

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from model.features.geometry import MapGeometry
-from model.ranker import attention_measure, training
-from model.ranker import build as variants
+from model.ranker.attention_measure import compare
+from model.ranker.build import build
 from model.ranker.options import RankerOptions
-from model.ranker.scoring import Scores
+from model.ranker.scoring import Scores, score
 from model.ranker.videos import VideoMaps
 from pipeline.evaluate.plan import EvaluationPlan, Run
 from pipeline.runs.maps import FeatureSet
@@ -46,15 +46,15 @@ def measure_attention(
     if not rows or np.isnan(boxes).any(axis=1).all():
         return None
     channels, height, width = videos.maps.shape[1:]
-    fresh = variants.build(ranker, channels, height, width, run.seed)
+    fresh = build(ranker, channels, height, width, run.seed)
     sampling = plan.settings.train.sampling
-    untrained = training.score(fresh, videos, ranker.segments, sampling).attention
+    untrained = score(fresh, videos, ranker.segments, sampling).attention
     maps = {
         name: attention[rows].reshape(-1, *attention.shape[2:])
         for name, attention in (("trained", scores.attention), ("untrained", untrained))
         if attention is not None
     }
-    measured = attention_measure.compare(maps, boxes, map_geometry(features.header.parameters))
+    measured = compare(maps, boxes, map_geometry(features.header.parameters))
     return {name: asdict(value) for name, value in measured.items()}
 
 

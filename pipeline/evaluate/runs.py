@@ -24,10 +24,10 @@ from data.errors import InputError, StaleCacheError
 from data.files import whole_file
 from data.judgements.dataset import Span
 from data.judgements.pairs import Pair, videos_of
-from model.ranker import training
 from model.ranker.build import NEED_STREAMS
 from model.ranker.options import RankerOptions
-from model.ranker.scoring import Scores
+from model.ranker.scoring import Scores, score
+from model.ranker.training import FitResult, fit
 from model.ranker.videos import VideoMaps
 from pipeline.evaluate.attention import measure_attention
 from pipeline.evaluate.plan import EvaluationPlan, Run, features_of
@@ -146,7 +146,7 @@ class _Trained:
 
     ranker: RankerOptions
     features: FeatureSet
-    fit: training.FitResult
+    fit: FitResult
     scores: Scores
     protocol: str
 
@@ -240,7 +240,7 @@ def _train(plan: EvaluationPlan, run: Run, features: FeatureSet, videos: VideoMa
         return torch.tensor([(row[pair.better], row[pair.worse]) for pair in pairs])
 
     try:
-        fit = training.fit(
+        result = fit(
             videos,
             rows(fitted),
             rows(validation) if validation else None,
@@ -254,8 +254,8 @@ def _train(plan: EvaluationPlan, run: Run, features: FeatureSet, videos: VideoMa
     return _Trained(
         ranker=ranker,
         features=features,
-        fit=fit,
-        scores=training.score(fit.model, videos, ranker.segments, train.sampling, device),
+        fit=result,
+        scores=score(result.model, videos, ranker.segments, train.sampling, device),
         protocol=train.protocol if validation else "last",
     )
 

@@ -12,7 +12,7 @@ from data.judgements.splits import Split
 from model.features.fusion import ConvFusion, random_fusion
 from model.features.geometry import fused_side
 from model.features.options import FusionOptions
-from model.ranker import build as variants
+from model.ranker.build import build
 from model.ranker.joint import JointFit, JointState
 from model.ranker.options import RankerOptions, TrainOptions
 from model.ranker.scoring import ranges_of
@@ -36,7 +36,7 @@ def prepare(
         sizes = FusionOptions()
         start = random_fusion(channels, sizes.fusion_hidden, sizes.fusion_channels, seed)
     sides = fused_side(height), fused_side(width)
-    model = variants.build(ranker, start.project.out_channels, *sides, seed)
+    model = build(ranker, start.project.out_channels, *sides, seed)
     ranges = ranges_of(streams.layout(ranker.segments), ranker.segments, train.sampling)
     return JointFit(start, model, streams.read, ranges, train, seed, device)
 

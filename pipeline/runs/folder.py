@@ -131,7 +131,7 @@ def load_run(folder: str | Path) -> Run:
         There is no checkpoint, it is damaged, of another format, or its weights do not have the
         shapes that its own options ask for.
     """
-    from model.ranker import build as variants
+    from model.ranker.build import build
     from pipeline.runner.files import read_safetensors
 
     path = Path(folder)
@@ -144,7 +144,7 @@ def load_run(folder: str | Path) -> Run:
         raise InputError(f"{path}: not a ranker's checkpoint of this version (format {FORMAT})")
     try:
         ranker = _options(RankerOptions, about["ranker"])
-        model = variants.build(ranker, *about["shape"])
+        model = build(ranker, *about["shape"])
         model.load_state_dict(tensors)
         return Run(
             model.eval(),

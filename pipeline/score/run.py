@@ -10,7 +10,7 @@ import numpy as np
 
 from data.errors import InputError
 from model.ranker.build import NEED_STREAMS
-from model.ranker.training import score
+from model.ranker.scoring import score
 from pipeline.runner.devices import parse_devices, torch_threads
 from pipeline.runs.folder import CHECKPOINT, Run, load_run
 from pipeline.runs.maps import find_feature_set, read_maps

@@ -173,8 +173,8 @@ def calibrate_random(
     """Set the BatchNorm statistics of random trunks, in a seeded order of the snippets."""
     import torch
 
-    from model.features.calibrate import calibrate
     from model.features.stage_one import StageOne
+    from model.features.trunk import calibrate
 
     log.warning(
         "RANDOM TRUNKS (%s): for demos and tests only; expect weak scores. Use ImageNet or "

@@ -16,7 +16,8 @@ import torch
 from data.errors import InputError
 from data.files import sweep
 from data.judgements.pairs import Pair
-from model.ranker.training import FitResult, FitState, Record, fit, pair_accuracy, score
+from model.ranker.scoring import pair_accuracy, score
+from model.ranker.training import FitResult, FitState, Record, fit
 from pipeline.pictures.curves import draw_learning_curves
 from pipeline.runner.devices import parse_devices
 from pipeline.runner.files import write_bytes, write_csv, write_json

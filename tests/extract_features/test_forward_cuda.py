@@ -6,10 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.features.calibrate import calibrate
 from model.features.fusion import random_fusion
 from model.features.stage_one import StageOne
-from model.features.trunk import make_trunk, random_state
+from model.features.trunk import calibrate, make_trunk, random_state
 from pipeline.extract_features.forward import Forward, HostMaps
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

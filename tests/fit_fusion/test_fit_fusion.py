@@ -19,7 +19,7 @@ from data.errors import CacheError, InputError, StaleCacheError
 from data.judgements.pairs import Pair
 from model.features.fusion import ConvFusion, random_fusion
 from model.features.trunk import state_digest
-from model.ranker import build as variants
+from model.ranker.build import build
 from model.ranker.joint import JointFit, JointState
 from model.ranker.loss import ranking_loss
 from model.ranker.options import RankerOptions, TrainOptions
@@ -116,7 +116,7 @@ def in_memory(videos: int) -> tuple[VideoMaps, Tensor]:
 def test_gradients_are_those_of_the_whole_graph() -> None:
     """Going video by video saves memory; it must not change what is learnt."""
     layout, maps = in_memory(4)
-    fusion, ranker = random_fusion(C, 5, 4, seed=0), variants.build(RANKER, 4, 2, 2, seed=0)
+    fusion, ranker = random_fusion(C, 5, 4, seed=0), build(RANKER, 4, 2, 2, seed=0)
     whole_fusion, whole_ranker = copy.deepcopy(fusion), copy.deepcopy(ranker)
     # One plain SGD step of rate 1: the change of each weight is its gradient.
     train = TrainOptions(optimizer="sgd", learning_rate=1.0, momentum=0.0, clip_norm=0.0)

@@ -58,7 +58,7 @@ def trained_on_one_pair(place, output, epochs):
 
 def test_a_loaded_run_scores_exactly_as_it_did(place, tmp_path):
     """Fails if the checkpoint loses a weight or an option that scoring depends on."""
-    from model.ranker.training import score
+    from model.ranker.scoring import score
     from pipeline.runs.maps import load_feature_set
 
     saved = trained_on_one_pair(place, tmp_path, epochs=2)

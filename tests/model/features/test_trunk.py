@@ -8,14 +8,13 @@ import torch
 from torch import Tensor
 from torchvision.models import resnet101
 
-from model.features.calibrate import calibrate
 from model.features.fusion import random_fusion
-from model.features.keys import find_state, fit_state
+from model.features.keys import find_state, fit_state, inflate_stem
 from model.features.stage_one import StageOne, first_overflow, for_inference
-from model.features.stem import inflate_stem
 from model.features.trunk import (
     Stage,
     Trunk,
+    calibrate,
     fold_batchnorm,
     make_trunk,
     random_state,

@@ -7,12 +7,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from model.features.geometry import MapGeometry
-from model.ranker import build as variants
-from model.ranker import training
-from model.ranker.attention_measure import agreement, box_coverage, chance, compare
+from model.ranker.build import build
 from model.ranker.loss import ranking_loss
 from model.ranker.options import PRESETS, RankerOptions, TrainOptions, apply_preset
+from model.ranker.scoring import pair_accuracy, score
 from model.ranker.videos import VideoMaps, authors_bins, whole_video
 
 C, H, W, N = 6, 3, 4, 5
@@ -78,7 +76,7 @@ def written_equations(variant, p, x):
 @pytest.mark.parametrize("variant", ["full", "only_x", "only_htop", "fc_att", "no_att"])
 def test_the_recurrences_are_the_written_equations(variant):
     """Fails if any term of Eqs. (1) to (8), or an ablation's definition, is wrong."""
-    model = variants.build(RankerOptions(variant=variant, **SMALL), C, H, W, seed=3).double()
+    model = build(RankerOptions(variant=variant, **SMALL), C, H, W, seed=3).double()
     x = torch.randn(2, N, C, H, W, generator=torch.Generator().manual_seed(1)).double()
     out = model(x)
     p = {name: value.detach().numpy() for name, value in model.named_parameters()}
@@ -101,7 +99,7 @@ def test_the_loss_is_the_mean_margin_loss():
 
 def test_gru_matrices_start_orthogonal():
     """Fails if the authors' initialisation is lost."""
-    cell = variants.build(RankerOptions(**SMALL), C, H, W).rnn_task
+    cell = build(RankerOptions(**SMALL), C, H, W).rnn_task
     for weight in (cell.weight_ih, cell.weight_hh):
         # Orthonormal columns to float32's rounding.
         torch.testing.assert_close(weight.T @ weight, torch.eye(weight.shape[1]), atol=1e-5, rtol=0)
@@ -110,9 +108,9 @@ def test_gru_matrices_start_orthogonal():
 def test_initial_hidden_zeros_needs_no_generator_and_normal_is_drawn():
     """Fails if the default start is random, or the named option changes nothing."""
     x = torch.randn(2, N, C, H, W)
-    zeros = variants.build(RankerOptions(**SMALL), C, H, W)
+    zeros = build(RankerOptions(**SMALL), C, H, W)
     assert torch.equal(zeros(x).score, zeros(x).score)
-    normal = variants.build(RankerOptions(initial_hidden="normal", **SMALL), C, H, W)
+    normal = build(RankerOptions(initial_hidden="normal", **SMALL), C, H, W)
     first, second = (normal(x, torch.Generator().manual_seed(seed)).score for seed in (0, 1))
     assert not torch.equal(first, second)
     assert torch.equal(first, normal(x, torch.Generator().manual_seed(0)).score)
@@ -174,9 +172,9 @@ def test_authors_sampling_is_that_of_the_reference(size):
 def test_scores_do_not_depend_on_company_or_order():
     """Fails if one video's score leaks into another's, in batches or one by one."""
     videos = make_videos([5, 7, 9, 6])
-    model = variants.build(RankerOptions(**SMALL), C, H, W)
-    scores = training.score(model, videos, N)
-    again = training.score(model, videos, N)
+    model = build(RankerOptions(**SMALL), C, H, W)
+    scores = score(model, videos, N)
+    again = score(model, videos, N)
     np.testing.assert_array_equal(scores.score, again.score)
     np.testing.assert_array_equal(scores.attention, again.attention)
     order = [2, 0, 3, 1]
@@ -188,7 +186,7 @@ def test_scores_do_not_depend_on_company_or_order():
         torch.cat(segments),
         tuple(videos.keys[i] for i in order),
     )
-    np.testing.assert_array_equal(training.score(model, permuted, N).score, scores.score[order])
+    np.testing.assert_array_equal(score(model, permuted, N).score, scores.score[order])
     rows = whole_video(videos, N).test
     batch = model(videos.gather(rows)).score.detach().numpy()
     mixed = model(videos.gather(rows[order])).score.detach().numpy()
@@ -200,9 +198,9 @@ def test_scores_do_not_depend_on_company_or_order():
 def test_ties_count_as_wrong():
     """Fails if a ranker that says nothing is credited with half of the pairs."""
     pairs = np.array([[0, 1], [1, 0], [2, 0]])
-    assert training.pair_accuracy(np.array([1.0, 1.0, 2.0]), pairs) == pytest.approx(1 / 3)
+    assert pair_accuracy(np.array([1.0, 1.0, 2.0]), pairs) == pytest.approx(1 / 3)
     with pytest.raises(ValueError, match="no pairs"):
-        training.pair_accuracy(np.array([1.0]), np.empty((0, 2), int))
+        pair_accuracy(np.array([1.0]), np.empty((0, 2), int))
 
 
 def published_score(fusion, ranker, rgb, flow):
@@ -231,7 +229,7 @@ def test_cached_path_gives_the_published_scores_and_gradients():
     fusion = torch.nn.Sequential(
         torch.nn.Conv2d(16, 10, 2, stride=2), torch.nn.ReLU(), torch.nn.Conv2d(10, C, 1)
     ).double()
-    model = variants.build(RankerOptions(**SMALL), C, 3, 3).double()
+    model = build(RankerOptions(**SMALL), C, 3, 3).double()
     pairs = torch.tensor([[0, 1], [1, 2], [0, 3], [2, 3]])
     with torch.no_grad():
         cached = fusion(streams.flatten(0, 1).flatten(1, 2)).unflatten(0, (4, N))
@@ -262,59 +260,3 @@ def test_presets_are_overridden_by_flags():
     assert set(PRESETS) >= {"chopstick", "surgery", "drawing", "dough", "infant-grasp", "diving"}
     with pytest.raises(ValueError, match="no preset"):
         apply_preset(TrainOptions(), "cooking")
-
-
-def test_attention_measures_count_what_lies_in_the_box():
-    """Fails if mass, pointing or chance is measured against the wrong cells."""
-    boxes = np.array([[0, 0, 0.5, 0.5], [0.5, 0.25, 1, 0.75]])
-    np.testing.assert_allclose(box_coverage(boxes, 2, 2)[0], [[1, 0], [0, 0]])
-    np.testing.assert_allclose(box_coverage(boxes, 2, 2)[1], [[0, 0.5], [0, 0.5]])
-    attention = np.array([[[0.7, 0.1], [0.1, 0.1]], [[0.0, 0.0], [1.0, 0.0]]])
-    found = agreement(attention, boxes)
-    assert found.mass == pytest.approx((0.7 + 0) / 2)
-    assert (found.pointing, found.maps) == (0.5, 2)
-    assert chance(boxes, 2, 2).mass == pytest.approx(0.25)
-    # Evenly spread attention points everywhere: a cell in four, and the two whose middles are in.
-    assert chance(boxes, 2, 2).pointing == pytest.approx((0.25 + 0.5) / 2)
-    assert set(compare({"trained": attention}, boxes)) == {"trained", "chance"}
-
-
-def test_attention_measures_follow_the_cells_of_the_map():
-    """Fails if cells are taken for equal tiles, or a map that ends short is stretched."""
-    # 224 px: 3 cells around 16.5, 80.5 and 144.5 px, the last ends where a dropped one begins.
-    geometry = MapGeometry(first=16.5 / 224, cell=64 / 224, edge=176.5 / 224)
-    last, middle = np.zeros((1, 3, 3)), np.zeros((1, 3, 3))
-    last[0, 2, 2] = middle[0, 1, 1] = 1
-    low, high = 112.5 / 224, 176.5 / 224
-    planted = np.array([[low, low, high, high]])  # exactly the last cell
-    assert agreement(last, planted, geometry).mass == pytest.approx(1)
-    assert agreement(last, planted, geometry).pointing == 1
-    assert agreement(middle, planted, geometry).mass == pytest.approx(0, abs=1e-12)
-    assert agreement(last, planted).mass < 0.3  # stretched: the cell is 149 to 224 px
-    assert agreement(last, planted).pointing == 0  # and its middle at 187 px
-    assert chance(planted, 3, 3, geometry).mass == pytest.approx(1 / 9)
-    beyond = np.array([[high, high, 1, 1]])  # in the row and column that ConvFusion drops
-    assert agreement(last, beyond, geometry).mass == pytest.approx(0, abs=1e-12)  # rounding
-    assert agreement(last, beyond, geometry).pointing == 0
-    assert compare({"trained": last}, planted, geometry)["trained"].pointing == 1
-
-
-def test_cells_of_a_map_share_the_frame_among_them():
-    """Fails if a part of the frame is no cell's, or two cells': mass would be lost or doubled."""
-    geometry = MapGeometry(first=16.5 / 448, cell=64 / 448)
-    whole_frame = np.array([[0.0, 0.0, 1.0, 1.0]])
-    np.testing.assert_allclose(box_coverage(whole_frame, 7, 7, geometry), 1)
-    left = np.array([[0.0, 0.0, 48.5 / 448, 1.0]])  # up to half way between the first two centres
-    np.testing.assert_allclose(box_coverage(left, 7, 7, geometry)[0, 0], [1, *[0] * 6], atol=1e-12)
-
-
-def test_attention_measures_leave_out_unknown_boxes():
-    """Fails if a frame without a box counts as a miss, or bad input passes."""
-    boxes = np.array([[0, 0, 1, 1], [np.nan] * 4])
-    assert agreement(np.ones((2, 2, 2)), boxes) == agreement(np.ones((1, 2, 2)), boxes[:1])
-    with pytest.raises(ValueError, match="no map has a box"):
-        agreement(np.ones((1, 2, 2)), boxes[1:])
-    with pytest.raises(ValueError, match="left < right"):
-        box_coverage(np.array([[0.5, 0, 0.2, 1]]), 2, 2)
-    with pytest.raises(ValueError, match="expected"):
-        agreement(-np.ones((1, 2, 2)), boxes[:1])

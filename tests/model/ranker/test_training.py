@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from model.ranker import build as variants
-from model.ranker import training
+from model.ranker.build import build
 from model.ranker.options import RankerOptions, TrainOptions
+from model.ranker.scoring import pair_accuracy, score
+from model.ranker.training import fit
 from model.ranker.videos import VideoMaps
 
 C, H, W, N, V = 8, 3, 3, 5, 8
@@ -51,15 +52,15 @@ def assert_same(one, other):
 def test_a_tiny_set_is_learnt_by_heart(train):
     """Fails if gradients, sampling or the optimiser keep the ranker from fitting eight videos."""
     videos = noise_videos()
-    result = training.fit(videos, PAIRS, None, RANKER, train, seed=0)
-    assert training.pair_accuracy(training.score(result.model, videos, N).score, PAIRS) == 1
+    result = fit(videos, PAIRS, None, RANKER, train, seed=0)
+    assert pair_accuracy(score(result.model, videos, N).score, PAIRS) == 1
     assert result.best_epoch == len(result.history) == train.epochs
 
 
 def test_same_seed_same_weights_other_seed_others():
     """Fails if anything in a fit is drawn from a generator that the seed does not set."""
     train = TrainOptions(epochs=3, batch_pairs=5)
-    fits = [training.fit(noise_videos(), PAIRS, None, RANKER, train, seed) for seed in (0, 0, 1)]
+    fits = [fit(noise_videos(), PAIRS, None, RANKER, train, seed) for seed in (0, 0, 1)]
     assert_same(fits[0], fits[1])
     assert any((a != weights_of(fits[2])[n]).any() for n, a in weights_of(fits[0]).items())
 
@@ -69,7 +70,7 @@ def test_fitting_leaves_the_callers_random_numbers_alone():
     torch.manual_seed(5)
     wanted = torch.rand(3)
     torch.manual_seed(5)
-    training.fit(noise_videos(), PAIRS, None, RANKER, TrainOptions(epochs=1), seed=0)
+    fit(noise_videos(), PAIRS, None, RANKER, TrainOptions(epochs=1), seed=0)
     assert torch.equal(torch.rand(3), wanted)
 
 
@@ -93,8 +94,8 @@ def test_going_on_ends_as_if_never_stopped(variant, stop):
         if state.epoch == stop:
             kept.append(copy.deepcopy(state))
 
-    whole = training.fit(videos, pairs, held, ranker, train, seed=2, on_state=keep)
-    rest = training.fit(videos, pairs, held, ranker, train, seed=2, state=kept[0])
+    whole = fit(videos, pairs, held, ranker, train, seed=2, on_state=keep)
+    rest = fit(videos, pairs, held, ranker, train, seed=2, state=kept[0])
     assert_same(whole, rest)
     assert (whole.history, whole.best_epoch) == (rest.history, rest.best_epoch)
 
@@ -104,12 +105,12 @@ def test_the_best_validation_epoch_is_kept_and_patience_stops():
     videos, held = noise_videos(), torch.tensor([[0, 1]])
     pairs = torch.tensor([(a, b) for a in range(2, V) for b in range(2, a)])
     train = TrainOptions(epochs=60, patience=4, learning_rate=1e-2)
-    result = training.fit(videos, pairs, held, RANKER, train, seed=0)
+    result = fit(videos, pairs, held, RANKER, train, seed=0)
     merits = [(r["validation_accuracy"], -r["validation_loss"]) for r in result.history]
     assert result.best_epoch == int(np.argmax([m[0] * 1e3 + m[1] for m in merits])) + 1
     assert len(result.history) == min(60, result.best_epoch + 4)
-    score = training.score(result.model, videos, N).score
-    lead = score[0] - score[1]
+    scores = score(result.model, videos, N).score
+    lead = scores[0] - scores[1]
     # float32 loss of one pair, scored in a batch then and alone now.
     wanted = result.history[result.best_epoch - 1]["validation_loss"]
     assert max(0, 0.5 - lead) == pytest.approx(wanted, abs=1e-5)
@@ -122,34 +123,33 @@ def test_validation_videos_do_not_train():
     videos = noise_videos()
     other = VideoMaps(videos.maps.clone(), videos.start, videos.segment, videos.keys)
     other.maps[: 2 * N] = 7
-    one, two = (training.fit(v, pairs, None, RANKER, train, seed=0) for v in (videos, other))
+    one, two = (fit(v, pairs, None, RANKER, train, seed=0) for v in (videos, other))
     assert_same(one, two)
 
 
 def test_each_distinct_video_of_a_step_is_scored_once(monkeypatch):
     """Fails if a video is run through the ranker again for every pair that names it."""
     sizes = []
-    build = variants.build
 
     def counting(*args):
         model = build(*args)
         model.register_forward_hook(lambda _, inputs, __: sizes.append(len(inputs[0])))
         return model
 
-    monkeypatch.setattr(training.variants, "build", counting)
-    training.fit(noise_videos(), PAIRS, None, RANKER, TrainOptions(epochs=2), seed=0)
+    monkeypatch.setattr("model.ranker.training.build", counting)
+    fit(noise_videos(), PAIRS, None, RANKER, TrainOptions(epochs=2), seed=0)
     assert sizes == [V, V]
 
 
 def test_gradients_are_clipped():
     """Fails if --clip-norm does nothing: one step of plain SGD moves by rate times norm at most."""
     videos = noise_videos()
-    before = variants.build(RANKER, C, H, W, 0).state_dict()
+    before = build(RANKER, C, H, W, 0).state_dict()
     rate, norm = 1.0, 1e-3
     train = TrainOptions(
         epochs=1, optimizer="sgd", learning_rate=rate, momentum=0.0, clip_norm=norm
     )
-    after = training.fit(videos, PAIRS, None, RANKER, train, seed=0).model.state_dict()
+    after = fit(videos, PAIRS, None, RANKER, train, seed=0).model.state_dict()
     moved = sum((after[name] - value).square().sum() for name, value in before.items()).sqrt()
     # float32 weights of size 1 round at 6e-8 each.
     assert moved.item() == pytest.approx(rate * norm, rel=0.01)
@@ -159,10 +159,10 @@ def test_weights_that_are_no_numbers_are_no_result():
     """Fails if a last step that diverged is handed out: every score would be NaN, and rank 1."""
     train = TrainOptions(epochs=1)
     kept = []
-    training.fit(noise_videos(), PAIRS, None, RANKER, train, seed=0, on_state=kept.append)
+    fit(noise_videos(), PAIRS, None, RANKER, train, seed=0, on_state=kept.append)
     kept[0].best_model["fc.bias"].fill_(float("nan"))
     with pytest.raises(ValueError, match="diverged: weights became"):
-        training.fit(noise_videos(), PAIRS, None, RANKER, train, seed=0, state=kept[0])
+        fit(noise_videos(), PAIRS, None, RANKER, train, seed=0, state=kept[0])
 
 
 def test_bad_pairs_and_maps_are_refused():
@@ -170,10 +170,10 @@ def test_bad_pairs_and_maps_are_refused():
     videos = noise_videos()
     for pairs in (torch.empty(0, 2, dtype=torch.long), torch.tensor([[0, V]])):
         with pytest.raises(ValueError, match="training pairs"):
-            training.fit(videos, pairs, None, RANKER, TrainOptions(), seed=0)
+            fit(videos, pairs, None, RANKER, TrainOptions(), seed=0)
     with pytest.raises(ValueError, match="validation pairs"):
-        training.fit(videos, PAIRS, torch.tensor([[0, -1]]), RANKER, TrainOptions(), seed=0)
+        fit(videos, PAIRS, torch.tensor([[0, -1]]), RANKER, TrainOptions(), seed=0)
     with pytest.raises(ValueError, match="segments"):
-        training.score(variants.build(RANKER, C, H, W), videos, segments=3)
+        score(build(RANKER, C, H, W), videos, segments=3)
     with pytest.raises(ValueError, match="b: no snippets"):
         VideoMaps(torch.zeros(2, 1, 1, 1), torch.tensor([0, 2, 2]), torch.zeros(2), ("a", "b"))

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from model.ranker import build as variants
-from model.ranker import training
+from model.ranker.build import BUILD, build
+from model.ranker.loss import pair_loss
 from model.ranker.options import RankerOptions, TrainOptions, Variant
+from model.ranker.scoring import pair_accuracy, score
+from model.ranker.training import fit
 from model.ranker.videos import VideoMaps
 
 C, H, W, N = 8, 4, 4, 4
@@ -38,21 +40,21 @@ PAIRS = torch.tensor([(a, b) for a in range(SKILLED) for b in range(a)])
 
 def test_every_name_has_a_module():
     """Fails if `--variant` offers a name that nothing builds, or hides one."""
-    assert set(variants.BUILD) == set(get_args(Variant))
+    assert set(BUILD) == set(get_args(Variant))
 
 
-@pytest.mark.parametrize("variant", list(variants.BUILD))
+@pytest.mark.parametrize("variant", list(BUILD))
 def test_variant_learns_scores_and_attends(variant):
     """Fails if a variant does not learn a plain signal, or its attention is no distribution."""
     videos = skilled_videos()
     ranker = RankerOptions(variant=variant, coverage_weight=0.01, **SIZES)
     train = TrainOptions(epochs=60, learning_rate=1e-2)
-    result = training.fit(videos, PAIRS, None, ranker, train, seed=0)
-    scores = training.score(result.model, videos, N)
-    again = training.score(result.model, videos, N)
+    result = fit(videos, PAIRS, None, ranker, train, seed=0)
+    scores = score(result.model, videos, N)
+    again = score(result.model, videos, N)
     np.testing.assert_array_equal(scores.score, again.score)
     # Chance is .5; 15 pairs with a signal of three standard deviations are learnt.
-    assert training.pair_accuracy(scores.score, PAIRS) >= 0.9
+    assert pair_accuracy(scores.score, PAIRS) >= 0.9
     assert scores.running.shape == (SKILLED, N)
     if variant in WITHOUT_MAPS:
         assert scores.attention is None
@@ -64,14 +66,14 @@ def test_variant_learns_scores_and_attends(variant):
     np.testing.assert_allclose(scores.attention.sum(axis=(2, 3)), 1, rtol=0, atol=2e-6)
 
 
-@pytest.mark.parametrize("variant", list(variants.BUILD))
+@pytest.mark.parametrize("variant", list(BUILD))
 def test_every_parameter_of_a_variant_is_trained(variant):
     """Fails if a layer is built but takes no part in the loss (a dead branch)."""
     options = RankerOptions(variant=variant, **SIZES)
-    model = variants.build(options, C, H, W)
+    model = build(options, C, H, W)
     rows = torch.arange(SKILLED * N).view(SKILLED, N)
     out = model(skilled_videos().gather(rows), torch.Generator().manual_seed(0))
-    training.pair_loss(model, out, PAIRS, 0.5).backward()
+    pair_loss(model, out, PAIRS, 0.5).backward()
     # A bias that shifts all scores alike cancels in a ranking loss: zero, but it must be reached.
     missing = [name for name, each in model.named_parameters() if each.grad is None]
     assert missing == []
@@ -86,20 +88,20 @@ def test_threads_that_build_at_once_get_the_weights_of_their_seeds(monkeypatch):
         time.sleep(0.01)  # Let another thread in between two draws.
         return torch.nn.ParameterDict({"a": first, "b": torch.randn(3)})
 
-    monkeypatch.setitem(variants.BUILD, "full", slow)
+    monkeypatch.setitem(BUILD, "full", slow)
     options = RankerOptions(variant="full", **SIZES)
-    alone = [variants.build(options, C, H, W, seed).state_dict() for seed in range(8)]
+    alone = [build(options, C, H, W, seed).state_dict() for seed in range(8)]
     with ThreadPoolExecutor(8) as pool:
-        together = list(pool.map(lambda seed: variants.build(options, C, H, W, seed), range(8)))
+        together = list(pool.map(lambda seed: build(options, C, H, W, seed), range(8)))
     for wanted, found in zip(alone, together, strict=True):
         for name, each in found.state_dict().items():
             assert torch.equal(each, wanted[name]), name
 
 
-@pytest.mark.parametrize("variant", list(variants.BUILD))
+@pytest.mark.parametrize("variant", list(BUILD))
 def test_permuting_the_videos_of_a_batch_changes_nothing(variant):
     """Fails if a video's score, attention or loss depends on its place or its company."""
-    ranker = build(variant).eval()
+    ranker = small(variant).eval()
     x = skilled_videos().gather(torch.arange(SKILLED * N).view(SKILLED, N)).double()
     order = torch.tensor([3, 0, 5, 1, 4, 2])
     place = torch.argsort(order)
@@ -109,18 +111,18 @@ def test_permuting_the_videos_of_a_batch_changes_nothing(variant):
     torch.testing.assert_close(alone.score, whole.score[2:3], rtol=0, atol=1e-12)
     if whole.attention is not None:
         torch.testing.assert_close(permuted.attention, whole.attention[order], rtol=0, atol=1e-12)
-    loss = training.pair_loss(ranker, whole, PAIRS, 0.5)
-    again = training.pair_loss(ranker, permuted, place[PAIRS], 0.5)
+    loss = pair_loss(ranker, whole, PAIRS, 0.5)
+    again = pair_loss(ranker, permuted, place[PAIRS], 0.5)
     torch.testing.assert_close(again, loss, rtol=0, atol=1e-12)
 
 
-def build(variant, **more):
-    return variants.build(RankerOptions(variant=variant, **SIZES, **more), C, H, W).double()
+def small(variant, **more):
+    return build(RankerOptions(variant=variant, **SIZES, **more), C, H, W).double()
 
 
 def test_att_pool_is_the_product_of_two_maps():
     """Fails if the rank-1 bilinear pool, its ReLU or its mean over time is wrong."""
-    model = build("att_pool")
+    model = small("att_pool")
     x = torch.randn(1, N, C, H, W).double()
     b, d = model.bottom_up, model.top_down
     total = 0.0
@@ -133,7 +135,7 @@ def test_att_pool_is_the_product_of_two_maps():
 
 def test_cbam_gates_channels_before_positions():
     """Fails if the shared MLP, the gate, the planes or the normalisation of cbam is wrong."""
-    model = build("cbam")
+    model = small("cbam")
     look = model.attend
     x = torch.randn(1, N, C, H, W).double()
     seen = look.prepare(x.flatten(3).mT)
@@ -153,7 +155,7 @@ def test_cbam_gates_channels_before_positions():
 
 def test_sca_scales_channels_then_weighs_places():
     """Fails if β or α of sca does not follow its definition."""
-    look = build("sca").attend
+    look = small("sca").attend
     x = torch.randn(1, N, C, H, W).double()
     h = torch.randn(1, 6).double()
     v, alpha, _ = look(look.prepare(x.flatten(3).mT), 1, h, h)
@@ -174,7 +176,7 @@ def test_sca_scales_channels_then_weighs_places():
 
 def test_visual_looks_where_its_last_state_says_and_covers():
     """Fails if α uses the present state, or the coverage loss is not Σ (1 − Σ α)²."""
-    model = build("visual", coverage_weight=2.0)
+    model = small("visual", coverage_weight=2.0)
     x = torch.randn(2, N, C, H, W).double()
     out = model(x)
     features = x.relu()
@@ -215,7 +217,7 @@ def raan_losses(model, x, better, worse, margin):
 
 def test_raan_has_its_four_losses_each_training_its_own_part():
     """Fails if a loss of RAAN is wrong, or trains what it must leave alone."""
-    model = build("raan")
+    model = small("raan")
     x = torch.randn(2, N, C, H, W).double()
     pairs = torch.tensor([[1, 0]])
     loss = model.loss(model(x), pairs, 0.5)
@@ -231,7 +233,7 @@ def test_raan_has_its_four_losses_each_training_its_own_part():
 
 def test_raan_scores_add_both_branches():
     """Fails if the reported score is not the sum of the high- and low-skill branch."""
-    model = build("raan")
+    model = small("raan")
     x = torch.randn(2, N, C, H, W).double()
     pooled = x.mean((3, 4))
     wanted = sum(
@@ -242,22 +244,22 @@ def test_raan_scores_add_both_branches():
 
 def test_raan_attention_learns_more_slowly():
     """Fails if the tenfold lower rate of RAAN's attention is lost."""
-    groups = build("raan").rates(1e-2)
+    groups = small("raan").rates(1e-2)
     assert [group["lr"] for group in groups] == pytest.approx([1e-2, 1e-3])
-    assert sum(len(group["params"]) for group in groups) == len([*build("raan").parameters()])
+    assert sum(len(group["params"]) for group in groups) == len([*small("raan").parameters()])
 
 
 def test_video_lstm_needs_two_streams():
     """Fails if fused maps of a form that cannot be two streams are taken in silence."""
     with pytest.raises(ValueError, match="stream maps"):
-        variants.build(RankerOptions(variant="video_lstm", **SIZES), 7, H, W)
+        build(RankerOptions(variant="video_lstm", **SIZES), 7, H, W)
     with pytest.raises(ValueError, match="stream maps"):
-        variants.build(RankerOptions(variant="video_lstm", **SIZES), 8, 1, 1)
+        build(RankerOptions(variant="video_lstm", **SIZES), 8, 1, 1)
 
 
 def test_video_lstm_drops_in_training_only():
     """Fails if dropout is not drawn from the given generator, or is on while scoring."""
-    model = build("video_lstm", dropout=0.5)
+    model = small("video_lstm", dropout=0.5)
     x = torch.randn(1, N, C, H, W).double()
     one, same, other = (model(x, torch.Generator().manual_seed(s)).score.item() for s in (1, 1, 2))
     assert one == same != other
