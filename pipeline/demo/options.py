@@ -1,21 +1,36 @@
-"""Sizes of the demonstration, chosen so that it ends within minutes on two cores."""
+"""What the demonstration computes, and what it came to.
+
+The sizes are chosen so that it ends within minutes on two cores.
+"""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
+from data.errors import InputError
+from data.judgements.options import DatasetOptions
 from data.options import FlowOptions, PlanOptions
 from data.synthetic.options import SyntheticOptions
 from model.features.options import TrunkOptions
 from model.ranker.options import RankerOptions, TrainOptions
+from pipeline.shell.console import log
+from pipeline.shell.flags import shared
+
+if TYPE_CHECKING:
+    from pipeline.evaluate.tables import Table
+    from pipeline.runner.jobs import Outcome
 
 # Ours: of 0, .01, .03 and .1 the best on pairs of unseen videos of a set of 48 (seed 0).
 _WEIGHT_DECAY = 1e-2
 _BUDGET = "ours: three minutes on two cores with OpenCV's TV-L1"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DemoOptions:
     """What the demonstration computes."""
 
@@ -30,7 +45,7 @@ class DemoOptions:
     weights: Literal["random", "imagenet"] = field(
         default="random",
         metadata={
-            "help": "Start of the trunks. Random needs no download; ImageNet's see more.",
+            "help": "Weights of the trunks. Random ones need no download; ImageNet's see more.",
         },
     )
     picture_size: int = field(
@@ -77,6 +92,9 @@ class DemoOptions:
         default=1, metadata={"help": "Seeds of the ranker on each fold.", "min": 1}
     )
 
+    engine: str = shared("engine")
+    seed: int = shared("seed", min=0, help="Seed of videos, random trunks, folds and rankers.")
+
     def synthetic(self) -> SyntheticOptions:
         """Return the format of the videos."""
         return SyntheticOptions(picture_size=self.picture_size)
@@ -93,13 +111,66 @@ class DemoOptions:
         """Return the trunks."""
         return TrunkOptions(weights=self.weights, input_size=self.input_size)
 
+    def dataset(self) -> DatasetOptions:
+        """Return the folds of the judgements."""
+        return DatasetOptions(folds=self.folds, fold_seed=self.seed)
+
     def ranker(self) -> RankerOptions:
         """Return the full ranker, for these segments."""
         return RankerOptions(segments=self.segments)
 
     def train(self) -> TrainOptions:
-        """Return the training: a fixed number of epochs, as there are too few videos to choose.
+        """Return the training: a fixed number of epochs, because too few videos could choose one.
 
-        The last epoch never looks at test pairs, and leaves all training videos to training.
+        Taking the last epoch needs no test pairs and no validation videos.
         """
         return TrainOptions(epochs=self.epochs, protocol="last", weight_decay=_WEIGHT_DECAY)
+
+
+@dataclass
+class DemoResult:
+    """What the demonstration came to.
+
+    Attributes
+    ----------
+    folder : Path
+        Where everything is.
+    table : Table or None
+        Of the cross-validation; None when trainings failed.
+    seconds : dict of str to float
+        Wall time of each stage, in order.
+    failures : list
+        Name and message of every failure, over all stages.
+    """
+
+    folder: Path
+    table: Table | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    failures: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def page(self) -> Path:
+        """The report."""
+        return self.folder / "report.html"
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Log the name of a stage, and measure its time."""
+        log.info("%s", name)
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - start
+
+    def collect(self, outcome: Outcome[Any, Any]) -> None:
+        """Keep the failures of a stage.
+
+        Raises
+        ------
+        InputError
+            Every item failed, so that the next stage has no input.
+        """
+        self.failures += [
+            (str(getattr(item, "key", item)), message) for item, message in outcome.failures
+        ]
+        if outcome.failures and not outcome.results:
+            raise InputError(f"every item failed, e.g. {outcome.failures[0][1]}")

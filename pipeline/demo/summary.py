@@ -12,46 +12,47 @@ from pipeline.shell.words import format_duration, table_text
 
 if TYPE_CHECKING:
     from data.judgements.splits import Split
-    from pipeline.demo.command import DemoResult
-    from pipeline.demo.options import DemoOptions
+    from pipeline.demo.options import DemoOptions, DemoResult
     from pipeline.evaluate.tables import Table
 
-# Below so many standard errors above chance a result is called what it is: no evidence.
+# A result less than this many standard errors above chance is called no evidence.
 _CLEAR = 2.0
 
 
-def summarise(found: DemoResult, options: DemoOptions, seed: int) -> list[str]:
-    """Say in a screenful what came out, what it took, and where things are."""
+def summarise(result: DemoResult, options: DemoOptions) -> list[str]:
+    """Return results, times and places, for one screen."""
     lines = []
-    if found.table is not None:
-        made = found.folder / "synthetic"
-        lines += [*found.table.as_text().split("\n"), ""]
-        lines += _reading(found.table, made, options, seed)
-    seconds = {**found.seconds, "in all": sum(found.seconds.values())}
+    if result.table is not None:
+        lines += [*result.table.as_text().split("\n"), ""]
+        lines += _limits(result.table, result.folder / "synthetic", options)
+    seconds = {**result.seconds, "in all": sum(result.seconds.values())}
     times = [(name, format_duration(value)) for name, value in seconds.items()]
     lines += [*table_text(times).split("\n"), ""]
-    named = (
-        ("synthetic/videos", "the videos; their pairs, skills and tool boxes beside them"),
+    places = (
+        ("synthetic/videos", "the videos; next to them their pairs, skills and tool boxes"),
         ("evaluation/table.txt", "this table; also .csv, .md and .tex, and results.json"),
-        ("run/scores.csv", "ranking by one ranker; its learning_curves.png beside it"),
-        ("attention.png", "where it looked in videos that it was not trained on"),
+        ("run/scores.csv", "ranking by one ranker; next to it its learning_curves.png"),
+        ("explained", "where it looked in the best and the worst video that it was not trained on"),
         ("report.html", "all of this as one page; open it in a browser"),
     )
     return lines + [
-        f"{found.folder / name}: {what}" for name, what in named if (found.folder / name).exists()
+        f"{result.folder / name}: {what}"
+        for name, what in places
+        if (result.folder / name).exists()
     ]
 
 
-def _reading(table: Table, made: Path, options: DemoOptions, seed: int) -> list[str]:
-    """Say how far the numbers go."""
+def _limits(table: Table, synthetic: Path, options: DemoOptions) -> list[str]:
+    """Return what the numbers show, and what they do not."""
     from data.judgements.pairs import read_pairs
     from data.judgements.splits import k_fold_by_video
 
     row = next(row for row in table.rows if row.method == "full")
     mean, error = row.both_unseen.mean, row.both_unseen.error
     clear = math.isfinite(error) and mean - 0.5 > _CLEAR * error
-    splits = k_fold_by_video(read_pairs(made / "pairs.csv"), options.folds, seed)
-    memory = sum(from_memory(split, read_skills(made)) for split in splits) / len(splits)
+    splits = k_fold_by_video(read_pairs(synthetic / "pairs.csv"), options.folds, options.seed)
+    skills = read_skills(synthetic)
+    memory = sum(from_memory(split, skills) for split in splits) / len(splits)
     lines = [
         f"Pairs of two unseen videos: {100 * mean:.1f} \u00b1 {100 * error:.1f} %; chance is 50 %"
         + ("." if clear else f", less than {_CLEAR:g} standard errors away: no clear evidence."),
@@ -94,20 +95,20 @@ def from_memory(split: Split, skill: Mapping[str, float]) -> float:
     return sum(right) / len(right) if right else math.nan
 
 
-def read_skills(made: Path) -> dict[str, float]:
+def read_skills(synthetic: Path) -> dict[str, float]:
     """Read the true skills of a synthetic set."""
-    with open(made / "skill.csv", newline="", encoding="utf-8") as file:
+    with open(synthetic / "skill.csv", newline="", encoding="utf-8") as file:
         return {row["video"]: float(row["skill"]) for row in csv.DictReader(file)}
 
 
-def show_plan(output: Path, options: DemoOptions, seed: int) -> list[str]:
-    """Say what would be computed; nothing is written."""
+def show_plan(output: Path, options: DemoOptions) -> list[str]:
+    """Return what would be computed; nothing is written."""
     import numpy as np
 
     from data.sampling import plan_snippets
     from data.synthetic.writer import plan_set
 
-    planned = plan_set(options.videos, seed, options.synthetic())
+    planned = plan_set(options.videos, options.seed, options.synthetic())
     rate = options.synthetic().frame_rate
     plans = [plan_snippets(np.arange(v.frames) / rate, options.plan()) for v in planned]
     gap = options.synthetic().skill_gap
