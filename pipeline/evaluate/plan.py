@@ -28,7 +28,6 @@ from pipeline.shell.words import format_bytes
 from pipeline.train_ranker.plan import warn_of_repeats
 
 SCHEMA = 3  # 3: attention is measured at the centre of a cell's receptive field
-RUN_FOLDER = "runs"
 VARIANTS: tuple[str, ...] = get_args(Variant)
 
 
@@ -103,7 +102,7 @@ class EvaluationPlan:
     @property
     def results(self) -> Path:
         """Folder of the results of runs."""
-        return self.settings.output / RUN_FOLDER
+        return self.settings.output / "runs"
 
     @property
     def clusters(self) -> Mapping[str, str] | None:
@@ -151,11 +150,11 @@ def plan_evaluation(settings: EvaluateSettings) -> EvaluationPlan:
     if not caches:
         raise InputError(f"{settings.features}: no feature caches; run extract-features first")
     known = _matched(settings.pairs, dataset, caches).keys
-    unknown = _without_features(settings, dataset, known)
+    lost_pairs = _lost_pairs(settings, dataset, known)
     report_faults(dataset.pairs, settings.judgements.strict, "pairs")
     splits = _by_key(dataset, known)
     keys = sorted({name for split in splits for name in split.train_videos | split.held_out})
-    variants, too_much = _without_streams(named, settings, keys[0])
+    variants, lost_variants = _without_streams(named, settings, keys[0])
     groups = {known[n]: group for n, group in (dataset.groups or {}).items() if n in known}
     spans = spans_by_key(dataset, known)
     boxes = settings.options.boxes
@@ -170,7 +169,7 @@ def plan_evaluation(settings: EvaluateSettings) -> EvaluationPlan:
         spans=spans,
         boxes=read_boxes(boxes, keys) if boxes else None,
         scores=_scores_by_key(dataset, known, caches, settings.options.scores),
-        skipped="; ".join(filter(None, [_lost_pairs(dataset, unknown), too_much])),
+        skipped="; ".join(filter(None, [lost_pairs, lost_variants])),
     )
 
 
@@ -182,19 +181,24 @@ def _matched(path: Path, dataset: Dataset, keys: Collection[str]) -> Matching:
         raise InputError(f"{path}: {error}") from error
 
 
-def _without_features(
-    settings: EvaluateSettings, dataset: Dataset, known: Mapping[str, str]
-) -> list[str]:
-    """Return the judged videos without a cache, where these may be left out."""
+def _lost_pairs(settings: EvaluateSettings, dataset: Dataset, known: Mapping[str, str]) -> str:
+    """Refuse judged videos without features, or return in words what is left out with them."""
     judged = videos_of(dataset.pairs)
     unknown = [name for name in judged if name not in known]
-    if unknown and settings.judgements.missing == "error":
+    if not unknown:
+        return ""
+    examples = ", ".join(unknown[:3])
+    if settings.judgements.missing == "error":
         raise InputError(
             f"{settings.pairs}: {len(unknown)} of {len(judged)} videos have no feature cache, e.g. "
-            f"{', '.join(unknown[:3])}; fix the names, run extract-features on them, or leave "
-            "their pairs out with --missing skip"
+            f"{examples}; fix the names, run extract-features on them, or leave their pairs out "
+            "with --missing skip"
         )
-    return unknown
+    lost = sum(not {pair.better, pair.worse} <= known.keys() for pair in dataset.pairs)
+    return (
+        f"{len(unknown)} videos without features and their {lost} pairs were left out, e.g. "
+        f"{examples}"
+    )
 
 
 def _scores_by_key(
@@ -215,17 +219,6 @@ def _scores_by_key(
     return {known[name]: score for name, score in scores.items() if name in known}
 
 
-def _lost_pairs(dataset: Dataset, unknown: Sequence[str]) -> str:
-    """Return how many pairs are left out because features are missing."""
-    if not unknown:
-        return ""
-    lost = sum({pair.better, pair.worse} & set(unknown) != set() for pair in dataset.pairs)
-    return (
-        f"{len(unknown)} videos without features and their {lost} pairs were left out, e.g. "
-        f"{', '.join(unknown[:3])}"
-    )
-
-
 def _variants(asked: Sequence[str]) -> tuple[str, ...]:
     each = (name for one in asked for name in (VARIANTS if one == "all" else (one,)))
     names = tuple(dict.fromkeys(each))
@@ -239,7 +232,7 @@ def _variants(asked: Sequence[str]) -> tuple[str, ...]:
 def _without_streams(
     variants: tuple[str, ...], settings: EvaluateSettings, key: str
 ) -> tuple[tuple[str, ...], str]:
-    """Leave out of `all` what needs stream maps where the caches have none, and why.
+    """Return variants without those of `all` that need missing stream maps, and what is left out.
 
     A variant that the user named stays, and is refused later.
     """
@@ -293,20 +286,16 @@ def _features_digest(
     variants: Sequence[str],
     spans: Mapping[str, Span],
 ) -> str:
-    """Return one digest of all caches; they must be alike and have what the variants need."""
+    """Return one digest of all caches, which must be alike and have what the variants need."""
     digests: tuple[str, ...] = ()
     for streams in sorted({variant in NEED_STREAMS for variant in variants}):
         features = features_of(settings, keys, spans, streams=streams)
         if not digests:
             warn_of_repeats(features, settings.ranker.segments)
         digests = features.digests
-        kind = "stream" if streams else "fused"
-        size = format_bytes(features.bytes)
+        kind, size = "stream" if streams else "fused", format_bytes(features.bytes)
         log.info("%d videos, %s of %s maps a worker", len(keys), size, kind)
         if features.parts and not streams:
-            log.info(
-                "only the judged part of the file is used of %d of %d videos",
-                len(features.parts),
-                len(keys),
-            )
+            used = f"{len(features.parts)} of {len(keys)} videos"
+            log.info("only the judged part of the file is used of %s", used)
     return hashlib.sha256(" ".join([*keys, *digests]).encode()).hexdigest()[:16]
