@@ -1,4 +1,4 @@
-"""Pair accuracies that others published, in per cent: shown beside our own, never as our own."""
+"""Pair accuracies that others published, in per cent: shown next to ours and labelled."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from tests.evaluate.material import FAST, run, table_rows, write_features
 
 
 def test_planted_signal_is_found_and_tabulated(finished: tuple[Path, Result]) -> None:
-    """The whole chain would be wrong if it could not rank videos by an obvious difference."""
+    """The chain is wrong if it cannot rank videos by an obvious difference."""
     output, result = finished
     rows = table_rows(output)
     for variant in ("full", "no_att"):
@@ -172,10 +172,8 @@ def test_planted_noise_scores_near_chance(pairs: Path, tmp_path: Path) -> None:
     assert float(rows["full"]["both_unseen_mean"]) < 0.85
 
 
-def test_a_kept_ranker_never_stands_beside_another_result(
-    features: Path, pairs: Path, tmp_path: Path
-) -> None:
-    """An ensemble would score with rankers of options that the table is not about."""
+def test_no_ranker_is_kept_with_another_result(features: Path, pairs: Path, tmp_path: Path) -> None:
+    """An ensemble would use rankers of options that the table does not show."""
     args = (
         "--features", features, "--pairs", pairs, "--folds", 2, "--seeds", 1,
         "-o", tmp_path, *FAST[:4], "--epochs", 2, "-j", 1,

@@ -1,7 +1,8 @@
-"""What cross-validation is given besides caches and pairs: used rightly, or refused."""
+"""Inputs of cross-validation besides caches and pairs: used correctly, or refused."""
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +30,9 @@ def test_missing_features_are_counted_and_skipped_only_when_asked(
     refused = run(*args, "-o", tmp_path / "out", *FAST)
     assert refused.exit_code == 2
     assert "2 of 14 videos have no feature cache, e.g. lost_1" in refused.stderr
-    shown = run(*args, "--missing", "skip", "--dry-run", "-o", tmp_path / "out", *FAST)
-    assert shown.exit_code == 0, shown.output
-    assert "would train 2 of 2 runs" in shown.output
+    result = run(*args, "--missing", "skip", "--dry-run", "-o", tmp_path / "out", *FAST)
+    assert result.exit_code == 0, result.output
+    assert "would train 2 of 2 runs" in result.output
     assert not (tmp_path / "out").exists()
 
 
@@ -70,13 +71,8 @@ def test_mean_flow_is_measured_from_flow_caches(features: Path, tmp_path: Path) 
     assert part["length"] == pytest.approx({keys[0]: 15 / 25, keys[1]: 40 / 25})
 
 
-def test_bad_boxes_and_variants_are_refused(features: Path, pairs: Path, tmp_path: Path) -> None:
+def test_an_unknown_variant_is_refused(features: Path, pairs: Path, tmp_path: Path) -> None:
     """One clear line before any training."""
-    from data.judgements.boxes import read_boxes
-
-    (tmp_path / "b.csv").write_text("video,frame,x0,y0,x1\n")
-    with pytest.raises(InputError, match="expected the columns 'video,frame,x0,y0,x1,y1'"):
-        read_boxes(tmp_path / "b.csv", [])
     result = run("--features", features, "--pairs", pairs, "--variant", "ful", "-o", tmp_path)
     assert result.exit_code == 2
     assert "no variant 'ful'" in result.stderr
@@ -85,16 +81,16 @@ def test_bad_boxes_and_variants_are_refused(features: Path, pairs: Path, tmp_pat
 def test_all_leaves_out_what_the_features_cannot_feed(features: Path, pairs: Path) -> None:
     """One variant without its maps would stop the comparison of ten, or be missed in silence."""
     args = ("--features", features, "--pairs", pairs, "--seeds", 1, "-o", "out", "--dry-run", *FAST)
-    shown = run(*args, "--variant", "raan", "--variant", "all")
-    assert shown.exit_code == 0, shown.output
-    assert "would train 40 of 40 runs" in shown.stdout  # ten variants, four folds
-    assert "video_lstm left out: the features hold no stream maps" in shown.stdout
+    result = run(*args, "--variant", "raan", "--variant", "all")
+    assert result.exit_code == 0, result.output
+    assert "would train 40 of 40 runs" in result.stdout  # ten variants, four folds
+    assert "video_lstm left out: the features hold no stream maps" in result.stdout
     named = run(*args, "--variant", "video_lstm", "--variant", "all")
     assert named.exit_code == 2
     assert "--keep-streams" in named.stderr
 
 
-def test_scores_may_be_spelt_otherwise_than_pairs(
+def test_names_of_scores_may_differ_from_those_of_pairs(
     features: Path, pairs: Path, tmp_path: Path
 ) -> None:
     """Correlations would be refused because one table names files and the other videos."""
@@ -102,8 +98,8 @@ def test_scores_may_be_spelt_otherwise_than_pairs(
     rows = [f"s{n % 3}/v{n:02}.avi,{n}" for n in range(VIDEOS)]
     scores.write_text("\n".join(["video,score", *rows]) + "\n")
     args = ("--features", features, "--pairs", pairs, "-o", tmp_path / "out", "--dry-run", *FAST)
-    shown = run(*args, "--scores", scores)
-    assert shown.exit_code == 0, shown.output
+    result = run(*args, "--scores", scores)
+    assert result.exit_code == 0, result.output
     scores.write_text("video,score\nsomebody,1\nelse,2\n")
     none = run(*args, "--scores", scores)
     assert none.exit_code == 2
@@ -118,11 +114,11 @@ def test_contradictory_pairs_are_reported_and_used_unless_strict(
     rows = [f"v{a:02},v{b:02}" for a in range(VIDEOS) for b in range(a + 1, VIDEOS)]
     path.write_text("\n".join(["better,worse", *rows, "v03,v00"]) + "\n")
     args = ("--features", features, "--pairs", path, "--folds", 2, "-o", tmp_path / "out", *FAST)
-    shown = run(*args, "--dry-run")
-    assert shown.exit_code == 0, shown.output
-    warned = next(line for line in shown.stderr.splitlines() if line.startswith("warning"))
-    assert "1 pair judged both ways, e.g. v00 > v03 (1 for, 1 against)" in warned
-    assert "attainable pair accuracy: at most 98.51 %" in warned  # 66 of 67
+    result = run(*args, "--dry-run")
+    assert result.exit_code == 0, result.output
+    warning = next(line for line in result.stderr.splitlines() if line.startswith("warning"))
+    assert "1 pair judged both ways, e.g. v00 > v03 (1 for, 1 against)" in warning
+    assert "attainable pair accuracy: at most 98.51 %" in warning  # 66 of 67
     refused = run(*args, "--strict")
     assert refused.exit_code == 2
     assert "1 pair judged both ways" in refused.stderr
@@ -130,15 +126,15 @@ def test_contradictory_pairs_are_reported_and_used_unless_strict(
 
 
 def test_attention_is_measured_where_the_map_lies_in_the_frame() -> None:
-    """Cells in the middle of their tiles would be 16 px of 224 beside what they saw."""
+    """Cells in the middle of their tiles would be 16 px of 224 off what they look at."""
     from pipeline.evaluate.attention import map_geometry
 
     # Stream cells of 224 px have their centres on 0.5, 32.5 … 192.5; a fused one between two of
     # them, and the seventh is dropped.
-    found = map_geometry({"input_size": 224, "trunk_stage": "conv5"})
-    assert found is not None
-    np.testing.assert_allclose(found.centres(3) * 224, [16.5, 80.5, 144.5])
-    np.testing.assert_allclose(found.bounds(3) * 224, [0, 48.5, 112.5, 176.5])
+    geometry = map_geometry({"input_size": 224, "trunk_stage": "conv5"})
+    assert geometry is not None
+    np.testing.assert_allclose(geometry.centres(3) * 224, [16.5, 80.5, 144.5])
+    np.testing.assert_allclose(geometry.bounds(3) * 224, [0, 48.5, 112.5, 176.5])
     even = map_geometry({"input_size": 192, "trunk_stage": "conv5"})
     assert even is not None
     np.testing.assert_allclose(even.bounds(3) * 192, [0, 48.5, 112.5, 192])
@@ -151,21 +147,21 @@ def test_only_the_judged_part_of_a_video_is_used(features: Path, tmp_path: Path)
     from pipeline.runs.spans import within_spans
 
     keys = ["s0/v00.avi", "s1/v01.avi", "s2/v02.avi"]  # snippets at frames 5, 15, 25, 35 of 40
-    found = find_feature_set(features, keys, 4)
+    whole = find_feature_set(features, keys, 4)
     spans = {keys[0]: Span(10, 29, "frames"), keys[1]: Span(0.3, 1.1, "seconds")}
-    cut = within_spans(found, spans, 4)
+    cut = within_spans(whole, spans, 4)
     assert [list(frames) for frames in cut.frame_index] == [[15, 25], [15, 25], [5, 15, 25, 35]]
     assert cut.segment[0].tolist() == [1, 3]  # 5 and 15 of 20 frames
     assert cut.parts == {keys[0]: (10, 30), keys[1]: (7, 28)}
-    assert cut.segment[2].tolist() == found.segment[2].tolist()
-    longer = within_spans(found, {keys[0]: Span(1000, 4000, "frames")}, 4)
-    assert longer.rows[0].tolist() == found.rows[0].tolist()  # cut out already
+    assert cut.segment[2].tolist() == whole.segment[2].tolist()
+    longer = within_spans(whole, {keys[0]: Span(1000, 4000, "frames")}, 4)
+    assert longer.rows[0].tolist() == whole.rows[0].tolist()  # already cut out
     with pytest.raises(InputError, match="no snippet lies in the judged part"):
-        within_spans(found, {keys[0]: Span(16, 20, "frames")}, 4)
+        within_spans(whole, {keys[0]: Span(16, 20, "frames")}, 4)
 
 
-def test_published_numbers_stand_beside_a_known_data_set(tmp_path: Path) -> None:
-    """The paper's numbers must be labelled as such, and stand in the right rows."""
+def test_published_numbers_are_shown_for_a_known_data_set(tmp_path: Path) -> None:
+    """The paper's numbers must be labelled as such, in the right rows."""
     epic = FIXTURES / "annotations" / "EPIC-Skills2018"
     rng = np.random.default_rng(0)
     for task in ("Suturing", "Knot_Tying", "Needle_Passing"):
@@ -203,3 +199,12 @@ def test_brightness_is_measured_from_the_videos(tmp_path: Path) -> None:
     brightness = next(each for each in BASELINES if each.name == "brightness")
     measured = measure(brightness, tmp_path, dict.fromkeys(levels))
     assert measured == pytest.approx(levels, abs=0.5)  # half a grey level of rounding
+
+
+def test_every_baseline_has_a_flag_for_its_files() -> None:
+    """A baseline without one could never be measured, and its hint would name no flag."""
+    from pipeline.evaluate.baselines import BASELINES
+    from pipeline.evaluate.settings import EvaluateOptions
+
+    flags = {"features", *(each.name for each in dataclasses.fields(EvaluateOptions))}
+    assert {each.source for each in BASELINES} <= flags

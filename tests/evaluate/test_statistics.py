@@ -34,17 +34,17 @@ def test_error_is_over_folds_not_over_repetitions() -> None:
     """More seeds of the same folds must not make the result look surer than its folds allow."""
     few = estimate(np.array([[0.6, 0.6], [0.8, 0.8]]))
     many = estimate(np.repeat([[0.6], [0.8]], 50, axis=1))
-    for found in (few, many):
-        assert found.mean == pytest.approx(0.7)
+    for result in (few, many):
+        assert result.mean == pytest.approx(0.7)
         # Deviation of (.6, .8) is .1414, over the root of two folds.
-        assert found.error == pytest.approx(0.1)
+        assert result.error == pytest.approx(0.1)
     assert few.seed_deviation == 0
 
 
 def test_one_fold_takes_the_error_over_seeds() -> None:
     """BEST and MIT-Dive have one split: no error at all would look like certainty."""
-    found = estimate(np.array([[0.6, 0.8]]))
-    assert found.error == pytest.approx(0.1)
+    result = estimate(np.array([[0.6, 0.8]]))
+    assert result.error == pytest.approx(0.1)
     assert math.isnan(estimate(np.array([[0.6]])).error)
     assert estimate(np.array([[math.nan], [0.5]])).folds == 1
 
@@ -72,10 +72,10 @@ def test_interval_covers_no_difference_and_finds_a_large_one() -> None:
     rng = np.random.default_rng(0)
     covered = 0
     for trial in range(60):
-        found = paired_interval([_fold(rng, 0.0, 12), _fold(rng, 0.0, 12)], 300, trial)
-        assert found.low <= found.mean <= found.high
-        covered += found.low <= 0 <= found.high
-    # 95 % are wanted; 85 % leaves room for 60 trials and the bootstrap's small samples.
+        interval = paired_interval([_fold(rng, 0.0, 12), _fold(rng, 0.0, 12)], 300, trial)
+        assert interval.low <= interval.mean <= interval.high
+        covered += interval.low <= 0 <= interval.high
+    # 95 % is the target; 85 % leaves room for 60 trials and the bootstrap's small samples.
     assert covered >= 51
     assert paired_interval([_fold(rng, 0.3, 20)], 300).low > 0
 
