@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from data.errors import InputError
-from pipeline.runner.jobs import leave, leave_on_signals
+from pipeline.runner.signals import leave, leave_on_signals
 from pipeline.shell import console
 
 EXIT_FAILURES = 1

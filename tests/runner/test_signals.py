@@ -34,7 +34,7 @@ def command():
 START = """
 import script
 from pipeline import cli
-from pipeline.runner.jobs import leave, leave_on_signals
+from pipeline.runner.signals import leave, leave_on_signals
 
 leave_on_signals()
 try:
