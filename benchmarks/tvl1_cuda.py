@@ -16,8 +16,6 @@ status is 1 when a section or a check failed. The sections, the most telling fir
 - whole: pairs per second over batch sizes, ns per pixel-iteration, memory against what was told;
 - copy: the device's own speed of reading and writing, the yardstick of bytes moved;
 - iterations: ns per pixel-iteration and bytes moved, without medians and warps;
-- stage one: flow straight into the trunks, and (with OpenCV and h5py) the whole command from
-  decoding to caches, with the share of time that the device waits;
 - large: 640x480; parts: medians, warps, pyramid; shapes: other thread blocks; tests: --tests.
 """
 
@@ -43,7 +41,6 @@ from tvl1_cuda_checks import check_exactness, check_gate, run_tests
 from tvl1_cuda_common import DEVICE, INTERPRET, SMOKE, Report, Sizes
 from tvl1_cuda_reference import DEFAULT, SYNTHETIC, read_reference, synthetic_pair
 from tvl1_cuda_speed import measure_batches, measure_copy, measure_iterations, measure_parts
-from tvl1_cuda_stage_one import measure_command, measure_on_device
 
 from model.tvl1.cuda.layout import Shape
 from model.tvl1.cuda.runtime import available
@@ -105,8 +102,6 @@ def run(report: Report, sizes: Sizes, reference: Path | None, tests: bool) -> No
     speed = copy if isinstance(copy, float) else float("nan")
     usual = sizes.shapes[:1] if INTERPRET else (Shape(),)
     report.section("iterations", lambda: measure_iterations(*many(), sizes, speed, usual))
-    report.section("stage_one", lambda: measure_on_device(first, second, sizes, options))
-    report.section("stage_one_command", lambda: measure_command(sizes, options))
     large = partial(pairs_of, *sizes.large, min(sizes.pairs, SYNTHETIC))
     report.section("whole_large", lambda: measure_batches(*large(), sizes, options))
     report.section("parts", lambda: measure_parts(*many(), sizes))

@@ -41,16 +41,9 @@ class Sizes:
     iterations: int = 60
     repeats: int = 5
     copy_bytes: int = 1 << 30
-    snippets: int = 48
-    input_size: int = 448
-    fields: int = 10
-    videos: int = 8
-    frames: int = 300
 
 
-SMOKE = Sizes(
-    18, 20, (20, 24), 2, (1, 2), 3, (Shape(16, 1), Shape(16, 2)), 4, 1, 1 << 20, 1, 64, 2, 1, 6
-)  # fmt: skip
+SMOKE = Sizes(18, 20, (20, 24), 2, (1, 2), 3, (Shape(16, 1), Shape(16, 2)), 4, 1, 1 << 20)
 
 
 @dataclass

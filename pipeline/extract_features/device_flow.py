@@ -19,7 +19,6 @@ from torch import Tensor
 from data.errors import VideoError
 from data.options import FlowOptions
 from model.memory import is_out_of_memory
-from model.tvl1.cuda.levels import quantise
 from model.tvl1.options import TVL1Options
 from pipeline.extract_flow.fields import compute_field
 from pipeline.extract_flow.video import clipped_notice
@@ -221,3 +220,30 @@ class FieldWindow(AbstractContextManager["FieldWindow"]):
     ) -> None:
         """Drop what was not finished."""
         self.abort()
+
+
+# Levels between zero motion and the bound, as in flow caches.
+_LEVELS_A_SIDE = 127
+_LEVEL_OF_ZERO = 128
+
+
+def quantise(flow: Tensor, bound: float) -> Tensor:
+    """Round flow to the 8-bit levels of a flow cache, on the device that it is on.
+
+    Parameters
+    ----------
+    flow : Tensor (…,) float32
+        Displacement in px.
+    bound : float
+        Displacement in px of the levels 1 and 255.
+
+    Returns
+    -------
+    Tensor (…,) uint8
+        128 + round(flow · 127 / bound), ties to even, within 1 … 255.
+    """
+    if not bound > 0:
+        raise ValueError(f"the bound is a displacement above 0 px, got {bound}")
+    # The factor is rounded to float32 first, as `data.cache.flow.quantise` does.
+    levels = torch.round(flow * float(np.float32(_LEVELS_A_SIDE / bound)))
+    return (levels.clamp(-_LEVELS_A_SIDE, _LEVELS_A_SIDE) + _LEVEL_OF_ZERO).to(torch.uint8)

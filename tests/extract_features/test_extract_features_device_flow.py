@@ -17,13 +17,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from data.cache.flow import quantise as cache_levels
 from data.cache.folder import cache_path, read_header
 from data.options import PlanOptions
 from data.sources import Source
 from model.tvl1.options import TVL1Options
 from pipeline.extract_features import direct_flow
 from pipeline.extract_features import recipe as feature_recipe
-from pipeline.extract_features.device_flow import cpu_flows
+from pipeline.extract_features.device_flow import cpu_flows, quantise
 from pipeline.extract_features.forward import Forward
 from pipeline.extract_features.plan import FeaturePlan, Settings
 from pipeline.extract_features.share import FeatureTask, VideoJob, run_share
@@ -203,3 +204,20 @@ def test_a_pair_too_large_for_the_device_fails_its_video(
     assert sorted(result.failures) == sorted(FRAMES)
     assert all("single pair; use a smaller --short-side" in m for m in result.failures.values())
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("bound", [20.0, 15.0, 7.3])
+def test_levels_are_those_of_the_flow_cache(bound: float) -> None:
+    """Flow that goes straight to the trunk must be what the cache would have held, ties too."""
+    ties = (np.arange(-140, 140, dtype=np.float32) + np.float32(0.5)) * np.float32(bound / 127)
+    wide = np.linspace(-2 * bound, 2 * bound, 4001, dtype=np.float32)
+    near = np.nextafter(ties, np.float32(0))
+    flow = np.concatenate([ties, near, wide, np.float32([0, -0.0, 1e6, -1e6])])
+    expected = cache_levels(flow, bound)
+    np.testing.assert_array_equal(quantise(torch.from_numpy(flow), bound).numpy(), expected)
+
+
+def test_quantise_refuses_a_bound_of_zero() -> None:
+    """It would divide by zero and write nonsense levels."""
+    with pytest.raises(ValueError, match="above 0 px"):
+        quantise(torch.zeros(1), 0.0)

@@ -20,7 +20,6 @@ from model.tvl1.cuda.launch import (
     solve,
 )
 from model.tvl1.cuda.layout import WORK_PLANES, Shape, layout_of, memory_bytes
-from model.tvl1.cuda.levels import quantise
 from model.tvl1.cuda.runtime import fit_batch, interpreted, usable_device
 from model.tvl1.options import TVL1Options
 
@@ -174,28 +173,6 @@ class CudaTVL1:
                 yield self._finish(*running.pop(0))
         for rest in running:
             yield self._finish(*rest)
-
-    def levels(
-        self, frames: Tensor | npt.NDArray[np.uint8], pairs: npt.ArrayLike, bound: float
-    ) -> Tensor:
-        """Compute flow as the 8-bit levels that a flow cache holds, without leaving the device.
-
-        Parameters
-        ----------
-        frames, pairs
-            As for `flows`.
-        bound : float
-            Displacement in px of the levels 1 and 255.
-
-        Returns
-        -------
-        Tensor (P, 2, H, W) uint8 on the device
-        """
-        out = torch.empty((len(np.asarray(pairs)), 2, *self.size), dtype=torch.uint8)
-        out = out.to(self.device)
-        for part, flow in self.flows(frames, pairs):
-            out[part] = quantise(flow, bound)
-        return out
 
     def _check(self, frames: Tensor, move: bool = True) -> Tensor:
         if frames.dtype != torch.uint8 or tuple(frames.shape[1:]) != self.size:

@@ -1,4 +1,4 @@
-"""The CUDA TV-L1 engine where no GPU is needed: layout, levels, messages.
+"""The CUDA TV-L1 engine where no GPU is needed: layout, memory, messages.
 
 Its kernels are tested in test_cuda_tvl1_kernels.py and test_cuda_tvl1_engine.py, which run as
 they are on a machine with a GPU, and in a child process under Triton's interpreter otherwise.
@@ -18,11 +18,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.cache import flow as flow_cache
 from model.tvl1.cuda.calc import calc
 from model.tvl1.cuda.engine import CudaTVL1
 from model.tvl1.cuda.layout import LANES, cut, layout_of, memory_bytes, resize_table
-from model.tvl1.cuda.levels import quantise
 from model.tvl1.cuda.runtime import available
 from model.tvl1.options import TVL1Options
 
@@ -116,23 +114,6 @@ def test_layout_keeps_levels_and_tables_apart():
             place, weight = resize_table(source, target, source / target)
             np.testing.assert_array_equal(layout.places[start : start + target], place)
             np.testing.assert_array_equal(layout.weights[start : start + target], weight)
-
-
-@pytest.mark.parametrize("bound", [20.0, 15.0, 7.3])
-def test_levels_are_those_of_the_flow_cache(bound):
-    """Flow that goes straight to the trunk must be what the cache would have held, ties too."""
-    ties = (np.arange(-140, 140, dtype=np.float32) + np.float32(0.5)) * np.float32(bound / 127)
-    wide = np.linspace(-2 * bound, 2 * bound, 4001, dtype=np.float32)
-    near = np.nextafter(ties, np.float32(0))
-    flow = np.concatenate([ties, near, wide, np.float32([0, -0.0, 1e6, -1e6])])
-    expected = flow_cache.quantise(flow, bound)
-    np.testing.assert_array_equal(quantise(torch.from_numpy(flow), bound).numpy(), expected)
-
-
-def test_quantise_refuses_a_bound_of_zero():
-    """It would divide by zero and write nonsense levels."""
-    with pytest.raises(ValueError, match="above 0 px"):
-        quantise(torch.zeros(1), 0.0)
 
 
 def test_memory_grows_with_the_batch_and_counts_every_buffer():
