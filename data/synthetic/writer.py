@@ -1,31 +1,28 @@
-"""Writes the set: mp4 files, `pairs.csv`, `boxes.csv`, `skill.csv`, and its options, `set.json`.
+"""Writing a set: mp4 files, `pairs.csv`, `boxes.csv`, `skill.csv`, and its options, `set.json`.
 
 A video appears under its name only when it is complete, and `set.json` only says what the
-folder is for, so an interrupted set goes on where it stopped. All randomness comes from the
-seed: a set made twice holds the same frames.
+folder is for, so an interrupted set continues where it stopped. All randomness comes from the
+seed: a set written twice holds the same frames.
 """
 
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import cv2
 
 from data.errors import InputError
-from data.synthetic.folder import PARTIAL, VIDEO_FOLDER, prepare_folder, publish
+from data.files import sweep, whole_file
 from data.synthetic.options import SkillEffects, SyntheticOptions
 from data.synthetic.plan import SyntheticVideo, plan_set
 
-__all__ = [
-    "SyntheticVideo",
-    "generate",
-    "plan_set",
-    "prepare_folder",
-    "write_tables",
-    "write_video",
-]
+_SCENE_VERSION = 2  # raise it when the same seed would draw other pixels or give other skills
+_VIDEO_FOLDER = "videos"
+_TABLES = ("pairs.csv", "boxes.csv", "skill.csv")
 
 
 def generate(
@@ -38,12 +35,12 @@ def generate(
     overwrite: bool = False,
     on_video: Callable[[SyntheticVideo], None] | None = None,
 ) -> list[SyntheticVideo]:
-    """Write a whole set, or complete one that was begun.
+    """Write a whole set, or complete an unfinished one.
 
     Parameters
     ----------
     folder : path
-        Gets ``videos/*.mp4``, ``pairs.csv``, ``boxes.csv``, ``skill.csv`` and ``set.json``.
+        Receives ``videos/*.mp4``, ``pairs.csv``, ``boxes.csv``, ``skill.csv`` and ``set.json``.
     videos, seed, options, effects
         As in :func:`plan_set`.
     overwrite : bool
@@ -71,42 +68,124 @@ def generate(
     return planned
 
 
+def prepare_folder(
+    folder: Path, planned: Sequence[SyntheticVideo], *, overwrite: bool = False
+) -> list[SyntheticVideo]:
+    """Claim a folder for this set and return the videos that are still missing.
+
+    Parameters
+    ----------
+    folder : Path
+        Created where absent.
+    planned : sequence of SyntheticVideo
+        The set.
+    overwrite : bool
+        Remove another set's files first (only files that a set consists of).
+
+    Returns
+    -------
+    list of SyntheticVideo
+
+    Raises
+    ------
+    InputError
+        The folder holds a set with other options, or videos of unknown origin.
+    """
+    wanted = _description(planned)
+    note, clips = folder / "set.json", folder / _VIDEO_FOLDER
+    found = _read_description(note)
+    if found is None and clips.is_dir() and any(clips.iterdir()) and not overwrite:
+        raise InputError(
+            f"{clips} holds files but {note.name} is missing, so they are not a synthetic set; "
+            "choose another folder or pass --overwrite"
+        )
+    if found != wanted and (overwrite or found is None):
+        _remove_set(folder)
+    elif found is not None and found != wanted:
+        raise InputError(
+            f"{folder} holds a synthetic set made with {_differences(found, wanted)}; "
+            "pass --overwrite or choose another folder"
+        )
+    clips.mkdir(parents=True, exist_ok=True)
+    sweep(folder)
+    with whole_file(note) as temporary:
+        text = json.dumps(wanted, indent=2, sort_keys=True) + "\n"
+        temporary.write_text(text, encoding="utf-8")
+    return [video for video in planned if not (clips / video.name).exists()]
+
+
+def _description(planned: Sequence[SyntheticVideo]) -> dict[str, object]:
+    first = planned[0]
+    return {
+        "scene_version": _SCENE_VERSION,
+        "videos": len(planned),
+        "seed": first.seed,
+        **asdict(first.options),
+        **asdict(first.effects),
+    }
+
+
+def _read_description(note: Path) -> dict[str, object] | None:
+    if not note.exists():
+        return None
+    try:
+        found = json.loads(note.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{note} cannot be read as a synthetic set's note: {error}") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{note} is not a synthetic set's note: expected a JSON object")
+    return found
+
+
+def _differences(found: dict[str, object], wanted: dict[str, object]) -> str:
+    keys = sorted(k for k in {*found, *wanted} if found.get(k) != wanted.get(k))
+    return ", ".join(f"{k} {found.get(k)} (you asked {wanted.get(k)})" for k in keys)
+
+
+def _remove_set(folder: Path) -> None:
+    files = [folder / name for name in ("set.json", *_TABLES)]
+    files += (folder / _VIDEO_FOLDER).glob("video_*.mp4")
+    for path in files:
+        path.unlink(missing_ok=True)
+
+
 def write_video(video: SyntheticVideo, folder: Path) -> Path:
-    """Draw and encode one video unless it is there already.
+    """Draw and encode one video unless it already exists.
 
     Parameters
     ----------
     video : SyntheticVideo
-        Which.
+        The video.
     folder : Path
         The set's folder, prepared by :func:`prepare_folder`.
 
     Returns
     -------
     Path
-        Of the mp4 file.
+        The mp4 file.
 
     Raises
     ------
     InputError
         OpenCV has no MPEG-4 encoder, or the disk is full.
     """
-    final = Path(folder) / VIDEO_FOLDER / video.name
+    final = Path(folder) / _VIDEO_FOLDER / video.name
     if final.exists():
         return final
-    partial = final.with_name(f".{final.stem}{PARTIAL}.mp4")
     scene, size = video.scene(), video.options.picture_size
     code = cv2.VideoWriter.fourcc(*"mp4v")
-    encoder = cv2.VideoWriter(str(partial), code, video.options.frame_rate, (size, size))
-    if not encoder.isOpened():
-        raise InputError(f"OpenCV cannot write MPEG-4 video to {final}; is the folder writable?")
-    try:
-        for frame in range(len(scene)):
-            encoder.write(scene.draw(frame))
-    finally:
-        encoder.release()
-    _check_written(partial, len(scene))
-    publish(partial, final)
+    with whole_file(final, suffix=".mp4") as temporary:
+        encoder = cv2.VideoWriter(str(temporary), code, video.options.frame_rate, (size, size))
+        if not encoder.isOpened():
+            raise InputError(
+                f"OpenCV cannot write MPEG-4 video to {final}; is the folder writable?"
+            )
+        try:
+            for frame in range(len(scene)):
+                encoder.write(scene.draw(frame))
+        finally:
+            encoder.release()
+        _check_written(temporary, len(scene))
     return final
 
 
@@ -143,25 +222,24 @@ def write_tables(folder: Path, planned: Sequence[SyntheticVideo]) -> None:
     _write_table(folder / "skill.csv", header, skills)
 
 
-def _check_written(partial: Path, frames: int) -> None:
-    """OpenCV reports neither a full disk nor a failed encoder, so read the file back."""
-    reader = cv2.VideoCapture(str(partial))
+def _check_written(path: Path, frames: int) -> None:
+    """Read a video back: OpenCV reports neither a full disk nor a failed encoder."""
+    reader = cv2.VideoCapture(str(path))
     count = 0
     while reader.grab():
         count += 1
     reader.release()
     if count != frames:
-        partial.unlink(missing_ok=True)
         raise InputError(
-            f"{partial.parent}: wrote {frames} frames but {count} can be read back; "
-            "is the disk full?"
+            f"{path.parent}: wrote {frames} frames but {count} can be read back; is the disk full?"
         )
 
 
 def _write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    partial = path.with_name(f".{path.name}{PARTIAL}")
-    with open(partial, "w", newline="", encoding="utf-8") as stream_:
+    with (
+        whole_file(path) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8") as stream_,
+    ):
         table = csv.writer(stream_, lineterminator="\n")
         table.writerow(header)
         table.writerows(rows)
-    publish(partial, path)

@@ -78,7 +78,8 @@ def demo(options: DemoOptions, stage: StageOptions) -> DemoResult:
 
 
 def _generate(options: DemoOptions, stage: StageOptions) -> None:
-    from data.synthetic.writer import plan_set, prepare_folder, write_tables, write_video
+    from data.synthetic.plan import plan_set
+    from data.synthetic.writer import prepare_folder, write_tables, write_video
 
     folder = stage.output / "synthetic"
     planned = plan_set(options.videos, options.seed, options.synthetic())

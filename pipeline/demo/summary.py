@@ -106,7 +106,7 @@ def show_plan(output: Path, options: DemoOptions) -> list[str]:
     import numpy as np
 
     from data.sampling import plan_snippets
-    from data.synthetic.writer import plan_set
+    from data.synthetic.plan import plan_set
 
     planned = plan_set(options.videos, options.seed, options.synthetic())
     rate = options.synthetic().frame_rate

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +15,14 @@ import pytest
 from scipy.stats import spearmanr
 
 from data.errors import InputError
+from data.files import temporary_name
 from data.synthetic.balance import rank_correlation
 from data.synthetic.motion import trajectory
 from data.synthetic.noise import Stream, smooth_noise, stream
 from data.synthetic.nuisance import draw_nuisance
 from data.synthetic.options import SkillEffects, SyntheticOptions
-from data.synthetic.writer import SyntheticVideo, generate, plan_set
+from data.synthetic.plan import SyntheticVideo, plan_set
+from data.synthetic.writer import generate
 
 SMALL = SyntheticOptions(picture_size=64, shortest=24, longest=40, permutations=50)
 
@@ -231,7 +236,9 @@ def test_interrupted_set_goes_on_without_rewriting(tmp_path: Path) -> None:
         generate(tmp_path, 4, 0, SMALL, on_video=stop_after_two)
     done = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "videos").glob("video_*.mp4")}
     assert sorted(done) == seen
-    (tmp_path / "videos" / ".video_002.partial.mp4").write_bytes(b"half a file")
+    killed = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], stdout=-1)
+    name = temporary_name().replace(f"-{os.getpid()}-", f"-{int(killed.stdout)}-")
+    (tmp_path / "videos" / f"{name}.mp4").write_bytes(b"half a file")
     generate(tmp_path, 4, 0, SMALL)
     files = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "videos").iterdir()}
     assert len(files) == 4
