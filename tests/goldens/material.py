@@ -107,11 +107,18 @@ def command_options() -> dict[str, dict[str, list[Any]]]:
             " ".join((*param.opts, *param.secondary_opts)): [
                 param.type.name,
                 param.multiple if isinstance(param, click.Option) else param.nargs,
-                str(param.default) if isinstance(param.default, (int, float, str)) else None,
+                _default(param),
             ]
             for param in command.params
         }
     return found
+
+
+def _default(param: click.Parameter) -> str | None:
+    """Return a default as text; None where a plain switch or a missing value has none."""
+    switch = isinstance(param, click.Option) and param.is_flag and not param.secondary_opts
+    plain = isinstance(param.default, int | float | str) and not switch
+    return str(param.default) if plain else None
 
 
 def described(path: Path) -> list[dict[str, Any]]:
