@@ -39,7 +39,7 @@ def load(ctx: click.Context, param: click.Parameter, path: Path | None) -> Path 
                 f"{path}: unknown key {key!r} for `{command}`; "
                 f"see `pipeline {command} --print-config`"
             )
-    ctx.default_map = {str(names[key]): value for key, value in values.items()}
+    ctx.default_map = {str(names[key]): _as_typed(value) for key, value in values.items()}
     return path
 
 
@@ -62,6 +62,13 @@ def _read(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise click.UsageError(f"{path}: not a TOML file: {error}") from error
+
+
+def _as_typed(value: Any) -> Any:
+    """Return a value as text, as on a command line, so that the flag's own checks apply."""
+    if isinstance(value, list):
+        return [str(each) for each in value]
+    return value if isinstance(value, bool) else str(value)
 
 
 def _key(param: click.Parameter) -> str:

@@ -129,14 +129,14 @@ def progress(
     """Return a tqdm bar on stderr with an ETA; silent under `-q` and JSON logs."""
     from tqdm import tqdm
 
-    terminal = sys.stderr.isatty()
+    terminal = sys.stderr is not None and sys.stderr.isatty()
     return tqdm(
         iterable,
         total=total,
         desc=desc,
         unit=unit,
         file=sys.stderr,
-        disable=_settings.level > logging.INFO or _settings.json_lines,
+        disable=_settings.level > logging.INFO or _settings.json_lines or sys.stderr is None,
         mininterval=0.1 if terminal else LOG_FILE_INTERVAL_S,
         maxinterval=10.0 if terminal else LOG_FILE_INTERVAL_S,
         dynamic_ncols=terminal,
@@ -157,6 +157,8 @@ def log_if_slow(message: str) -> Iterator[None]:
 
 
 def _write_line(text: str) -> None:
+    if sys.stderr is None:  # Closed by the caller of the program.
+        return
     text = _encodable(text, sys.stderr)
     tqdm_module = sys.modules.get("tqdm")
     if tqdm_module is None:
@@ -165,8 +167,8 @@ def _write_line(text: str) -> None:
         tqdm_module.tqdm.write(text, file=sys.stderr)
 
 
-def _encodable(text: str, stream: TextIO) -> str:
+def _encodable(text: str, stream: TextIO | None) -> str:
     """Escape what the stream's encoding lacks, and control characters other than newlines."""
-    encoding = stream.encoding or "utf-8"
+    encoding = getattr(stream, "encoding", None) or "utf-8"
     text = printable(text, keep="\n\t")
     return text.encode(encoding, "backslashreplace").decode(encoding)

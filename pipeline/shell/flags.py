@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import types
 import typing
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -35,7 +35,6 @@ _SCALARS: dict[Any, click.ParamType] = {
     str: click.STRING,
     Path: click.Path(path_type=Path),
 }
-_JOBS = ("jobs", "backend", "scheduler", "shard")
 #: Flags that one sampling plan reads and the other ignores.
 _PLAN_FLAGS = {"segments": ("segments", "candidates"), "dense": ("stride",)}
 
@@ -161,14 +160,24 @@ def dataclass_options(cls: type, *, without: Collection[str] = ()) -> Decorator:
     not the field's name), `short` (`-o`), `metavar`, `choices`, `min`, `max`, `show_default` and
     `switch` (no `--no-` form). A field without a default is a required flag.
     """
+    return _options([each for each in option_fields(cls) if each[0].name not in without])
 
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        for entry, hint in reversed(list(option_fields(cls))):
-            if entry.name not in without:
-                function = _field_option(entry, hint)(function)
-        return function
 
-    return decorate
+def shared_options(*names: str, **metadata: Any) -> Decorator:
+    """Return a decorator that adds flags of `Shared`.
+
+    Parameters
+    ----------
+    *names : str
+        Fields of `Shared`.
+    **metadata
+        What differs for the command, e.g. `help`.
+    """
+    hints = typing.get_type_hints(Shared)
+    entries = [shared(name, **metadata) for name in names]
+    for entry, name in zip(entries, names, strict=True):
+        entry.name = name
+    return _options([(entry, hints[entry.name]) for entry in entries])
 
 
 def build(cls: type[T], params: Mapping[str, Any]) -> T:
@@ -194,7 +203,16 @@ def build(cls: type[T], params: Mapping[str, Any]) -> T:
         raise InputError(str(error)) from error
 
 
-def _field_option(entry: dataclasses.Field[Any], hint: Any) -> Decorator:
+def _options(fields: Sequence[tuple[dataclasses.Field[Any], Any]]) -> Decorator:
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for entry, hint in reversed(fields):
+            function = _option(entry, hint)(function)
+        return function
+
+    return decorate
+
+
+def _option(entry: dataclasses.Field[Any], hint: Any) -> Decorator:
     metadata = entry.metadata
     flag = metadata.get("flag") or "--" + entry.name.replace("_", "-")
     names = [name for name in (metadata.get("short"), flag) if name]
@@ -264,29 +282,6 @@ def refuse_flow_options(ctx: click.Context) -> None:
                 f"{param.opts[0]} has no effect on flow that was computed before; give it to "
                 "extract-flow, or leave --flow out"
             )
-
-
-def shared_options(*names: str, **metadata: Any) -> Decorator:
-    """Return a decorator that adds flags of `Shared`.
-
-    Parameters
-    ----------
-    *names : str
-        Fields of `Shared`; `jobs` stands for `jobs`, `backend`, `scheduler` and `shard`.
-    **metadata
-        What differs for the command, e.g. `help`.
-    """
-    hints = typing.get_type_hints(Shared)
-
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        for name in reversed(names):
-            for each in reversed(_JOBS if name == "jobs" else (name,)):
-                entry = shared(each, **metadata)
-                entry.name = each
-                function = _field_option(entry, hints[each])(function)
-        return function
-
-    return decorate
 
 
 def common_options(*names: str) -> Decorator:

@@ -55,3 +55,14 @@ def test_ordinary_names_are_left_as_they_are() -> None:
     """Names in other scripts would be unreadable if escaped."""
     for name in ("Übung 1.mp4", "結び\u3000目.mov", "a\u00a0b", "👩\u200d⚕️.avi"):
         assert printable(name) == name
+
+
+def test_closed_streams_are_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scheduler that closes stderr would end every command at its first log line."""
+    console.configure()
+    monkeypatch.setattr(sys, "stderr", None)
+    monkeypatch.setattr(sys, "stdout", None)
+    console.log.warning("odd")
+    console.emit("result")
+    for _ in console.progress(range(2)):
+        pass

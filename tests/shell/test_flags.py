@@ -13,7 +13,14 @@ import pytest
 from click.testing import CliRunner
 
 from data.errors import InputError
-from pipeline.shell.flags import build, common_options, dataclass_options
+from pipeline.shell.flags import (
+    build,
+    common_options,
+    configured_flags,
+    dataclass_options,
+    explicit_flags,
+    shared,
+)
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,66 @@ def test_every_kind_of_field_is_a_flag() -> None:
     assert seen[0][3] == expected
 
 
+@dataclass(frozen=True, kw_only=True)
+class Nested:
+    """What commands compose: own fields, shared ones, and a dataclass of others."""
+
+    source: Path = field(metadata={"short": "-s"})
+    fast: bool = field(default=False, metadata={"switch": True})
+    kind: str = field(default="a", metadata={"choices": ("a", "b")})
+    device: str = shared("device", help="Where.")
+    sample: Sample = field(default_factory=Sample)
+    hidden: int = 7
+
+
+def nested_command(built: list[Nested]) -> click.Command:
+    @click.command("demo")
+    @dataclass_options(Nested)
+    @common_options("seed")
+    def command(**params: Any) -> None:
+        del params["hidden"]  # A field without a flag.
+        built.append(build(Nested, params))
+
+    return command
+
+
+def test_nested_shared_and_required_fields_are_flags() -> None:
+    """A command that composes its options would lose some, or repeat their declaration."""
+    built: list[Nested] = []
+    command = nested_command(built)
+    arguments = ["-s", "x", "--fast", "--kind", "b", "--device", "cpu", "--count", "5"]
+    assert CliRunner().invoke(command, arguments).exit_code == 0
+    assert built == [
+        Nested(source=Path("x"), fast=True, kind="b", device="cpu", sample=Sample(count=5))
+    ]
+    assert CliRunner().invoke(command, []).exit_code == 2  # --source is required
+    assert CliRunner().invoke(command, ["-s", "x", "--no-fast"]).exit_code == 2
+    assert CliRunner().invoke(command, ["-s", "x", "--kind", "c"]).exit_code == 2
+    text = CliRunner().invoke(command, ["--help"]).output
+    assert "Where." in text
+    assert "Seed of every random draw." in text
+
+
+def test_explicit_flags_are_those_of_the_command_line(tmp_path: Path) -> None:
+    """A preset that overrides what the user typed, or a refusal of what only a file sets."""
+    path = tmp_path / "c.toml"
+    path.write_text("count = 9\n")
+    names: list[set[str]] = []
+
+    @click.command("demo")
+    @dataclass_options(Sample)
+    @common_options()
+    @click.pass_context
+    def command(ctx: click.Context, /, **params: Any) -> None:
+        names.extend([explicit_flags(ctx), configured_flags(ctx)])
+
+    assert CliRunner().invoke(command, ["--config", str(path), "--step", "1"]).exit_code == 0
+    assert "count" not in names[0]
+    assert "step" in names[0]
+    assert {"count", "step"} <= names[1]
+    assert "mode" not in names[1]
+
+
 @pytest.mark.parametrize("args", ["--count 0", "--mode other", "--side x"])
 def test_values_out_of_range_are_usage_errors(args: str) -> None:
     """A bad value must be refused before any work starts."""
@@ -99,6 +166,16 @@ def test_misspelt_configuration_is_refused(tmp_path: Path, text: str) -> None:
     result, seen = run("v", "-o", "out", "--config", str(path))
     assert result.exit_code == 2
     assert "c.toml" in result.output
+    assert not seen
+
+
+def test_values_of_a_file_are_checked_like_flags(tmp_path: Path) -> None:
+    """Half an epoch would be cut to none without a word."""
+    path = tmp_path / "c.toml"
+    path.write_text("count = 1.5")
+    result, seen = run("v", "-o", "out", "--config", str(path))
+    assert result.exit_code == 2
+    assert "--count" in result.output
     assert not seen
 
 
