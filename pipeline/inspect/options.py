@@ -6,43 +6,32 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from data.judgements.options import DatasetOptions
-from pipeline.shell.flags import shared
+from pipeline.shell.flags import option, shared
 
 
 @dataclass(frozen=True, kw_only=True)
 class InspectOptions:
     """How closely to look, and what to compare with."""
 
-    verify: bool = field(
+    verify: bool = option(
+        "Read caches whole and compare their digests; hash the source videos again.",
         default=False,
-        metadata={
-            "switch": True,
-            "help": "Read caches whole and compare their digests; hash the source videos again.",
-        },
+        switch=True,
     )
-    each: bool = field(
+    each: bool = option(
+        "Decode all videos of a folder, and show a line for each file; also with -v.",
         default=False,
-        metadata={
-            "switch": True,
-            "help": "Decode all videos of a folder, and show a line for each file; also with -v.",
-        },
+        switch=True,
     )
-    features: Path | None = field(
-        default=None,
-        metadata={"help": "Feature caches: report which judged videos they hold."},
+    features: Path | None = option(
+        "Feature caches: report which judged videos they hold.", default=None
     )
-    flow: Path | None = field(
-        default=None,
-        metadata={
-            "help": "Flow caches: report whether features were made from their present content."
-        },
+    flow: Path | None = option(
+        "Flow caches: report whether features were made from their present content.", default=None
     )
-    videos: Path | None = field(
+    videos: Path | None = option(
+        "Where the caches' source videos are now, if they were moved: a folder, or the video.",
         default=None,
-        metadata={
-            "help": "Where the caches' source videos are now, if they were moved: a folder, or "
-            "the video."
-        },
     )
     jobs: int = shared("jobs", help="Workers, if there are many files to read.")
     strict: bool = shared("strict")
@@ -59,28 +48,22 @@ class FlowPictureOptions:
         `frame` is neither a number nor one of the words.
     """
 
-    image: Path | None = field(
+    image: Path | None = option(
+        "Draw one pair of a flow cache (one PATH) next to the video's frame.",
         default=None,
-        metadata={
-            "metavar": "OUT.png",
-            "help": "Draw one pair of a flow cache (one PATH) next to the video's frame.",
-        },
+        metavar="OUT.png",
     )
-    frame: str = field(
+    frame: str = option(
+        "For --image: number of the pair's first frame, or the pair with `median` or `most` "
+        "motion, by mean speed, among those that move.",
         default="median",
-        metadata={
-            "metavar": "N|median|most",
-            "help": "For --image: number of the pair's first frame, or the pair with `median` or "
-            "`most` motion, by mean speed, among those that move.",
-        },
+        metavar="N|median|most",
     )
-    full_colour: float | None = field(
+    full_colour: float | None = option(
+        "For --image: speed in px that gets the full colour, so that pictures can be compared; by "
+        "default the pair's 99th percentile.",
         default=None,
-        metadata={
-            "metavar": "PX",
-            "help": "For --image: speed in px that gets the full colour, so that pictures can be "
-            "compared; by default the pair's 99th percentile.",
-        },
+        metavar="PX",
     )
 
     def __post_init__(self) -> None:

@@ -39,94 +39,74 @@ _SCALARS: dict[Any, click.ParamType] = {
 _PLAN_FLAGS = {"segments": ("segments", "candidates"), "dense": ("stride",)}
 
 
+def option(text: str, default: Any = MISSING, **metadata: Any) -> Any:
+    """Return a field of an option dataclass, from its help; without a default it is required.
+
+    The metadata may hold `source` (where the default comes from), `flag` (if it is not the field's
+    name), `short` (`-o`), `metavar`, `choices`, `min`, `max`, `show_default` and `switch` (no
+    `--no-` form).
+    """
+    return field(default=default, metadata={"help": text, **metadata})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Shared:
     """Options of several commands; `shared` makes one a field of another dataclass."""
 
-    output: Path = field(
-        metadata={"short": "-o", "help": "Folder to write to; created if it does not exist."}
+    output: Path = option("Folder to write to; created if it does not exist.", short="-o")
+    features: Path = option("Output of extract-features.")
+    pairs: Path = option(
+        "Judgements: a CSV with the columns better,worse or video,score, or a data set's folder."
     )
-    features: Path = field(metadata={"help": "Output of extract-features."})
-    pairs: Path = field(
-        metadata={
-            "help": "Judgements: a CSV with the columns better,worse or video,score, or a data "
-            "set's folder."
-        }
-    )
-    preset: str = field(
+    preset: str = option(
+        "Training as in the authors' code for a data set; explicit flags override it.",
         default="small",
-        metadata={
-            "choices": PRESETS,
-            "help": "Training as in the authors' code for a data set; explicit flags override it.",
-        },
+        choices=PRESETS,
     )
-    snippet_stride: int | None = field(
+    snippet_stride: int | None = option(
+        "Use snippets at least this many frames apart; by default the preset's value.",
         default=None,
-        metadata={
-            "min": 1,
-            "help": "Use snippets at least this many frames apart; by default the preset's value.",
-        },
+        min=1,
     )
-    report: Path | None = field(
+    report: Path | None = option(
+        "Also write a page about the run; see pipeline report.",
         default=None,
-        metadata={
-            "metavar": "FILE.html",
-            "help": "Also write a page about the run; see pipeline report.",
-        },
+        metavar="FILE.html",
     )
-    engine: str = field(
+    engine: str = option(
+        "TV-L1 engine; auto takes the fastest one that is available.",
         default="auto",
-        metadata={
-            "choices": ENGINES,
-            "help": "TV-L1 engine; auto takes the fastest one that is available.",
-        },
+        choices=ENGINES,
     )
-    jobs: int = field(
-        default=-1,
-        metadata={
-            "short": "-j",
-            "show_default": "all cores",
-            "help": "Workers, one thread each.",
-        },
+    jobs: int = option(
+        "Workers, one thread each.", default=-1, short="-j", show_default="all cores"
     )
-    backend: str = field(
+    backend: str = option(
+        "How joblib runs the workers: loky's processes, threads, or a Dask cluster.",
         default="auto",
-        metadata={
-            "choices": ("auto", "loky", "threading", "dask"),
-            "help": "How joblib runs the workers: loky's processes, threads, or a Dask cluster.",
-        },
+        choices=("auto", "loky", "threading", "dask"),
     )
-    scheduler: str | None = field(
+    scheduler: str | None = option(
+        "Dask scheduler, for --backend dask.", default=None, metavar="HOST:PORT"
+    )
+    shard: str | None = option(
+        "Process only part I of N of the videos; `auto` reads SLURM's array variables.",
         default=None,
-        metadata={"metavar": "HOST:PORT", "help": "Dask scheduler, for --backend dask."},
+        metavar="I/N|auto",
     )
-    shard: str | None = field(
-        default=None,
-        metadata={
-            "metavar": "I/N|auto",
-            "help": "Process only part I of N of the videos; `auto` reads SLURM's array variables.",
-        },
-    )
-    device: str = field(
+    device: str = option(
+        "Where networks run; `auto` takes a GPU if there is one.",
         default="auto",
-        metadata={
-            "metavar": "auto|cpu|cuda[:n]",
-            "help": "Where networks run; `auto` takes a GPU if there is one.",
-        },
+        metavar="auto|cpu|cuda[:n]",
     )
-    overwrite: bool = field(
-        default=False,
-        metadata={"switch": True, "help": "Replace results made with other options or input."},
+    overwrite: bool = option(
+        "Replace results made with other options or input.", default=False, switch=True
     )
-    strict: bool = field(
-        default=False,
-        metadata={"switch": True, "help": "Treat a damaged or miscounted video as a failure."},
+    strict: bool = option(
+        "Treat a damaged or miscounted video as a failure.", default=False, switch=True
     )
-    dry_run: bool = field(
-        default=False,
-        metadata={"switch": True, "help": "Report what would be done, and do nothing."},
-    )
-    seed: int = field(default=0, metadata={"help": "Seed of every random draw."})
+    dry_run: bool = option("Report what would be done, and do nothing.", default=False, switch=True)
+    seed: int = option("Seed of every random draw.", default=0)
 
 
 def shared(name: str, **metadata: Any) -> Any:
@@ -156,9 +136,7 @@ def option_fields(cls: type) -> Iterator[tuple[dataclasses.Field[Any], Any]]:
 def dataclass_options(cls: type, *, without: Collection[str] = ()) -> Decorator:
     """Return a decorator that adds a flag for every field of an option dataclass but `without`.
 
-    A field's metadata may hold `help`, `source` (where its default comes from), `flag` (if it is
-    not the field's name), `short` (`-o`), `metavar`, `choices`, `min`, `max`, `show_default` and
-    `switch` (no `--no-` form). A field without a default is a required flag.
+    `option` says what a field's metadata may hold; a field without a default is a required flag.
     """
     return _options([each for each in option_fields(cls) if each[0].name not in without])
 
@@ -297,8 +275,17 @@ def common_options(*names: str) -> Decorator:
     return decorate
 
 
-# Flags of every command that set up the log.
-_CONSOLE = ("quiet", "verbose", "debug", "log_format")
+@dataclass(frozen=True, kw_only=True)
+class _Console:
+    """Options of every command, handled by `common_options`."""
+
+    print_config: bool = option("Print all values as TOML, and stop.", default=False, switch=True)
+    log_format: Literal["text", "json"] = option(
+        "Log lines as text or as JSON objects.", default="text"
+    )
+    quiet: bool = option("Show warnings and errors only.", default=False, switch=True, short="-q")
+    verbose: bool = option("Show more.", default=False, switch=True, short="-v")
+    debug: bool = option("Show everything, and tracebacks.", default=False, switch=True)
 
 
 def _with_console(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -310,29 +297,20 @@ def _with_console(function: Callable[..., Any]) -> Callable[..., Any]:
         callback=config.load,
         help="TOML file with values for these flags (see --print-config).",
     )
-    @click.option("--print-config", is_flag=True, help="Print all values as TOML, and stop.")
-    @click.option(
-        "--log-format",
-        type=click.Choice(["text", "json"]),
-        default="text",
-        show_default=True,
-        help="Log lines as text or as JSON objects.",
-    )
-    @click.option("-q", "--quiet", is_flag=True, help="Show warnings and errors only.")
-    @click.option("-v", "--verbose", is_flag=True, help="Show more.")
-    @click.option("--debug", is_flag=True, help="Show everything, and tracebacks.")
+    @dataclass_options(_Console)
     @functools.wraps(function)
     def wrapper(**params: Any) -> Any:
-        shown = {name: params.pop(name) for name in _CONSOLE}
+        options = build(_Console, params)
         console.configure(
-            verbosity=int(shown["verbose"]) - int(shown["quiet"]),
-            json_lines=shown["log_format"] == "json",
-            debug=shown["debug"],
+            verbosity=int(options.verbose) - int(options.quiet),
+            json_lines=options.log_format == "json",
+            debug=options.debug,
         )
-        if params.pop("print_config"):
+        if options.print_config:
             console.emit_block(config.as_toml(click.get_current_context()))
             return 0
-        return function(**params)
+        names = {entry.name for entry in dataclasses.fields(_Console)}
+        return function(**{name: value for name, value in params.items() if name not in names})
 
     return wrapper
 
@@ -359,7 +337,8 @@ def invoke_sibling(ctx: click.Context, name: str, **params: Any) -> Any:
     command = typing.cast(click.Group, group.command).get_command(group, name)
     if command is None:
         raise click.UsageError(f"no such command: {name}")
-    shared = {key: ctx.params[key] for key in _CONSOLE if key in ctx.params}
+    names = {"quiet", "verbose", "debug", "log_format"} & ctx.params.keys()
+    shown = {name: ctx.params[name] for name in names}
     # The group's context is the parent: a value of the running command's configuration file may
     # have the other command's name as its key.
-    return group.invoke(command, **shared, **params)
+    return group.invoke(command, **shown, **params)
