@@ -137,8 +137,8 @@ def test_presets_give_way_to_given_options(
     """A preset that overrode what the caller asked for, or was ignored."""
     seen: dict[str, Any] = {}
 
-    def plan(*args: Any) -> None:
-        seen["train"] = args[4]
+    def plan(settings: Any, judgements: Any) -> None:
+        seen["train"] = settings.train
         raise InputError("far enough")
 
     monkeypatch.setattr("pipeline.train_ranker.plan.plan_training", plan)

@@ -188,6 +188,8 @@ def fit(
     # No loss follows the last step, so it would not show there.
     if not all(bool(value.isfinite().all()) for value in state.best_model.values()):
         raise _diverged("weights became infinite or NaN", train)
+    # The state refers to the model's own tensors, and must keep those of the last epoch.
+    state.model = copy.deepcopy(state.model)
     model.load_state_dict(state.best_model)
     return FitResult(model.cpu().eval(), state.history, state.best_epoch)
 

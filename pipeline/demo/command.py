@@ -27,11 +27,11 @@ from pipeline.report.content import ReportSettings
 from pipeline.runner.jobs import JobOptions, Outcome, finish, run_jobs
 from pipeline.runner.stage import StageOptions
 from pipeline.runs.folder import claim_page, is_page, load_run
-from pipeline.runs.judgements import read_judgements
 from pipeline.score.options import Making
 from pipeline.shell.console import emit
 from pipeline.shell.flags import build, common_options, dataclass_options
 from pipeline.train_ranker.command import train_ranker
+from pipeline.train_ranker.settings import TrainSettings
 
 if TYPE_CHECKING:
     from pipeline.evaluate.tables import Table
@@ -142,19 +142,20 @@ def _evaluate(options: DemoOptions, stage: StageOptions) -> tuple[Table | None, 
 
 def _train_ranker(options: DemoOptions, stage: StageOptions) -> None:
     """Train one ranker on the first fold, to be explained and reported."""
-    features, pairs = stage.output / "features", stage.output / "synthetic" / "pairs.csv"
-    judgements = read_judgements(features, pairs, None, options.dataset(), fold=1)
-    train_ranker(
-        features,
-        judgements.train,
-        stage.output / "run",
-        test_pairs=judgements.test,
+    settings = TrainSettings(
+        features=stage.output / "features",
+        pairs=stage.output / "synthetic" / "pairs.csv",
+        output=stage.output / "run",
+        fold=1,
+        dataset=options.dataset(),
         ranker=options.ranker(),
         train=options.train(),
+        device="cpu",
         seed=options.seed,
         overwrite=stage.overwrite,
         resume=not stage.overwrite,
     )
+    train_ranker(settings)
 
 
 def _explain(sources: Sequence[Source], stage: StageOptions) -> Outcome[Source, Any]:

@@ -17,7 +17,7 @@ from data.judgements.dataset import Span
 from data.sources import find_sources
 from data.video.reading import read_frames, scan
 from pipeline.runner.jobs import JobOptions, run_jobs
-from pipeline.runs.spans import part_of
+from pipeline.runs.judgements import judged_part
 
 # Enough for a mean; spread evenly over the video.
 _FIELDS = 50
@@ -84,10 +84,10 @@ def baseline_scores(
         One line for each baseline that could not be measured, with what it needs.
     """
     folders, spans = {**folders, "features": features}, spans or {}
-    parts = {
-        key: part_of(cache_path(features, key), spans[key]) if key in spans else None
-        for key in keys
-    }
+    parts: dict[str, Part] = dict.fromkeys(keys)
+    for key in [key for key in keys if key in spans]:
+        with open_features(cache_path(features, key)) as cache:
+            parts[key] = judged_part(cache, spans[key])
     measured: dict[str, Values] = {}
     left_out = []
     for baseline in BASELINES:

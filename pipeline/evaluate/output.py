@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from data.judgements.pairs import Pair
 from data.judgements.splits import Split
 from pipeline.evaluate import published
 from pipeline.evaluate.baselines import BASELINES, baseline_scores
@@ -17,7 +16,7 @@ from pipeline.evaluate.runs import read_result
 from pipeline.evaluate.statistics import Scored, compare, estimate, right
 from pipeline.evaluate.tables import Table, TableRow, baseline_row, fixed_rows, variant_row
 from pipeline.runner.files import write_csv, write_json, write_text
-from pipeline.runs.record import FOLDS, RECORD_FORMAT
+from pipeline.runs.record import FoldsRecord, write_folds
 from pipeline.shell.words import counted, finite
 from pipeline.train_ranker.plan import PROTOCOLS
 
@@ -61,7 +60,9 @@ def tabulate(plan: EvaluationPlan) -> Table:
     _write_tables(plan, table)
     _write_results(plan, table, results, attention)
     _write_baselines(plan, measured)
-    _write_folds(plan)
+    clusters = dict(plan.clusters) if plan.clusters else None
+    record = FoldsRecord(splits=plan.splits, groups=clusters, known=plan.dataset.known)
+    write_folds(plan.settings.output, record)
     return table
 
 
@@ -206,21 +207,3 @@ def _write_baselines(plan: EvaluationPlan, measured: Mapping[str, Mapping[str, f
         for key in plan.keys
     ]
     write_csv(plan.settings.output / "baselines.csv", rows)
-
-
-def _write_folds(plan: EvaluationPlan) -> None:
-    """Write ``folds.json``, which a report reads."""
-
-    def listed(pairs: Sequence[Pair]) -> list[list[str]]:
-        return [[pair.better, pair.worse] for pair in pairs]
-
-    content = {
-        "format": RECORD_FORMAT,
-        "known": plan.dataset.known,
-        "groups": plan.clusters,
-        "folds": [
-            {"name": each.name, "train": listed(each.train), "test": listed(each.test)}
-            for each in plan.splits
-        ],
-    }
-    write_json(plan.settings.output / FOLDS, content)

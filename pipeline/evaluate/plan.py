@@ -13,19 +13,23 @@ from data.cache.folder import cache_path, find_caches
 from data.cache.header import canonical_json
 from data.errors import InputError
 from data.judgements.boxes import Box, read_boxes
-from data.judgements.dataset import Dataset, Matching, Span
-from data.judgements.pairs import Pair, read_scores, videos_of
+from data.judgements.dataset import Dataset, Span
+from data.judgements.pairs import read_scores
 from data.judgements.reading import read_dataset
 from data.judgements.splits import Split
 from model.ranker.build import NEED_STREAMS
 from model.ranker.options import Variant
 from pipeline.evaluate.settings import EvaluateSettings
-from pipeline.runs.judgements import report_faults, spans_by_key
-from pipeline.runs.maps import FeatureSet, find_feature_set
-from pipeline.runs.spans import within_spans
+from pipeline.runs.judgements import (
+    by_key,
+    known_keys,
+    rename_pairs,
+    report_faults,
+    videos_without_cache,
+)
+from pipeline.runs.maps import FeatureSet, find_feature_set, warn_of_repeats
 from pipeline.shell.console import log
 from pipeline.shell.words import format_bytes
-from pipeline.train_ranker.plan import warn_of_repeats
 
 SCHEMA = 3  # 3: attention is measured at the centre of a cell's receptive field
 VARIANTS: tuple[str, ...] = get_args(Variant)
@@ -149,14 +153,14 @@ def plan_evaluation(settings: EvaluateSettings) -> EvaluationPlan:
     caches = find_caches(settings.features, "features")
     if not caches:
         raise InputError(f"{settings.features}: no feature caches; run extract-features first")
-    known = _matched(settings.pairs, dataset, caches).keys
+    known = known_keys(settings.pairs, dataset, caches)
     lost_pairs = _lost_pairs(settings, dataset, known)
     report_faults(dataset.pairs, settings.judgements.strict, "pairs")
     splits = _by_key(dataset, known)
     keys = sorted({name for split in splits for name in split.train_videos | split.held_out})
     variants, lost_variants = _without_streams(named, settings, keys[0])
-    groups = {known[n]: group for n, group in (dataset.groups or {}).items() if n in known}
-    spans = spans_by_key(dataset, known)
+    groups = by_key(dataset.groups or {}, known)
+    spans = by_key(dataset.spans, known)
     boxes = settings.options.boxes
     return EvaluationPlan(
         settings=settings,
@@ -173,31 +177,16 @@ def plan_evaluation(settings: EvaluateSettings) -> EvaluationPlan:
     )
 
 
-def _matched(path: Path, dataset: Dataset, keys: Collection[str]) -> Matching:
-    """Match a file's names with keys; an error names the file."""
-    try:
-        return dataset.match(keys)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-
-
 def _lost_pairs(settings: EvaluateSettings, dataset: Dataset, known: Mapping[str, str]) -> str:
     """Refuse judged videos without features, or return in words what is left out with them."""
-    judged = videos_of(dataset.pairs)
-    unknown = [name for name in judged if name not in known]
+    missing = settings.judgements.missing
+    unknown = videos_without_cache(settings.pairs, dataset.pairs, known, missing)
     if not unknown:
         return ""
-    examples = ", ".join(unknown[:3])
-    if settings.judgements.missing == "error":
-        raise InputError(
-            f"{settings.pairs}: {len(unknown)} of {len(judged)} videos have no feature cache, e.g. "
-            f"{examples}; fix the names, run extract-features on them, or leave their pairs out "
-            "with --missing skip"
-        )
-    lost = sum(not {pair.better, pair.worse} <= known.keys() for pair in dataset.pairs)
+    lost = len(dataset.pairs) - len(rename_pairs(dataset.pairs, known))
     return (
         f"{len(unknown)} videos without features and their {lost} pairs were left out, e.g. "
-        f"{examples}"
+        f"{', '.join(unknown[:3])}"
     )
 
 
@@ -211,12 +200,10 @@ def _scores_by_key(
     scores = dataset.scores
     if path is not None:
         scores = read_scores(path)
-        known = _matched(path, Dataset(path.stem, [], [], scores=scores), keys).keys
+        known = known_keys(path, Dataset(path.stem, [], [], scores=scores), keys)
         if not known:
             raise InputError(f"{path}: none of its {len(scores)} videos has a feature cache")
-    if scores is None:
-        return None
-    return {known[name]: score for name, score in scores.items() if name in known}
+    return None if scores is None else by_key(scores, known)
 
 
 def _variants(asked: Sequence[str]) -> tuple[str, ...]:
@@ -251,15 +238,10 @@ def _without_streams(
 
 def _by_key(dataset: Dataset, known: Mapping[str, str]) -> tuple[Split, ...]:
     """Return the folds by cache key, without pairs of videos that have none."""
-
-    def renamed(pairs: Sequence[Pair]) -> list[Pair]:
-        return [
-            Pair(known[pair.better], known[pair.worse])
-            for pair in pairs
-            if pair.better in known and pair.worse in known
-        ]
-
-    splits = tuple(Split(renamed(f.train), renamed(f.test), f.name) for f in dataset.folds)
+    splits = tuple(
+        Split(rename_pairs(fold.train, known), rename_pairs(fold.test, known), fold.name)
+        for fold in dataset.folds
+    )
     for split in splits:
         if not split.train or not split.test:
             raise InputError(
@@ -273,11 +255,14 @@ def features_of(
     settings: EvaluateSettings, keys: Sequence[str], spans: Mapping[str, Span], *, streams: bool
 ) -> FeatureSet:
     """Return the snippets of the judged parts of some videos, without reading maps."""
-    segments, stride = settings.ranker.segments, settings.snippet_stride
-    whole = find_feature_set(
-        settings.features, keys, segments, streams=streams, snippet_stride=stride
+    return find_feature_set(
+        settings.features,
+        keys,
+        settings.ranker.segments,
+        streams=streams,
+        snippet_stride=settings.snippet_stride,
+        spans=spans,
     )
-    return within_spans(whole, spans, segments)
 
 
 def _features_digest(

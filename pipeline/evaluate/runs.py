@@ -12,18 +12,15 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from data.errors import InputError, StaleCacheError
 from data.files import whole_file
 from data.judgements.dataset import Span
-from data.judgements.pairs import Pair, videos_of
 from model.ranker.build import NEED_STREAMS
 from model.ranker.options import RankerOptions
 from model.ranker.scoring import Scores, score
@@ -34,13 +31,13 @@ from pipeline.evaluate.plan import EvaluationPlan, Run, features_of
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.runner.devices import parse_devices, torch_threads
 from pipeline.runner.files import write_json
-from pipeline.runs.description import describe_run
 from pipeline.runs.folder import CHECKPOINT, write_checkpoint
-from pipeline.runs.maps import MEMORY_SHARE, FeatureSet, free_memory, read_maps
-from pipeline.runs.validation import choose_pairs
+from pipeline.runs.folder import Run as RankerRun
+from pipeline.runs.judgements import choose_pairs
+from pipeline.runs.maps import FeatureSet, pair_rows, read_maps
 from pipeline.shell import console
 from pipeline.stage_one.file import FILE_NAME as STAGE_ONE
-from pipeline.train_ranker.plan import FALLBACK_BATCH, PROTOCOLS, STEP_BYTES
+from pipeline.train_ranker.plan import PROTOCOLS, fitting_batch
 
 # `Run.name`.
 _NAME = re.compile(r"(.+)-fold(\d+)-seed(\d+)")
@@ -220,9 +217,7 @@ def _read_maps(
     nameless file in the output folder.
     """
     features = features_of(settings, keys, dict(spans), streams=streams)
-    free = free_memory()
-    limit = None if free is None else int(MEMORY_SHARE * free / workers)
-    return features, read_maps(features, memory_limit=limit, scratch=settings.output)
+    return features, read_maps(features, workers=workers, scratch=settings.output)
 
 
 def _train(plan: EvaluationPlan, run: Run, features: FeatureSet, videos: VideoMaps) -> _Trained:
@@ -231,19 +226,12 @@ def _train(plan: EvaluationPlan, run: Run, features: FeatureSet, videos: VideoMa
     fitted, validation = choose_pairs(plan.splits[run.fold], train, run.seed, plan.groups)
     ranker = replace(settings.ranker, variant=run.variant)  # type: ignore[arg-type]
     device = parse_devices(settings.device)[0]
-    step = len(videos_of(fitted)) * ranker.segments * videos.maps[0].numel() * 4
-    if train.batch_pairs is None and step > STEP_BYTES:
-        train = replace(train, batch_pairs=FALLBACK_BATCH)
-    row = {key: number for number, key in enumerate(videos.keys)}
-
-    def rows(pairs: Sequence[Pair]) -> torch.Tensor:
-        return torch.tensor([(row[pair.better], row[pair.worse]) for pair in pairs])
-
+    train = fitting_batch(train, fitted, ranker.segments, features.shape)
     try:
         result = fit(
             videos,
-            rows(fitted),
-            rows(validation) if validation else None,
+            pair_rows(fitted, videos.keys),
+            pair_rows(validation, videos.keys) if validation else None,
             ranker,
             train,
             run.seed,
@@ -269,20 +257,25 @@ def _keep_ranker(plan: EvaluationPlan, run: Run, trained: _Trained) -> None:
     stage_one = settings.features / STAGE_ONE
     if stage_one.is_file():
         _copy_changed(stage_one, settings.output / STAGE_ONE)
-    about = describe_run(
-        trained.ranker,
-        settings.train,
-        trained.features,
+    features = trained.features
+    ranker_run = RankerRun(
+        model=trained.fit.model,
+        ranker=trained.ranker,
+        train=settings.train,
+        shape=features.shape,
+        weights=features.header.weights,
+        parameters=features.header.parameters,
         snippet_stride=settings.snippet_stride,
-        scores=trained.scores.score,
-        training_videos=sorted(plan.splits[run.fold].train_videos),
+        parts=features.parts,
+        keys=features.keys,
+        feature_digests=features.digests,
+        scores=tuple(trained.scores.score.tolist()),
+        training_videos=tuple(sorted(plan.splits[run.fold].train_videos)),
         protocol=PROTOCOLS[trained.protocol],
         best_epoch=trained.fit.best_epoch,
         seed=run.seed,
     )
-    folder = plan.results / run.name
-    folder.mkdir(parents=True, exist_ok=True)
-    write_checkpoint(folder, trained.fit.model, about)
+    write_checkpoint(plan.results / run.name, ranker_run)
 
 
 def _copy_changed(source: Path, to: Path) -> None:

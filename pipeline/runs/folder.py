@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from data.errors import InputError
 from model.ranker.options import RankerOptions, TrainOptions
+from pipeline.runner.files import read_safetensors, write_safetensors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,14 +34,14 @@ _METADATA_KEY = "dexterank"
 Options = TypeVar("Options", RankerOptions, TrainOptions)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Run:
-    """A trained ranker with all that is needed to use it.
+    """A trained ranker with all that is needed to use it; the checkpoint holds each field.
 
     Attributes
     ----------
     model : nn.Module
-        In evaluation mode, on the CPU.
+        In evaluation mode; on the CPU where it was loaded.
     ranker, train : options
         What it is and how it was trained.
     shape : tuple (C, H, W)
@@ -51,18 +52,22 @@ class Run:
         Options of stage one that made them.
     snippet_stride : int
         Least distance of snippets, in frames.
+    parts : dict of str to tuple of int
+        First frame, and the one after the last, of the videos of which only the judged part was
+        used; their scores are those of that part, not of the whole file.
     keys : tuple of str
         Videos scored at the end of training, those of scores.csv.
+    feature_digests : tuple of str
+        Content digests of their feature caches.
     scores : tuple of float
         Their scores.
     training_videos : tuple of str
         Videos that the training pairs name, those for validation included.
     protocol : str
         How the epoch was chosen, in words.
-    seed, best_epoch : int
-    parts : dict of str to tuple of int
-        First frame, and the one after the last, of the videos of which only the judged part was
-        used; their scores are those of that part, not of the whole file.
+    best_epoch, seed : int
+    accuracy : dict of str to float
+        Shares of pairs ordered rightly, as in metrics.json.
     """
 
     model: nn.Module
@@ -72,16 +77,18 @@ class Run:
     weights: dict[str, str]
     parameters: dict[str, Any]
     snippet_stride: int
+    parts: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     keys: tuple[str, ...]
+    feature_digests: tuple[str, ...] = ()
     scores: tuple[float, ...]
     training_videos: tuple[str, ...]
     protocol: str
-    seed: int
     best_epoch: int
-    parts: dict[str, tuple[int, int]] = field(default_factory=dict)
+    seed: int
+    accuracy: Mapping[str, float] = field(default_factory=dict)
 
     def part_note(self) -> str:
-        """Say in one line what scores of other videos must be compared with care; else ""."""
+        """Return one line on why scores of other videos need care, or ""."""
         if not self.parts:
             return ""
         return (
@@ -114,12 +121,12 @@ class Run:
                 )
 
 
-def write_checkpoint(folder: Path, model: nn.Module, about: Mapping[str, Any]) -> None:
-    """Write the weights, with everything in `about` beside them, whole or not at all."""
-    from pipeline.runner.files import write_safetensors
-
-    metadata = {"format": FORMAT, **about}
-    write_safetensors(folder / CHECKPOINT, model.state_dict(), {_METADATA_KEY: metadata})
+def write_checkpoint(folder: Path, run: Run) -> None:
+    """Write a run's weights, and its other fields as their metadata, whole or not at all."""
+    values = {each.name: getattr(run, each.name) for each in fields(run) if each.name != "model"}
+    options = {"ranker": asdict(run.ranker), "train": asdict(run.train)}
+    metadata = {"format": FORMAT, **values, **options}
+    write_safetensors(folder / CHECKPOINT, run.model.state_dict(), {_METADATA_KEY: metadata})
 
 
 def load_run(folder: str | Path) -> Run:
@@ -131,9 +138,6 @@ def load_run(folder: str | Path) -> Run:
         There is no checkpoint, it is damaged, of another format, or its weights do not have the
         shapes that its own options ask for.
     """
-    from model.ranker.build import build
-    from pipeline.runner.files import read_safetensors
-
     path = Path(folder)
     path = path / CHECKPOINT if path.is_dir() else path
     if not path.is_file():
@@ -143,32 +147,40 @@ def load_run(folder: str | Path) -> Run:
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         raise InputError(f"{path}: not a ranker's checkpoint of this version (format {FORMAT})")
     try:
-        ranker = _options(RankerOptions, about["ranker"])
-        model = build(ranker, *about["shape"])
-        model.load_state_dict(tensors)
-        return Run(
-            model.eval(),
-            ranker,
-            _options(TrainOptions, about["train"]),
-            tuple(about["shape"]),
-            about["weights"],
-            about["parameters"],
-            about["snippet_stride"],
-            tuple(about["keys"]),
-            tuple(about["scores"]),
-            tuple(about["training_videos"]),
-            about["protocol"],
-            about["seed"],
-            about["best_epoch"],
-            {key: (part[0], part[1]) for key, part in about.get("parts", {}).items()},
-        )
+        return _run(tensors, about)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: its header is damaged ({error!r})") from error
     except RuntimeError as error:
-        told = " ".join(str(error).split())
+        reason = " ".join(str(error).split())
         raise InputError(
-            f"{path}: its weights are of another shape than its options: {told}"
+            f"{path}: its weights are of another shape than its options: {reason}"
         ) from error
+
+
+def _run(tensors: Mapping[str, Any], about: Mapping[str, Any]) -> Run:
+    from model.ranker.build import build
+
+    ranker = _options(RankerOptions, about["ranker"])
+    model = build(ranker, *about["shape"])
+    model.load_state_dict(tensors)
+    return Run(
+        model=model.eval(),
+        ranker=ranker,
+        train=_options(TrainOptions, about["train"]),
+        shape=tuple(about["shape"]),
+        weights=about["weights"],
+        parameters=about["parameters"],
+        snippet_stride=about["snippet_stride"],
+        parts={key: (first, end) for key, (first, end) in about.get("parts", {}).items()},
+        keys=tuple(about["keys"]),
+        feature_digests=tuple(about.get("feature_digests", ())),
+        scores=tuple(about["scores"]),
+        training_videos=tuple(about["training_videos"]),
+        protocol=about["protocol"],
+        best_epoch=about["best_epoch"],
+        seed=about["seed"],
+        accuracy=about.get("accuracy", {}),
+    )
 
 
 def _options(cls: type[Options], values: Mapping[str, Any]) -> Options:
@@ -208,25 +220,25 @@ def ranking(
 
 
 def claim(folder: Path, overwrite: bool, resume: bool) -> None:
-    """Make sure that a new run may be written to a folder.
+    """Check that a new run may be written to a folder.
 
     Raises
     ------
     InputError
-        It holds a run already, and neither `overwrite` nor `resume` is set; or a run to
-        `resume` from has lost its state.
+        It already holds a run, and neither `overwrite` nor `resume` is set; or the run to
+        `resume` has lost its state.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: a file; --output must be a folder")
-    there = [name for name in FILES if (folder / name).exists()]
-    if resume and there and STATE not in there:
+    existing = [name for name in FILES if (folder / name).exists()]
+    if resume and existing and STATE not in existing:
         raise InputError(
-            f"{folder}: holds a run without its {STATE}, so that there is nothing to go on from; "
+            f"{folder}: holds a run without its {STATE}, from which it could go on; "
             "pass --overwrite to replace it, or another --output"
         )
-    if there and not (overwrite or resume):
+    if existing and not (overwrite or resume):
         raise InputError(
-            f"{folder}: holds a run already ({there[0]}); pass --resume to go on with it, "
+            f"{folder}: already holds a run ({existing[0]}); pass --resume to go on with it, "
             "--overwrite to replace it, or another --output"
         )
 
@@ -242,7 +254,7 @@ def claim_page(page: Path, overwrite: bool) -> None:
     if page.is_dir():
         raise InputError(f"{page}: a folder; expected the page's file, e.g. report.html")
     if page.exists() and not overwrite:
-        raise InputError(f"{page}: is there already; name another file, or pass --overwrite")
+        raise InputError(f"{page}: already exists; name another file, or pass --overwrite")
 
 
 def is_page(path: Path) -> bool:

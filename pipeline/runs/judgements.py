@@ -1,21 +1,31 @@
-"""The judgements a ranker is trained on: read, matched with the features, their faults reported."""
+"""Judgements matched with feature caches: pairs, groups and judged parts by cache key."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+import numpy as np
 
 from data.errors import InputError
+from data.judgements.dataset import Dataset, Span
 from data.judgements.options import DatasetOptions
+from data.judgements.pairs import Pair, check_pairs, videos_of
+from data.judgements.reading import read_dataset
+from data.judgements.splits import Split, cuts_groups, hold_out
+from model.ranker.options import TrainOptions
 from pipeline.shell.console import log
 
 if TYPE_CHECKING:
-    from data.judgements.dataset import Dataset, Span
-    from data.judgements.pairs import Pair
+    from data.cache.features import FeatureCache
 
 Missing = Literal["error", "skip"]
+Value = TypeVar("Value")
+
+# A file whose length is below this share of its part's end has been cut to the part already.
+_SLACK = 0.98
 
 
 @dataclass(frozen=True)
@@ -26,7 +36,7 @@ class JudgementOptions:
         default="error",
         metadata={
             "help": "Judged videos without features, or misspelt: refuse, or leave their pairs "
-            "out and say how many."
+            "out and report how many."
         },
     )
     strict: bool = field(
@@ -38,7 +48,7 @@ class JudgementOptions:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Judgements:
     """Training and test pairs by cache key, and what else is known of their videos.
 
@@ -46,26 +56,39 @@ class Judgements:
     ----------
     train, test : list of Pair
     groups : dict of str to str, or None
-        Subject of each video, where names tell.
+        Subject of each video, where names contain it.
     spans : dict of str to Span
         Judged parts of videos of which not all was judged.
     """
 
     train: list[Pair]
-    test: list[Pair]
-    groups: dict[str, str] | None = None
+    test: list[Pair] = field(default_factory=list)
+    groups: Mapping[str, str] | None = None
     spans: Mapping[str, Span] = field(default_factory=dict)
 
 
 def read_judgements(
     features: Path,
     pairs: Path,
-    test_pairs: Path | None,
-    options: DatasetOptions,
-    fold: int,
+    dataset: DatasetOptions,
+    *,
+    fold: int = 0,
+    test_pairs: Path | None = None,
     missing: Missing = "error",
+    training_only: bool = False,
 ) -> Judgements:
     """Read pairs, or one fold of a data set, and name them by the keys of the caches.
+
+    Parameters
+    ----------
+    features : Path
+        Folder of the caches.
+    pairs, test_pairs : Path
+        Judgements; those of `test_pairs` are tested on.
+    fold : int
+        Counted from 1; 0 trains on all pairs.
+    training_only : bool
+        Leave out the fold's test pairs, so that their videos need no cache.
 
     Raises
     ------
@@ -73,123 +96,186 @@ def read_judgements(
         A file that cannot be read, no such fold, or names without a cache.
     """
     from data.cache.folder import find_caches
-    from data.judgements.reading import read_dataset
 
     keys = list(find_caches(features, "features"))
     if not keys:
         raise InputError(f"{features}: no feature caches; run extract-features first")
     if fold and test_pairs:
         raise InputError("--fold brings test pairs of its own; leave --test-pairs out")
-    dataset = read_dataset(pairs, options, divided=fold > 0)
-    if fold > len(dataset.folds):
-        raise InputError(f"--fold {fold}: {pairs} has {len(dataset.folds)} folds")
-    known = dataset.match(keys).keys
-    train = dataset.folds[fold - 1].train if fold else dataset.pairs
-    test, known_test = (dataset.folds[fold - 1].test if fold else []), known
+    content = read_dataset(pairs, dataset, divided=fold > 0)
+    if fold > len(content.folds):
+        raise InputError(f"--fold {fold}: {pairs} has {len(content.folds)} folds")
+    known = known_keys(pairs, content, keys)
+    split = content.folds[fold - 1] if fold else Split(content.pairs, [], "")
+    train = pairs_by_key(pairs, split.train, known, missing)
     if test_pairs:
         tested = read_dataset(test_pairs, DatasetOptions(), divided=False)
-        test, known_test = tested.pairs, tested.match(keys).keys
-    groups = {known[name]: each for name, each in (dataset.groups or {}).items() if name in known}
+        test_keys = known_keys(test_pairs, tested, keys)
+        test = pairs_by_key(test_pairs, tested.pairs, test_keys, missing)
+    else:
+        test = [] if training_only else pairs_by_key(pairs, split.test, known, missing)
+    groups = by_key(content.groups or {}, known)
     return Judgements(
-        match_pairs(train, keys, pairs, known, missing),
-        match_pairs(test, keys, test_pairs or pairs, known_test, missing),
-        groups or None,
-        spans_by_key(dataset, known),
+        train=train, test=test, groups=groups or None, spans=by_key(content.spans, known)
     )
 
 
-def spans_by_key(dataset: Dataset, known: Mapping[str, str]) -> dict[str, Span]:
-    """Return the judged parts of a data set's videos by cache key."""
-    return {known[name]: span for name, span in dataset.spans.items() if name in known}
+def known_keys(path: Path, dataset: Dataset, keys: Collection[str]) -> dict[str, str]:
+    """Return the cache key of each name that has one; an error names the file."""
+    try:
+        return dataset.match(keys).keys
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
-def match_pairs(
-    pairs: Sequence[Pair],
-    keys: Sequence[str],
-    where: Path,
-    known: Mapping[str, str] | None = None,
-    missing: Missing = "error",
-) -> list[Pair]:
-    """Return pairs with cache keys in place of the annotation's names.
+def by_key(values: Mapping[str, Value], known: Mapping[str, str]) -> dict[str, Value]:
+    """Return values by cache key instead of by name, without videos that have no cache."""
+    return {known[name]: value for name, value in values.items() if name in known}
 
-    Parameters
-    ----------
-    known : mapping, optional
-        Name to key, where the data set says; otherwise names are matched with the keys.
-    missing : {"error", "skip"}
-        Refuse names without a cache, or leave their pairs out with a warning.
 
-    Raises
-    ------
-    InputError
-        Names without a cache, with how many and examples; or no pair is left.
-    """
-    from data.judgements.dataset import Dataset
-    from data.judgements.pairs import Pair, videos_of
-
-    if known is None:
-        try:
-            known = Dataset(str(where), list(pairs), []).match(keys).keys
-        except InputError as error:
-            raise InputError(f"{where}: {error}") from error
-    names = videos_of(pairs)
-    unknown = [name for name in names if name not in known]
-    told = (
-        f"{where}: {len(unknown)} of {len(names)} videos have no feature cache, e.g. "
-        f"{', '.join(unknown[:3])}"
-    )
-    if unknown and missing == "error":
-        raise InputError(
-            f"{told}; mend the names, run extract-features on them, or leave their pairs out "
-            "with --missing skip"
-        )
-    matched = [
+def rename_pairs(pairs: Sequence[Pair], known: Mapping[str, str]) -> list[Pair]:
+    """Return pairs by cache key, without pairs of videos that have no cache."""
+    return [
         Pair(known[pair.better], known[pair.worse])
         for pair in pairs
         if pair.better in known and pair.worse in known
     ]
-    if unknown and not matched:
-        raise InputError(f"{told}, and no pair is left without them")
+
+
+def videos_without_cache(
+    path: Path, pairs: Sequence[Pair], known: Mapping[str, str], missing: Missing
+) -> list[str]:
+    """Return the judged videos without a cache, where these may be skipped.
+
+    Raises
+    ------
+    InputError
+        Videos without a cache may not be skipped; gives their number and examples.
+    """
+    names = videos_of(pairs)
+    unknown = [name for name in names if name not in known]
+    if unknown and missing == "error":
+        raise InputError(
+            f"{path}: {_counted(unknown, names)}; fix the names, run extract-features on them, or "
+            "leave their pairs out with --missing skip"
+        )
+    return unknown
+
+
+def pairs_by_key(
+    path: Path, pairs: Sequence[Pair], known: Mapping[str, str], missing: Missing = "error"
+) -> list[Pair]:
+    """Return pairs by cache key; refuse videos without a cache, or leave their pairs out.
+
+    Raises
+    ------
+    InputError
+        Videos without a cache may not be skipped, or no pair is left without them.
+    """
+    unknown = videos_without_cache(path, pairs, known, missing)
+    matched = rename_pairs(pairs, known)
     if unknown:
-        log.warning("%s: %d of %d pairs left out", told, len(pairs) - len(matched), len(pairs))
+        message = f"{path}: {_counted(unknown, videos_of(pairs))}"
+        if not matched:
+            raise InputError(f"{message}, and no pair is left without them")
+        left_out = len(pairs) - len(matched)
+        log.warning("%s: %d of %d pairs left out", message, left_out, len(pairs))
     return matched
 
 
-def report_faults(pairs: Sequence[Pair], strict: bool, what: str) -> None:
+def _counted(unknown: Sequence[str], names: Sequence[str]) -> str:
+    return (
+        f"{len(unknown)} of {len(names)} videos have no feature cache, e.g. "
+        f"{', '.join(unknown[:3])}"
+    )
+
+
+def report_faults(pairs: Sequence[Pair], strict: bool, name: str) -> None:
     """Report contradictory pairs and cycles with counts, examples and the attainable accuracy.
 
-    Repeated pairs, and groups of videos that no pair connects, are no faults, but are told too.
+    Repeated pairs, and groups of videos that no pair connects, are not faults; they are logged.
 
     Parameters
     ----------
     pairs : sequence of Pair
     strict : bool
-        Refuse them.
-    what : str
-        Names the pairs in the report, e.g. "training pairs".
+        Refuse faults.
+    name : str
+        What the report calls the pairs, e.g. "training pairs".
 
     Raises
     ------
     InputError
         There are contradictions or cycles, and `strict` is set.
     """
-    from data.judgements.pairs import check_pairs
-
     report = check_pairs(pairs)
     if not report.cycles:  # Two videos judged both ways are the shortest cycle.
         for line in report.lines()[1:-1]:
-            log.info("%s: %s", what, line)
+            log.info("%s: %s", name, line)
         return
-    told = f"{what}: {'; '.join(report.lines()[1:])}"
+    message = f"{name}: {'; '.join(report.lines()[1:])}"
     if strict:
-        raise InputError(f"{told}; leave out what is wrong, or use them all without --strict")
-    log.warning("%s", told)
+        raise InputError(f"{message}; leave out what is wrong, or use them all without --strict")
+    log.warning("%s", message)
+
+
+def choose_pairs(
+    split: Split, train: TrainOptions, seed: int, groups: Mapping[str, str] | None
+) -> tuple[list[Pair], list[Pair]]:
+    """Return the pairs to fit and the pairs to choose the epoch on (none: the last epoch).
+
+    Only `protocol="authors"` uses the test pairs. Otherwise both come from the training pairs,
+    and the validation pairs name held-out training videos: whole subjects where these are known.
+
+    Parameters
+    ----------
+    split : Split
+        Its name, where it has one, begins the log lines.
+    groups : mapping of str to str, optional
+        Subject of each video; used only if it covers all training videos.
+    """
+    where = f"fold {split.name}: " if split.name else ""
+    if train.protocol == "authors":
+        return split.train, split.test
+    if train.protocol == "last" or not train.validation_share:
+        return split.train, []
+    if groups and not set(videos_of(split.train)) <= set(groups):
+        log.info("%snot every video's subject is known: single videos are held out", where)
+        groups = None
+    try:
+        inner = hold_out(split.train, train.validation_share, seed, groups)
+    except InputError as error:
+        log.warning("%s%s; the last epoch is taken", where, error)
+        return split.train, []
+    if groups and cuts_groups(inner, groups):
+        log.warning("%stoo few groups to hold one out for validation: single videos are", where)
+    return inner.train, inner.test
+
+
+def judged_part(cache: FeatureCache, span: Span) -> tuple[int, int] | None:
+    """Return a judged part's first frame and the one after its last; None: it is the whole file.
+
+    A file that is too short to contain the part has been cut to it already.
+
+    Raises
+    ------
+    InputError
+        The part is given in seconds, and the cache has no time stamps.
+    """
+    rate, decoded = 1.0, cache.header.decoded_frames
+    if span.unit == "seconds":
+        passed = cache.time > 0
+        if not passed.any():
+            raise InputError(f"{cache.path}: no time stamps to find the judged seconds by")
+        rate = float(np.median(cache.frame_index[passed] / cache.time[passed]))
+    end = decoded if span.end is None else int(span.end * rate) + 1
+    if decoded < _SLACK * end:
+        return None
+    return int((span.start or 0) * rate), min(end, decoded)
 
 
 def describe(dataset: Dataset) -> list[str]:
-    """Return what there is to know of a data set: videos, pairs, faults, folds."""
-    from data.judgements.pairs import check_pairs
-
+    """Return what a data set contains: videos, pairs, faults, folds; one line each."""
     lines = [dataset.name, *check_pairs(dataset.pairs).lines()]
     if dataset.groups:
         lines.append(f"{len(set(dataset.groups.values()))} groups (subjects) in the names")

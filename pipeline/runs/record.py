@@ -1,7 +1,7 @@
-"""What a report needs to know that neither checkpoints nor tables hold: pairs, folders, times.
+"""Records of where a run and an evaluation came from, which neither checkpoint nor tables hold.
 
-`train-ranker` leaves ``record.json`` in its run folder, `evaluate` leaves ``folds.json`` beside
-its tables. Both name videos by cache key. Reports are written without them too, with gaps.
+`train-ranker` leaves ``record.json`` in its run folder, `evaluate` leaves ``folds.json`` next to
+its tables. Both name videos by cache key.
 """
 
 from __future__ import annotations
@@ -9,23 +9,21 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from data.errors import InputError
 from data.judgements.pairs import Pair
 from data.judgements.splits import Split
+from pipeline.runner.files import write_json
 from pipeline.runs.folder import CHECKPOINT, RECORD
-
-if TYPE_CHECKING:
-    from pipeline.train_ranker.plan import TrainingPlan
 
 FOLDS = "folds.json"
 RECORD_FORMAT = 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunRecord:
     """Where a run came from.
 
@@ -46,10 +44,10 @@ class RunRecord:
     validation: list[Pair]
     test: list[Pair]
     seconds: float
-    versions: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FoldsRecord:
     """The folds of an evaluation.
 
@@ -67,28 +65,18 @@ class FoldsRecord:
     known: str | None = None
 
 
-def record_run(folder: Path, plan: TrainingPlan, seconds: float, *, resumed: bool = False) -> None:
-    """Write a finished run's record; a resumed run's time is added to what is recorded.
-
-    Raises
-    ------
-    InputError
-        It cannot be written.
-    """
-    from pipeline.runner.files import write_json
-
-    earlier = _earlier_seconds(folder) if resumed else 0.0
-    authors = plan.train.protocol == "authors"  # There the validation pairs are the test pairs.
+def write_run_record(folder: Path, record: RunRecord) -> None:
+    """Write the record of a run next to its checkpoint, which must exist."""
     content = {
         "format": RECORD_FORMAT,
         "checkpoint": _digest(folder / CHECKPOINT),
-        "features": str(plan.folder.resolve()),
-        "seconds": round(seconds + earlier, 3),
-        "versions": _versions(),
+        "features": str(record.features.resolve()),
+        "seconds": round(record.seconds, 3),
+        "versions": record.versions,
         "pairs": {
-            "train": _listed(plan.train_pairs),
-            "validation": [] if authors else _listed(plan.validation_pairs),
-            "test": _listed(plan.test_pairs),
+            "train": _names(record.train),
+            "validation": _names(record.validation),
+            "test": _names(record.test),
         },
     }
     write_json(folder / RECORD, content)
@@ -108,15 +96,29 @@ def read_run_record(folder: Path) -> RunRecord | None:
     try:
         pairs = content["pairs"]
         return RunRecord(
-            Path(content["features"]),
-            _pairs(pairs["train"]),
-            _pairs(pairs["validation"]),
-            _pairs(pairs["test"]),
-            float(content["seconds"]),
-            {str(name): str(value) for name, value in content["versions"].items()},
+            features=Path(content["features"]),
+            train=_pairs(pairs["train"]),
+            validation=_pairs(pairs["validation"]),
+            test=_pairs(pairs["test"]),
+            seconds=float(content["seconds"]),
+            versions={str(name): str(value) for name, value in content["versions"].items()},
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(folder / RECORD) from error
+
+
+def write_folds(folder: Path, record: FoldsRecord) -> None:
+    """Write the folds of an evaluation into its folder."""
+    content = {
+        "format": RECORD_FORMAT,
+        "known": record.known,
+        "groups": record.groups,
+        "folds": [
+            {"name": each.name, "train": _names(each.train), "test": _names(each.test)}
+            for each in record.splits
+        ],
+    }
+    write_json(folder / FOLDS, content)
 
 
 def read_folds(folder: Path) -> FoldsRecord | None:
@@ -133,12 +135,12 @@ def read_folds(folder: Path) -> FoldsRecord | None:
     try:
         groups = content["groups"]
         return FoldsRecord(
-            tuple(
+            splits=tuple(
                 Split(_pairs(each["train"]), _pairs(each["test"]), str(each["name"]))
                 for each in content["folds"]
             ),
-            {str(name): str(value) for name, value in groups.items()} if groups else None,
-            content["known"],
+            groups={str(name): str(value) for name, value in groups.items()} if groups else None,
+            known=content["known"],
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(folder / FOLDS) from error
@@ -180,15 +182,7 @@ def _damaged(path: Path) -> InputError:
     return InputError(f"{path}: damaged; delete it, and the page is written without it")
 
 
-def _earlier_seconds(folder: Path) -> float:
-    """Return the time of the calls that a resumed run goes on from, as far as recorded."""
-    try:
-        return float((_read(folder / RECORD) or {}).get("seconds", 0.0))
-    except (InputError, TypeError, ValueError):
-        return 0.0
-
-
-def _listed(pairs: Sequence[Pair]) -> list[list[str]]:
+def _names(pairs: Sequence[Pair]) -> list[list[str]]:
     return [[pair.better, pair.worse] for pair in pairs]
 
 
@@ -197,9 +191,3 @@ def _pairs(listed: Any) -> list[Pair]:
     if not all(isinstance(name, str) for pair in pairs for name in (pair.better, pair.worse)):
         raise ValueError("a pair is two names")
     return pairs
-
-
-def _versions() -> dict[str, str]:
-    from importlib.metadata import version
-
-    return {name: version(name) for name in ("dexterank", "torch", "numpy")}

@@ -1,49 +1,41 @@
-"""A run of train-ranker: carried out, and written down."""
+"""Training a ranker by its plan, and writing the run folder."""
 
 from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from data.errors import InputError
 from data.files import sweep
 from data.judgements.pairs import Pair
 from model.ranker.scoring import pair_accuracy, score
-from model.ranker.training import FitResult, FitState, Record, fit
+from model.ranker.training import FitResult, FitState, fit
+from model.ranker.videos import VideoMaps
 from pipeline.pictures.curves import draw_learning_curves
-from pipeline.runner.devices import parse_devices
-from pipeline.runner.files import write_bytes, write_csv, write_json
-from pipeline.runs import folder as run_folder
-from pipeline.runs.description import describe_run
-from pipeline.runs.maps import read_maps
+from pipeline.runner.devices import parse_devices, torch_threads
+from pipeline.runner.files import published, write_bytes, write_csv, write_json
+from pipeline.runs.folder import FILES, STATE, Run, ranking, write_checkpoint
+from pipeline.runs.maps import pair_rows, read_maps
+from pipeline.runs.record import RunRecord, read_run_record, write_run_record
+from pipeline.runs.state import StateFile
 from pipeline.shell.console import log, progress
+from pipeline.shell.words import format_duration
 from pipeline.stage_one.file import FILE_NAME as STAGE_ONE
-from pipeline.train_ranker import state as ranker_state
-from pipeline.train_ranker.plan import (
-    FALLBACK_BATCH,
-    PROTOCOLS,
-    STEP_BYTES,
-    TrainingPlan,
-    plan_training,
-)
+from pipeline.train_ranker.plan import TrainingPlan
 
-__all__ = ["FALLBACK_BATCH", "STEP_BYTES", "TrainedRun", "plan_training", "run_training"]
-
-# A state to resume from is written after an epoch when the last one is so old.
-STATE_INTERVAL_S = 5.0
+# A state to resume from is written after an epoch when the last one is so many seconds old.
+STATE_INTERVAL = 5.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainedRun:
-    """What a run came to.
+    """A finished training.
 
     Attributes
     ----------
@@ -63,7 +55,7 @@ class TrainedRun:
     metrics: dict[str, Any]
 
     def lines(self) -> list[str]:
-        """Say in words what came out."""
+        """Return the results in words."""
         accuracy = ", ".join(
             f"{name} {value:.1%}" for name, value in self.metrics["accuracy"].items()
         )
@@ -71,13 +63,11 @@ class TrainedRun:
             f"epoch {self.result.best_epoch} of {len(self.result.history)} "
             f"({self.metrics['protocol']})",
             f"pair accuracy: {accuracy}",
-            f"{self.folder}: {', '.join(name for name in run_folder.FILES if name[:5] != 'state')}",
+            f"{self.folder}: {', '.join(name for name in FILES if name != STATE)}",
         ]
 
 
-def run_training(
-    plan: TrainingPlan, output: Path, device: str, threads: int, overwrite: bool, resume: bool
-) -> TrainedRun:
+def run_training(plan: TrainingPlan) -> TrainedRun:
     """Read the maps, fit, score, and write the run folder.
 
     Raises
@@ -85,170 +75,198 @@ def run_training(
     InputError
         The folder holds another run; the maps do not suit the variant; no such device.
     """
-    run_folder.claim(output, overwrite, resume)
+    settings, output = plan.settings, plan.settings.output
+    began = time.monotonic()
     if output.is_dir():
         sweep(output)
-    place = parse_devices(device)[0]
-    fingerprint = plan.fingerprint()
-    state = ranker_state.load_state(output, fingerprint) if resume else None
+    device = parse_devices(settings.device)[0]
+    states = StateFile(output / STATE, FitState, plan.fingerprint(), STATE_INTERVAL)
+    state = _saved(states) if settings.resume else None
+    earlier_seconds = _recorded_seconds(output) if settings.resume else 0.0
     for line in plan.lines():
         log.info("%s", line)
     videos = read_maps(plan.features, scratch=output)
-    row = {key: number for number, key in enumerate(videos.keys)}
+    if settings.overwrite:  # The other files stay until the new run replaces them.
+        states.path.unlink(missing_ok=True)
+    with torch_threads(settings.threads):
+        result = _fit(plan, videos, device, states, state)
+        segments, sampling = settings.ranker.segments, settings.train.sampling
+        scores = score(result.model, videos, segments, sampling, device).score
+    metrics = _metrics(plan, result, scores)
+    _write(plan, result, scores, metrics)
+    seconds = time.monotonic() - began
+    write_run_record(output, _record(plan, seconds + earlier_seconds))
+    log.info("trained in %s", format_duration(seconds))
+    return TrainedRun(
+        folder=output, result=result, keys=videos.keys, scores=scores, metrics=metrics
+    )
 
-    def rows_of(pairs: Sequence[Pair]) -> torch.Tensor:
-        return torch.tensor([(row[pair.better], row[pair.worse]) for pair in pairs])
 
-    if overwrite:  # The other files stand until the new run replaces them.
-        (output / run_folder.STATE).unlink(missing_ok=True)
-    with _threads(threads), _Saver(output, fingerprint, plan.train.epochs, state) as saver:
+def _saved(states: StateFile[FitState]) -> FitState | None:
+    try:
+        state = states.load()
+    except InputError as error:
+        raise InputError(
+            f"{error}; give those of the run, or start over with --overwrite or another --output"
+        ) from error
+    if state is not None:
+        log.info("going on after epoch %d", state.epoch)
+    return state
+
+
+def _recorded_seconds(folder: Path) -> float:
+    """Return the time of the training that a resumed run goes on from, as far as recorded."""
+    try:
+        record = read_run_record(folder)
+    except InputError:
+        return 0.0
+    return record.seconds if record else 0.0
+
+
+def _fit(
+    plan: TrainingPlan,
+    videos: VideoMaps,
+    device: str,
+    states: StateFile[FitState],
+    state: FitState | None,
+) -> FitResult:
+    """Fit from the start or from a state; save states now and then and at the end."""
+    settings = plan.settings
+    latest: FitState | None = None
+    with progress(total=settings.train.epochs, desc="train", unit="epoch") as bar:
+        bar.update(state.epoch if state else 0)
+
+        def after_epoch(state: FitState) -> None:
+            nonlocal latest
+            latest = state
+            record = state.history[-1]
+            shown = {name: f"{value:.3f}" for name, value in record.items() if name != "epoch"}
+            bar.set_postfix(shown, refresh=False)
+            bar.update()
+            log.debug("%s", ", ".join(f"{name} {value:.4g}" for name, value in record.items()))
+            states.save(state)
+
         try:
             result = fit(
                 videos,
-                rows_of(plan.train_pairs),
-                rows_of(plan.validation_pairs) if plan.validation_pairs else None,
-                plan.ranker,
-                plan.train,
-                plan.seed,
-                saver.show,
-                device=place,
+                pair_rows(plan.train_pairs, videos.keys),
+                pair_rows(plan.validation_pairs, videos.keys) if plan.validation_pairs else None,
+                settings.ranker,
+                settings.train,
+                settings.seed,
+                device=device,
                 state=state,
-                on_state=saver.save,
+                on_state=after_epoch,
             )
         except ValueError as error:
-            raise InputError(f"{plan.folder}: {error}") from error
-        scored = score(result.model, videos, plan.ranker.segments, plan.train.sampling, place)
-    metrics = _metrics(plan, result, scored.score, rows_of)
-    _write(plan, output, result, scored.score, metrics)
-    return TrainedRun(output, result, videos.keys, scored.score, metrics)
+            raise InputError(f"{settings.features}: {error}") from error
+    if latest is not None:
+        states.write(latest)
+    return result
 
 
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-class _Saver:
-    """Show each epoch, and write a state now and then and at the end."""
-
-    def __init__(self, folder: Path, fingerprint: str, epochs: int, state: FitState | None) -> None:
-        self.folder = folder
-        self.fingerprint = fingerprint
-        self.written = time.monotonic()
-        self.last: FitState | None = None
-        self.bar = progress(total=epochs, desc="train", unit="epoch")
-        if state is not None:
-            log.info("going on after epoch %d", state.epoch)
-            self.bar.update(state.epoch)
-
-    def __enter__(self) -> _Saver:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self.bar.close()
-        if kind is None and self.last is not None:
-            ranker_state.save_state(self.folder, self.last, self.fingerprint)
-
-    def show(self, record: Record) -> None:
-        shown = {name: f"{value:.3f}" for name, value in record.items() if name != "epoch"}
-        self.bar.set_postfix(shown, refresh=False)
-        self.bar.update()
-        log.debug("%s", ", ".join(f"{name} {value:.4g}" for name, value in record.items()))
-
-    def save(self, state: FitState) -> None:
-        self.last = state
-        if time.monotonic() - self.written >= STATE_INTERVAL_S:
-            ranker_state.save_state(self.folder, state, self.fingerprint)
-            self.written = time.monotonic()
-
-
-def _metrics(
-    plan: TrainingPlan, result: FitResult, scores: np.ndarray, rows_of: Any
-) -> dict[str, Any]:
+def _metrics(plan: TrainingPlan, result: FitResult, scores: np.ndarray) -> dict[str, Any]:
     """Return the content of metrics.json."""
-    accuracy = {"train": pair_accuracy(scores, rows_of(plan.train_pairs))}
-    if plan.train.protocol == "validation":
-        accuracy["validation"] = pair_accuracy(scores, rows_of(plan.validation_pairs))
-    seen = set(plan.training_videos)
-    by_unseen: dict[str, list[Pair]] = {"test": plan.test_pairs}
-    for unseen, name in ((2, "both unseen"), (1, "one unseen"), (0, "both seen")):
-        by_unseen[f"test, {name}"] = [
-            pair
-            for pair in plan.test_pairs
-            if (pair.better not in seen) + (pair.worse not in seen) == unseen
-        ]
-    for name, pairs in by_unseen.items():
-        if pairs:
-            accuracy[name] = pair_accuracy(scores, rows_of(pairs))
+    authors = plan.settings.train.protocol == "authors"
     return {
-        "protocol": PROTOCOLS[plan.train.protocol],
-        "variant": plan.ranker.variant,
+        "protocol": plan.protocol,
+        "variant": plan.settings.ranker.variant,
         "best_epoch": result.best_epoch,
         "epochs": len(result.history),
-        "accuracy": accuracy,
+        "accuracy": _accuracy(plan, scores),
         "pairs": {
             "train": len(plan.train_pairs),
-            "validation": len(plan.validation_pairs) if plan.train.protocol != "authors" else 0,
+            "validation": 0 if authors else len(plan.validation_pairs),
             "test": len(plan.test_pairs),
         },
         "history": _named_history(plan, result),
     }
 
 
+def _accuracy(plan: TrainingPlan, scores: np.ndarray) -> dict[str, float]:
+    """Return the share of each kind of pairs that the scores order rightly."""
+    kinds = {"train": plan.train_pairs}
+    if plan.settings.train.protocol == "validation":
+        kinds["validation"] = plan.validation_pairs
+    trained = set(plan.training_videos)
+    by_unseen: dict[int, list[Pair]] = {2: [], 1: [], 0: []}
+    for pair in plan.test_pairs:
+        by_unseen[(pair.better not in trained) + (pair.worse not in trained)].append(pair)
+    kinds["test"] = plan.test_pairs
+    for unseen, name in ((2, "both unseen"), (1, "one unseen"), (0, "both seen")):
+        kinds[f"test, {name}"] = by_unseen[unseen]
+    return {
+        name: pair_accuracy(scores, pair_rows(pairs, plan.features.keys))
+        for name, pairs in kinds.items()
+        if pairs
+    }
+
+
 def _named_history(plan: TrainingPlan, result: FitResult) -> list[dict[str, Any]]:
     """Return the records with "test_…" for what the authors' protocol chose the epoch on."""
-    authors = plan.train.protocol == "authors"
+    protocol = plan.settings.train.protocol
     rows: list[dict[str, Any]] = []
     for record in result.history:
         named = {
-            name.replace("validation_", "test_") if authors else name: value
+            name.replace("validation_", "test_") if protocol == "authors" else name: value
             for name, value in record.items()
         }
-        rows.append(named | {"epoch": int(record["epoch"]), "protocol": plan.train.protocol})
+        rows.append(named | {"epoch": int(record["epoch"]), "protocol": protocol})
     return rows
 
 
 def _write(
-    plan: TrainingPlan,
-    output: Path,
-    result: FitResult,
-    scores: np.ndarray,
-    metrics: dict[str, Any],
+    plan: TrainingPlan, result: FitResult, scores: np.ndarray, metrics: dict[str, Any]
 ) -> None:
     """Write the run folder; the checkpoint last, so that it stands for a finished run."""
-    keys = plan.features.keys
-    label = PROTOCOLS[plan.train.protocol]
-    ranking = run_folder.ranking(keys, scores, plan.features.parts)
-    if plan.train.protocol == "authors":
-        ranking = [row | {"protocol": label} for row in ranking]
+    settings, output = plan.settings, plan.settings.output
+    authors = settings.train.protocol == "authors"
+    rows = ranking(plan.features.keys, scores, plan.features.parts)
     picture = draw_learning_curves(
         result.history,
         result.best_epoch,
-        f"{plan.ranker.variant}: {label}",
-        "test pairs" if plan.train.protocol == "authors" else "validation",
+        f"{settings.ranker.variant}: {plan.protocol}",
+        "test pairs" if authors else "validation",
     )
     write_csv(output / "metrics.csv", metrics["history"])
     write_json(output / "metrics.json", metrics)
     write_bytes(output / "learning_curves.png", picture)
-    write_csv(output / "scores.csv", ranking)
-    if (plan.folder / STAGE_ONE).is_file():
-        # With it the run is enough to score new videos.
-        shutil.copyfile(plan.folder / STAGE_ONE, output / STAGE_ONE)
-    about = describe_run(
-        plan.ranker,
-        plan.train,
-        plan.features,
-        snippet_stride=plan.snippet_stride,
-        scores=scores,
-        training_videos=plan.training_videos,
-        protocol=label,
-        best_epoch=result.best_epoch,
-        seed=plan.seed,
+    write_csv(
+        output / "scores.csv",
+        [row | {"protocol": plan.protocol} for row in rows] if authors else rows,
     )
-    about["accuracy"] = metrics["accuracy"]
-    run_folder.write_checkpoint(output, result.model, about)
+    stage_one = settings.features / STAGE_ONE
+    if stage_one.is_file():  # With it the run is enough to score new videos.
+        with published(output / STAGE_ONE) as temporary:
+            shutil.copyfile(stage_one, temporary)
+    run = Run(
+        model=result.model,
+        ranker=settings.ranker,
+        train=settings.train,
+        shape=plan.features.shape,
+        weights=plan.features.header.weights,
+        parameters=plan.features.header.parameters,
+        snippet_stride=settings.stride,
+        parts=plan.features.parts,
+        keys=plan.features.keys,
+        feature_digests=plan.features.digests,
+        scores=tuple(scores.tolist()),
+        training_videos=tuple(plan.training_videos),
+        protocol=plan.protocol,
+        best_epoch=result.best_epoch,
+        seed=settings.seed,
+        accuracy=metrics["accuracy"],
+    )
+    write_checkpoint(output, run)
+
+
+def _record(plan: TrainingPlan, seconds: float) -> RunRecord:
+    authors = plan.settings.train.protocol == "authors"  # Its validation pairs are the test pairs.
+    return RunRecord(
+        features=plan.settings.features,
+        train=plan.train_pairs,
+        validation=[] if authors else plan.validation_pairs,
+        test=plan.test_pairs,
+        seconds=seconds,
+        versions={name: version(name) for name in ("dexterank", "torch", "numpy")},
+    )

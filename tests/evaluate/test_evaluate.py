@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from data.judgements.pairs import Pair
 from data.judgements.splits import k_fold_by_video
 from model.ranker.options import TrainOptions
-from pipeline.runs.validation import choose_pairs
+from pipeline.runs.judgements import choose_pairs
 from tests.evaluate.material import FAST, run, table_rows, write_features
 
 
@@ -88,8 +88,9 @@ def test_maps_that_do_not_fit_are_mapped_from_a_file_and_change_nothing(
 ) -> None:
     """A large set would fill the memory once for each worker, or give other numbers."""
     from pipeline.evaluate import runs
+    from pipeline.runs import maps
 
-    monkeypatch.setattr(runs, "free_memory", lambda: 1000)
+    monkeypatch.setattr(maps, "free_memory", lambda: 1000)
     runs._read_maps.cache_clear()
     again = run(
         "--features", features, "--pairs", pairs, "--folds", 3, "--seeds", 1,

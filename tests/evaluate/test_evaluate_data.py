@@ -144,20 +144,20 @@ def test_attention_is_measured_where_the_map_lies_in_the_frame() -> None:
 def test_only_the_judged_part_of_a_video_is_used(features: Path, tmp_path: Path) -> None:
     """A whole kitchen video would be judged where only the rolling was; a cut one must stay."""
     from pipeline.runs.maps import find_feature_set
-    from pipeline.runs.spans import within_spans
 
     keys = ["s0/v00.avi", "s1/v01.avi", "s2/v02.avi"]  # snippets at frames 5, 15, 25, 35 of 40
     whole = find_feature_set(features, keys, 4)
     spans = {keys[0]: Span(10, 29, "frames"), keys[1]: Span(0.3, 1.1, "seconds")}
-    cut = within_spans(whole, spans, 4)
+    cut = find_feature_set(features, keys, 4, spans=spans)
     assert [list(frames) for frames in cut.frame_index] == [[15, 25], [15, 25], [5, 15, 25, 35]]
     assert cut.segment[0].tolist() == [1, 3]  # 5 and 15 of 20 frames
     assert cut.parts == {keys[0]: (10, 30), keys[1]: (7, 28)}
     assert cut.segment[2].tolist() == whole.segment[2].tolist()
-    longer = within_spans(whole, {keys[0]: Span(1000, 4000, "frames")}, 4)
+    beyond = {keys[0]: Span(1000, 4000, "frames")}
+    longer = find_feature_set(features, keys, 4, spans=beyond)
     assert longer.rows[0].tolist() == whole.rows[0].tolist()  # already cut out
     with pytest.raises(InputError, match="no snippet lies in the judged part"):
-        within_spans(whole, {keys[0]: Span(16, 20, "frames")}, 4)
+        find_feature_set(features, keys, 4, spans={keys[0]: Span(16, 20, "frames")})
 
 
 def test_published_numbers_are_shown_for_a_known_data_set(tmp_path: Path) -> None:

@@ -26,10 +26,12 @@ from model.ranker.options import RankerOptions, TrainOptions
 from model.ranker.scoring import ranges_of
 from model.ranker.videos import VideoMaps
 from pipeline import cli
-from pipeline.fit_fusion import progress as fusion_progress
-from pipeline.fit_fusion.command import fit_fusion, training_pairs
+from pipeline.fit_fusion import fit as fusion_fit
+from pipeline.fit_fusion.settings import FusionSettings
 from pipeline.runner.files import read_safetensors, write_safetensors
-from pipeline.runs.stream_set import StreamSet
+from pipeline.runs.judgements import Judgements, read_judgements
+from pipeline.runs.maps import find_feature_set
+from pipeline.runs.state import StateFile
 from pipeline.stage_one.file import FILE_NAME
 from pipeline.stage_one.networks import fusion_checkpoint
 
@@ -101,6 +103,30 @@ def pairs(*numbers: tuple[int, int]) -> list[Pair]:
 ALL = pairs((1, 0), (2, 1), (3, 2), (4, 3), (5, 4), (5, 0))
 
 
+def fit_fusion(
+    features: Path,
+    pairs: list[Pair],
+    output: Path,
+    ranker: RankerOptions = RANKER,
+    train: TrainOptions = TRAIN,
+    *,
+    seed: int = 0,
+    memory_gb: float = 4.0,
+) -> fusion_fit.FusionFit:
+    settings = FusionSettings(
+        features=features,
+        pairs=Path("pairs in memory"),
+        output=output,
+        ranker=ranker,
+        train=train,
+        seed=seed,
+        device="cpu",
+        memory_gb=memory_gb,
+    )
+    settings.check()
+    return fusion_fit.run_fit(settings, Judgements(train=pairs))
+
+
 def in_memory(videos: int) -> tuple[VideoMaps, Tensor]:
     generator = torch.Generator().manual_seed(0)
     maps = torch.randn(videos * S, 2 * C, SIDE, SIDE, generator=generator)
@@ -146,7 +172,7 @@ def test_gradients_are_those_of_the_whole_graph() -> None:
 def test_a_tiny_set_is_learnt(features: Path, tmp_path: Path) -> None:
     """Skill stands in one channel: all training pairs must come out right, and the curve say so."""
     train = replace(TRAIN, epochs=40)
-    result = fit_fusion(features, ALL, tmp_path / "fusion.safetensors", RANKER, train, "cpu")
+    result = fit_fusion(features, ALL, tmp_path / "fusion.safetensors", train=train)
     assert result.history[-1]["train_accuracy"] == 1
     assert result.history[-1]["train_loss"] < 0.5 * result.history[0]["train_loss"]
     with (tmp_path / "fusion_curve.csv").open() as file:
@@ -159,7 +185,7 @@ def test_a_tiny_set_is_learnt(features: Path, tmp_path: Path) -> None:
 def test_the_same_seed_gives_the_same_fusion(features: Path, tmp_path: Path) -> None:
     """Features of two machines belong together only when their fusion can be repeated."""
     first, again, other = (
-        fit_fusion(features, ALL, tmp_path / f"{name}.safetensors", RANKER, TRAIN, "cpu", seed=seed)
+        fit_fusion(features, ALL, tmp_path / f"{name}.safetensors", seed=seed)
         for name, seed in (("first", 0), ("again", 0), ("other", 1))
     )
     digests = [state_digest(read_safetensors(f.path)[0]) for f in (first, again, other)]
@@ -168,10 +194,8 @@ def test_the_same_seed_gives_the_same_fusion(features: Path, tmp_path: Path) -> 
 
 def test_maps_beyond_the_memory_limit_are_read_again(features: Path, tmp_path: Path) -> None:
     """The limit is about memory alone; results must not depend on it."""
-    roomy = fit_fusion(features, ALL, tmp_path / "a.safetensors", RANKER, TRAIN, "cpu")
-    tight = fit_fusion(
-        features, ALL, tmp_path / "b.safetensors", RANKER, TRAIN, "cpu", memory_gb=1e-6
-    )
+    roomy = fit_fusion(features, ALL, tmp_path / "a.safetensors")
+    tight = fit_fusion(features, ALL, tmp_path / "b.safetensors", memory_gb=1e-6)
     assert roomy.history == tight.history
 
 
@@ -180,7 +204,7 @@ def test_only_training_videos_are_opened(features: Path, tmp_path: Path) -> None
     for video in (4, 5):
         cache_path(features, f"v{video}.avi").write_bytes(b"not to be opened")
     some = pairs((1, 0), (2, 1), (3, 2), (3, 0))
-    result = fit_fusion(features, some, tmp_path / "fusion.safetensors", RANKER, TRAIN, "cpu")
+    result = fit_fusion(features, some, tmp_path / "fusion.safetensors")
     metadata = read_safetensors(result.path)[1]
     assert metadata["training_videos"] == [f"v{i}.avi" for i in range(4)]
 
@@ -196,13 +220,13 @@ def test_folds_give_their_training_pairs_alone(features: Path, tmp_path: Path) -
     options = DatasetOptions(folds=3)
     expected = read_dataset(table, options).folds[1]
     cache_path(features, sorted(expected.held_out)[0] + ".avi").unlink()  # Not needed.
-    found, _ = training_pairs(features, table, options, fold=2)
+    found = read_judgements(features, table, options, fold=2, training_only=True).train
     assert [(p.better, p.worse) for p in found] == [
         (f"{p.better}.avi", f"{p.worse}.avi") for p in expected.train
     ]
     assert len(found) < len(lines)
     with pytest.raises(InputError, match=r"--fold 4: .* has 3 folds"):
-        training_pairs(features, table, options, fold=4)
+        read_judgements(features, table, options, fold=4, training_only=True)
 
 
 def test_validation_chooses_the_epoch_within_the_training_videos(
@@ -211,7 +235,7 @@ def test_validation_chooses_the_epoch_within_the_training_videos(
     """The kept epoch is the best one on held-out training videos, and its weights are written."""
     train = TrainOptions(epochs=6, learning_rate=0.01, validation_share=0.34, patience=0)
     every = pairs(*[(a, b) for a in range(6) for b in range(a)])
-    result = fit_fusion(features, every, tmp_path / "f.safetensors", RANKER, train, "cpu")
+    result = fit_fusion(features, every, tmp_path / "f.safetensors", train=train)
     best = result.history[result.best_epoch - 1]
     assert best["validation_accuracy"] == max(r["validation_accuracy"] for r in result.history)
 
@@ -219,7 +243,7 @@ def test_validation_chooses_the_epoch_within_the_training_videos(
 def test_the_checkpoint_is_bound_to_its_trunks(features: Path, tmp_path: Path) -> None:
     """A fusion in front of other trunks would be noise; extract-features must refuse it."""
     path = tmp_path / "fusion.safetensors"
-    fit_fusion(features, ALL, path, RANKER, TRAIN, "cpu")
+    fit_fusion(features, ALL, path)
     fusion = fusion_checkpoint(path, WEIGHTS)
     assert isinstance(fusion, ConvFusion)
     assert fusion.reduce.weight.shape == (5, 2 * C, 2, 2)
@@ -238,14 +262,14 @@ def test_unfit_caches_are_refused(features: Path, tmp_path: Path) -> None:
     output = tmp_path / "f.safetensors"
     write_cache(features, "v0.avi", 0, fusion=digest, input_size=64)
     with pytest.raises(StaleCacheError, match="input size"):
-        fit_fusion(features, ALL, output, RANKER, TRAIN, "cpu")
+        fit_fusion(features, ALL, output)
     write_cache(features, "v0.avi", 0, fusion=digest, no_streams=True)
     with pytest.raises(CacheError, match="--keep-streams"):
-        fit_fusion(features, ALL, output, RANKER, TRAIN, "cpu")
+        fit_fusion(features, ALL, output)
     write_cache(features, "v0.avi", 0, fusion=digest)
     write_stage_one(features, random_fusion(C, 5, 4, seed=4))
     with pytest.raises(InputError, match="other fusion weights"):
-        fit_fusion(features, ALL, output, RANKER, TRAIN, "cpu")
+        fit_fusion(features, ALL, output)
     assert not output.exists()
 
 
@@ -270,20 +294,21 @@ def test_options_that_make_no_sense_are_refused(
     """Each would waste hours, lose an earlier result or train on test pairs."""
     (tmp_path / "there.safetensors").write_bytes(b"earlier result")
     with pytest.raises(InputError, match=message):
-        fit_fusion(features, ALL, tmp_path / name, ranker, train, "cpu")
+        fit_fusion(features, ALL, tmp_path / name, ranker, train)
     assert (tmp_path / "there.safetensors").read_bytes() == b"earlier result"
 
 
 def test_streams_are_read_in_the_order_asked(features: Path) -> None:
     """Rows count snippets of one video after the other; RGB and flow must not change places."""
-    streams = StreamSet(features, ["v0.avi", "v5.avi"], memory=1e9)
-    rgb, flow = streams.read(torch.tensor([7, 1]))
+    caches = find_feature_set(features, ["v0.avi", "v5.avi"], N, streams=True)
+    with fusion_fit.StreamReader(caches, memory=1e9) as streams:
+        rgb, flow = streams.read(torch.tensor([7, 1]))
+        layout = streams.layout()
     assert rgb.shape == flow.shape == (2, C, SIDE, SIDE)
     # v5 has skill 1 and a mean of 2 in the first RGB channel, v0 of 0; noise has deviation .125.
     assert rgb[0, 0].mean() > 1.4 > 0.6 > rgb[1, 0].mean()
     assert abs(float(flow[0, 0].mean())) < 0.6
-    assert streams.layout(N).segment.tolist() == [0, 0, 1, 2, 2] * 2
-    streams.close()
+    assert layout.segment.tolist() == [0, 0, 1, 2, 2] * 2
 
 
 class _StoppedError(Exception):
@@ -294,31 +319,31 @@ def test_an_interrupted_fit_goes_on_to_the_same_result(
     features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Hours of training must survive a kill, and end as if there had been none."""
-    whole = fit_fusion(features, ALL, tmp_path / "whole.safetensors", RANKER, TRAIN, "cpu")
-    save, output = fusion_progress.Progress.save, tmp_path / "cut.safetensors"
+    whole = fit_fusion(features, ALL, tmp_path / "whole.safetensors")
+    write, output = StateFile.write, tmp_path / "cut.safetensors"
+    monkeypatch.setattr(fusion_fit, "STATE_INTERVAL", 0.0)
 
-    def save_then_stop(progress: fusion_progress.Progress, state: JointState) -> None:
-        progress._interval = 0.0
-        save(progress, state)
+    def write_then_stop(states: StateFile[JointState], state: JointState) -> None:
+        write(states, state)
         if state.epoch == 5:
             raise _StoppedError
 
     with monkeypatch.context() as patch:
-        patch.setattr(fusion_progress.Progress, "save", save_then_stop)
+        patch.setattr(StateFile, "write", write_then_stop)
         with pytest.raises(_StoppedError):
-            fit_fusion(features, ALL, output, RANKER, TRAIN, "cpu")
+            fit_fusion(features, ALL, output)
     assert not output.exists()
     unfinished = output.with_name("cut.safetensors.unfinished")
     assert torch.load(unfinished, weights_only=True)["epoch"] == 5
-    other = fit_fusion(features, ALL, output, RANKER, TRAIN, "cpu", seed=9)
+    other = fit_fusion(features, ALL, output, seed=9)
     assert len(other.history) == TRAIN.epochs  # Another fit does not go on from there …
     assert other.history[:5] != whole.history[:5]
     output.unlink()
     with monkeypatch.context() as patch:
-        patch.setattr(fusion_progress.Progress, "save", save_then_stop)
+        patch.setattr(StateFile, "write", write_then_stop)
         with pytest.raises(_StoppedError):
-            fit_fusion(features, ALL, output, RANKER, TRAIN, "cpu")
-    resumed = fit_fusion(features, ALL, output, RANKER, TRAIN, "cpu")  # … and this one does.
+            fit_fusion(features, ALL, output)
+    resumed = fit_fusion(features, ALL, output)  # … and this one does.
     assert resumed.history == whole.history
     assert state_digest(read_safetensors(output)[0]) == state_digest(
         read_safetensors(whole.path)[0]

@@ -19,8 +19,8 @@ from click.testing import CliRunner, Result
 from data.cache.features import open_features
 from model.features.geometry import MapGeometry
 from pipeline.cli import cli
-from pipeline.runner.files import read_safetensors
-from pipeline.runs.folder import CHECKPOINT, write_checkpoint
+from pipeline.runner.files import read_safetensors, write_safetensors
+from pipeline.runs.folder import CHECKPOINT
 from tests.helpers.odd_videos import encode
 
 SHORT, LONG, FRAMES, PATCH = 96, 144, 16, 32
@@ -165,19 +165,7 @@ def plant(world: World) -> None:
     tensors[prefix + "w_xa.weight"][0] = torch.from_numpy(direction) * 0.2
     tensors[prefix + "w_xa.bias"][0] = offset * 0.2
     tensors[prefix + "w_a.weight"][0, 0] = 150.0
-    module = _Tensors(tensors)
-    write_checkpoint(world.planted, module, metadata["dexterank"])  # type: ignore[arg-type]
-
-
-class _Tensors(torch.nn.Module):
-    """Tensors that are saved as they are."""
-
-    def __init__(self, tensors: dict[str, torch.Tensor]) -> None:
-        super().__init__()
-        self.tensors = tensors
-
-    def state_dict(self, *args: object, **kwargs: object) -> dict[str, torch.Tensor]:  # type: ignore[override]
-        return self.tensors
+    write_safetensors(world.planted / CHECKPOINT, tensors, metadata)
 
 
 def patch_direction(world: World) -> tuple[np.ndarray, float]:

@@ -17,7 +17,7 @@ from pipeline.evaluate.settings import EvaluateOptions, EvaluateSettings
 from pipeline.report.command import write_report
 from pipeline.report.content import ReportSettings
 from pipeline.runner.jobs import JobOptions
-from pipeline.train_ranker.command import train_ranker
+from tests.helpers.training import train_ranker
 from tests.report.material import NAMES, RANKER, TRAIN, write_video
 
 S, SIDE, C = 6, 3, 4

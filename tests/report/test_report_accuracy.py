@@ -14,8 +14,8 @@ from data.judgements.pairs import Pair
 from model.ranker.options import TrainOptions
 from pipeline.report.command import write_report
 from pipeline.report.content import ReportSettings
-from pipeline.train_ranker.command import train_ranker
 from tests.helpers.report_html import Page
+from tests.helpers.training import train_ranker
 from tests.report.material import NAMES, RANKER, TRAIN
 
 

@@ -14,8 +14,8 @@ from model.ranker.options import RankerOptions
 from pipeline.cli import cli
 from pipeline.report.command import write_report
 from pipeline.report.content import ReportSettings
-from pipeline.train_ranker.command import train_ranker
 from tests.helpers.report_html import Page, outside_references
+from tests.helpers.training import train_ranker
 from tests.report.material import HOSTILE, NAMES, TRAIN
 
 

@@ -9,7 +9,7 @@ from data.cache.features import create_features
 from data.cache.folder import cache_path
 from data.cache.header import Header
 from data.errors import CacheError, InputError, StaleCacheError
-from pipeline.runs.maps import find_feature_set, free_memory, load_feature_set
+from pipeline.runs.maps import find_feature_set, free_memory, read_maps
 
 SHAPE = (3, 2, 4)
 
@@ -35,10 +35,15 @@ def write_cache(folder, key, snippets=6, *, weights="w", shape=SHAPE, streams=Fa
     return maps
 
 
+def load(folder, keys, *, streams=False, snippet_stride=1, **limits):
+    found = find_feature_set(folder, keys, 3, streams=streams, snippet_stride=snippet_stride)
+    return read_maps(found, **limits)
+
+
 def test_maps_rows_and_segments_are_the_caches_own(tmp_path):
     """Fails if maps are mixed up between videos or snippets, or put in wrong segments."""
     first, second = write_cache(tmp_path, "a.mp4", 6), write_cache(tmp_path, "sub/b.mp4", 4)
-    videos = load_feature_set(tmp_path, ["sub/b.mp4", "a.mp4"], 3)
+    videos = load(tmp_path, ["sub/b.mp4", "a.mp4"])
     assert videos.keys == ("sub/b.mp4", "a.mp4")
     assert videos.start.tolist() == [0, 4, 10]
     np.testing.assert_array_equal(videos.maps.numpy(), np.concatenate([second, first]))
@@ -51,8 +56,8 @@ def test_maps_that_do_not_fit_are_mapped_from_a_nameless_file(tmp_path):
     """Fails if the mapped file holds other values, or stays behind."""
     write_cache(tmp_path / "features", "a.mp4")
     scratch = tmp_path / "run"
-    kept = load_feature_set(tmp_path / "features", ["a.mp4"], 3)
-    mapped = load_feature_set(tmp_path / "features", ["a.mp4"], 3, memory_limit=10, scratch=scratch)
+    kept = load(tmp_path / "features", ["a.mp4"])
+    mapped = load(tmp_path / "features", ["a.mp4"], memory_limit=10, scratch=scratch)
     np.testing.assert_array_equal(mapped.maps.numpy(), kept.maps.numpy())
     np.testing.assert_array_equal(
         mapped.gather(mapped.start[None, :1]).numpy(), kept.gather(kept.start[None, :1]).numpy()
@@ -66,7 +71,7 @@ def test_memory_is_told_and_refused_without_a_scratch_folder(tmp_path):
     found = find_feature_set(tmp_path, ["a.mp4"], 3)
     assert (found.snippets, found.bytes) == (6, 6 * 3 * 2 * 4 * 2)
     with pytest.raises(InputError, match="6 snippets of 1 videos take 288 B, 10 B may be used"):
-        load_feature_set(tmp_path, ["a.mp4"], 3, memory_limit=10)
+        load(tmp_path, ["a.mp4"], memory_limit=10)
     assert free_memory() is None or free_memory() > 0
 
 
@@ -75,14 +80,14 @@ def test_snippet_stride_keeps_snippets_apart(tmp_path):
     maps = write_cache(tmp_path, "a.mp4", 6)
     found = find_feature_set(tmp_path, ["a.mp4"], 3, snippet_stride=10)
     assert found.frame_index[0].tolist() == [0, 10, 20]
-    videos = load_feature_set(tmp_path, ["a.mp4"], 3, snippet_stride=10)
+    videos = load(tmp_path, ["a.mp4"], snippet_stride=10)
     np.testing.assert_array_equal(videos.maps.numpy(), maps[::2])
 
 
 def test_stream_maps_come_together_rgb_first(tmp_path):
     """Fails if video_lstm would see flow as RGB."""
     write_cache(tmp_path, "a.mp4", 3, streams=True)
-    videos = load_feature_set(tmp_path, ["a.mp4"], 3, streams=True)
+    videos = load(tmp_path, ["a.mp4"], streams=True)
     assert videos.maps.shape == (3, 4, 4, 4)
     assert videos.maps[2, :, 0, 0].tolist() == [2, 2, -2, -2]
 

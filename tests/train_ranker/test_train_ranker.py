@@ -10,12 +10,13 @@ import pytest
 from data.errors import InputError
 from data.judgements.pairs import Pair
 from model.ranker.options import TrainOptions
-from pipeline.runs import folder as run_folder
-from pipeline.runs.folder import CHECKPOINT, load_run
-from pipeline.train_ranker import plan as ranker_plan
-from pipeline.train_ranker import state as ranker_state
-from pipeline.train_ranker import training as ranker_run
-from pipeline.train_ranker.command import train_ranker
+from pipeline.runs.folder import CHECKPOINT, FILES, load_run
+from pipeline.runs.judgements import Judgements
+from pipeline.runs.maps import find_feature_set, read_maps
+from pipeline.runs.state import StateFile
+from pipeline.train_ranker import training
+from pipeline.train_ranker.plan import plan_training
+from tests.helpers.training import settings_of, train_ranker
 from tests.train_ranker.material import (
     RANKER,
     SIDE,
@@ -32,7 +33,7 @@ def test_the_run_folder_holds_everything_and_the_same_bytes_each_time(place, tmp
         result = train(place, tmp_path / name, "--test-pairs", place / "test.csv")
         assert result.exit_code == 0, result.output
     assert "pair accuracy: train" in result.output
-    assert set(contents(tmp_path / "one")) == set(run_folder.FILES)
+    assert set(contents(tmp_path / "one")) == set(FILES)
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
     with (tmp_path / "one" / "scores.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -59,10 +60,9 @@ def trained_on_one_pair(place, output, epochs):
 def test_a_loaded_run_scores_exactly_as_it_did(place, tmp_path):
     """Fails if the checkpoint loses a weight or an option that scoring depends on."""
     from model.ranker.scoring import score
-    from pipeline.runs.maps import load_feature_set
 
     saved = trained_on_one_pair(place, tmp_path, epochs=2)
-    videos = load_feature_set(place / "features", saved.keys, saved.ranker.segments)
+    videos = read_maps(find_feature_set(place / "features", saved.keys, saved.ranker.segments))
     again = score(saved.model, videos, saved.ranker.segments, saved.train.sampling)
     assert again.score.tolist() == list(saved.scores)
 
@@ -73,10 +73,9 @@ def test_validation_holds_out_training_videos_and_never_sees_test_pairs(place):
     pairs = [Pair(keys[a], keys[b]) for a in range(V) for b in range(a)]
     pairs = [p for p in pairs if not {p.better, p.worse} & {keys[4], keys[7]}]
     test = [Pair(keys[7], keys[4])]
+    settings = settings_of(place / "features", place / "run", ranker=RANKER)
     for groups in (None, {key: key[0] for key in keys}):
-        plan = ranker_plan.plan_training(
-            place / "features", pairs, test, RANKER, TrainOptions(), groups, 1, 0
-        )
+        plan = plan_training(settings, Judgements(train=pairs, test=test, groups=groups))
         trained = {v for p in plan.train_pairs for v in (p.better, p.worse)}
         validated = {v for p in plan.validation_pairs for v in (p.better, p.worse)}
         held = validated - trained
@@ -117,21 +116,34 @@ def test_the_authors_protocol_is_labelled_in_every_output(place, tmp_path):
 def test_resume_ends_with_the_bytes_of_an_uninterrupted_run(place, tmp_path, monkeypatch):
     """Fails if an interruption changes the outcome in any file."""
     assert train(place, tmp_path / "whole").exit_code == 0
-    monkeypatch.setattr(ranker_run, "STATE_INTERVAL_S", 0.0)
-    save = ranker_state.save_state
+    monkeypatch.setattr(training, "STATE_INTERVAL", 0.0)
+    write = StateFile.write
 
-    def interrupted(folder, state, fingerprint):
-        save(folder, state, fingerprint)
+    def interrupted(states, state):
+        write(states, state)
         if state.epoch == 5:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(ranker_state, "save_state", interrupted)
-    assert train(place, tmp_path / "broken").exit_code == 130
+    with monkeypatch.context() as patch:
+        patch.setattr(StateFile, "write", interrupted)
+        assert train(place, tmp_path / "broken").exit_code == 130
     assert set(contents(tmp_path / "broken")) == {"state.pt"}
-    monkeypatch.setattr(ranker_state, "save_state", save)
     result = train(place, tmp_path / "broken", "--resume")
     assert result.exit_code == 0, result.output
     assert contents(tmp_path / "broken") == contents(tmp_path / "whole")
+
+
+def test_more_epochs_go_on_from_the_last_one(place, tmp_path):
+    """Fails if a finished run goes on from the weights that it chose, not from its last ones."""
+    more = ["--learning-rate", "0.2", "--patience", "0"]  # Too high a rate: the last is not best.
+    assert train(place, tmp_path / "whole", *more, "--epochs", "16").exit_code == 0
+    assert train(place, tmp_path / "longer", *more).exit_code == 0
+    assert json.loads((tmp_path / "longer" / "metrics.json").read_text())["best_epoch"] < 12
+    result = train(place, tmp_path / "longer", *more, "--epochs", "16", "--resume")
+    assert result.exit_code == 0, result.output
+    whole, longer = contents(tmp_path / "whole"), contents(tmp_path / "longer")
+    assert longer["metrics.csv"] == whole["metrics.csv"]
+    assert longer["scores.csv"] == whole["scores.csv"]
 
 
 def test_an_earlier_run_is_never_lost_or_mixed_unasked(place, tmp_path):
@@ -141,7 +153,7 @@ def test_an_earlier_run_is_never_lost_or_mixed_unasked(place, tmp_path):
     before = contents(tmp_path)
     result = train(place, tmp_path)
     assert result.exit_code == 2
-    assert "holds a run already" in result.output
+    assert "already holds a run" in result.output
     result = train(place, tmp_path, "--resume", "--learning-rate", "0.5")
     assert result.exit_code == 2
     assert "other features, pairs, seed or options" in result.output

@@ -15,9 +15,10 @@ from data.errors import InputError
 from data.judgements.pairs import Pair
 from model.ranker.options import TrainOptions
 from pipeline.runs.folder import CHECKPOINT, load_run
-from pipeline.train_ranker import plan as ranker_plan
-from pipeline.train_ranker.command import train_ranker
+from pipeline.runs.judgements import Judgements
+from pipeline.train_ranker.plan import plan_training
 from tests.helpers.places import FIXTURES
+from tests.helpers.training import settings_of, train_ranker
 from tests.train_ranker.material import (
     FLAGS,
     RANKER,
@@ -109,9 +110,8 @@ def test_only_the_judged_part_is_trained_on_and_the_run_says_so(place, tmp_path)
     with (tmp_path / "part" / "scores.csv").open() as file:
         frames = {row["video"]: row["frames"] for row in csv.DictReader(file)}
     assert frames == {"A0.mp4": "all", "A2.mp4": "all", "B9.mp4": "8 to 22"}
-    plan = ranker_plan.plan_training(
-        place / "features", pairs, [], RANKER, options, None, 1, 0, spans
-    )
+    settings = settings_of(place / "features", tmp_path, ranker=RANKER, train=options)
+    plan = plan_training(settings, Judgements(train=pairs, spans=spans))
     assert [list(rows) for rows in plan.features.rows][-1] == [2, 3, 4]
     told = (
         "only the judged part of the file is used of 1 of 3 videos, e.g. frames 8 to 22 of B9.mp4"
