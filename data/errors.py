@@ -6,7 +6,7 @@ from __future__ import annotations
 class InputError(ValueError):
     """Something the user gave cannot be used.
 
-    The message says what was expected, what was found, in which file, and what to do.
+    The message says what was expected, what is in which file instead, and what to do.
     """
 
 

@@ -16,7 +16,7 @@ class PlanOptions:
     Raises
     ------
     ValueError
-        When a number is out of its range.
+        A number is out of its range.
     """
 
     plan: Literal["segments", "dense"] = field(
@@ -81,7 +81,7 @@ class PlanOptions:
         return {name: value for name, value in asdict(self).items() if name not in ignored}
 
     def __post_init__(self) -> None:
-        """Refuse values that no plan can be made with."""
+        """Refuse values that allow no plan."""
         if self.plan not in ("segments", "dense"):
             raise ValueError(f"plan must be 'segments' or 'dense', got {self.plan!r}")
         for name in ("segments", "candidates", "stride", "stack_length", "frame_step"):
@@ -99,7 +99,7 @@ class FlowOptions:
     Raises
     ------
     ValueError
-        When a number is out of its range or `size` cannot be read.
+        A number is out of its range, or `size` cannot be read.
     """
 
     bound: float = field(
@@ -136,7 +136,7 @@ class FlowOptions:
     )
 
     def __post_init__(self) -> None:
-        """Refuse values that no flow can be stored with; give equal options one spelling."""
+        """Refuse values that cannot be used; give equal options one spelling."""
         if not 0 < self.bound < float("inf"):
             raise ValueError(f"bound must be above 0 px, got {self.bound!r}")
         if self.short_side == 0:
@@ -163,7 +163,7 @@ class FlowOptions:
         tuple[int, int]
             Width and height in pixels: `size` where given; else the short side becomes
             `short_side` and the long side keeps the aspect, rounded half up to a whole pixel;
-            a frame whose short side is no larger already is left as it is.
+            a frame with a short side no larger than that keeps its size.
         """
         if width < 1 or height < 1:
             raise ValueError(f"a frame has at least one pixel, got {width}x{height}")
@@ -185,7 +185,7 @@ def parse_size(text: str) -> tuple[int, int]:
     Raises
     ------
     ValueError
-        When the text is not of that form, or a side is under 16 px (TV-L1's smallest scale).
+        The text is not of that form, or a side is under 16 px (TV-L1's smallest scale).
     """
     match = _SIZE.fullmatch(text.strip())
     if match is None:

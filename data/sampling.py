@@ -17,9 +17,9 @@ from data.options import PlanOptions
 
 Indices = NDArray[np.int64]
 
-# Two frames at the asked rate, stamped in whole milliseconds (webm, mkv), may lie this much closer.
+# Two frames at the target rate, stamped in whole milliseconds (webm, mkv), may be closer by this.
 _STAMP_ROUNDING = 1e-3
-# Rates as 30000/1001 are asked for as 29.97 or 30.
+# Users ask for rates such as 30000/1001 as 29.97 or 30.
 _RATE_ROUNDING = 2e-3
 
 
@@ -50,8 +50,8 @@ def plan_snippets(times: NDArray[np.float64], options: PlanOptions) -> SnippetPl
     window that would reach over an end of the video is moved inside; its frame stays where it is.
     Plan `dense` takes every `stride`-th frame of the timeline whose whole window fits, or the
     middle frame where none does.
-    A timeline of fewer than L + 1 frames holds no whole window: there the fields before its first
-    and after its last are the first and last field again.
+    A timeline of fewer than L + 1 frames holds no whole window: the fields before its first and
+    after its last are then the first and last field again.
 
     Parameters
     ----------
@@ -63,11 +63,13 @@ def plan_snippets(times: NDArray[np.float64], options: PlanOptions) -> SnippetPl
     Raises
     ------
     ValueError
-        When fewer than two frames are left to compute flow between.
+        Fewer than two frames are left to compute flow between.
     """
     line = timeline(times, options)
     if len(line) < 2:
-        raise ValueError(f"flow needs at least two frames, found {_left(len(line), len(times))}")
+        raise ValueError(
+            f"flow needs at least two frames, found {_frame_counts(len(line), len(times))}"
+        )
     if options.plan == "dense":
         at = _dense_positions(len(line), options)
     else:
@@ -107,8 +109,8 @@ def plan_notes(times: NDArray[np.float64], fps: float, options: PlanOptions) -> 
     return notes
 
 
-def _left(left: int, frames: int) -> str:
-    """Say how many frames there are, and how many of them the options leave."""
+def _frame_counts(left: int, frames: int) -> str:
+    """All frames, and how many of them the options leave."""
     thinned = f"; --fps and --frame-step leave {left} of them" if left < frames else ""
     return f"{frames}{thinned}"
 
@@ -117,8 +119,8 @@ def timeline(times: NDArray[np.float64], options: PlanOptions) -> Indices:
     """Source frames that a plan looks at, in order and each at most once.
 
     With `fps`, tick k lies k / fps seconds after the first frame and takes the latest frame shown
-    by then; ticks that show the same frame take it once, so no frame is invented for a video that
-    is slower than asked.
+    by then; ticks that show the same frame take it once, so no frame is invented for a slower
+    video.
     """
     stamps = np.asarray(times, dtype=np.float64)
     if stamps.ndim != 1:
@@ -180,7 +182,7 @@ def segment_of(frame_index: Indices, n_frames: int, n_segments: int) -> Indices:
     Raises
     ------
     ValueError
-        When a frame lies outside the video.
+        A frame lies outside the video.
     """
     frames = np.asarray(frame_index, dtype=np.int64)
     if n_segments < 1:

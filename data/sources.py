@@ -30,8 +30,8 @@ class Source:
     path
         The video file, or the folder of its frames.
     key
-        POSIX path relative to the input it was found in, with extension ("surgery/E003.avi"); the
-        name of the video's caches, unique within one run.
+        POSIX path relative to its input, with extension ("surgery/E003.avi"); the name of the
+        video's caches, unique within one run.
     """
 
     path: Path
@@ -39,7 +39,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class _Found:
+class _Video:
     """A video and the folder that its key is relative to."""
 
     path: Path
@@ -66,17 +66,17 @@ def find_sources(inputs: Sequence[str | Path]) -> list[Source]:
     Raises
     ------
     InputError
-        When an input is missing or no video is found.
+        An input is missing, or no video is found.
     """
     if not inputs:
         raise InputError("no videos given; name a folder, files, @list.txt or a CSV")
-    found: dict[Path, _Found] = {}
-    for given in inputs:
-        for item in _expand(str(given)):
-            found.setdefault(item.path, item)
-    if not found:
+    videos: dict[Path, _Video] = {}
+    for text in inputs:
+        for video in _expand(str(text)):
+            videos.setdefault(video.path, video)
+    if not videos:
         raise InputError(_nothing_found(inputs))
-    items = list(found.values())
+    items = list(videos.values())
     keys = [item.path.relative_to(item.root).as_posix() for item in items]
     if len(set(keys)) < len(keys):
         common = Path(os.path.commonpath([item.path.parent for item in items]))
@@ -85,20 +85,20 @@ def find_sources(inputs: Sequence[str | Path]) -> list[Source]:
     return sorted(sources, key=lambda source: source.key)
 
 
-def _expand(given: str) -> Iterator[_Found]:
+def _expand(text: str) -> Iterator[_Video]:
     """Yield the videos that one input names."""
-    if given.startswith("@") and not Path(given).exists():
-        table = _absolute(given[1:])
+    if text.startswith("@") and not Path(text).exists():
+        table = _absolute(text[1:])
         yield from _entries(table, _list_lines(table))
         return
-    path = _absolute(given)
+    path = _absolute(text)
     if path.suffix.lower() == ".csv" and not path.is_dir():
         yield from _entries(path, _table_cells(path))
         return
     yield from _videos(path, root=None, named_by=None)
 
 
-def _entries(table: Path, entries: Iterable[str]) -> Iterator[_Found]:
+def _entries(table: Path, entries: Iterable[str]) -> Iterator[_Video]:
     """Yield the videos that the entries of a list or table name."""
     count = 0
     for entry in entries:
@@ -110,16 +110,16 @@ def _entries(table: Path, entries: Iterable[str]) -> Iterator[_Found]:
         raise InputError(f"{table}: expected a path to a video in each line, found none")
 
 
-def _videos(path: Path, root: Path | None, named_by: Path | None) -> Iterator[_Found]:
+def _videos(path: Path, root: Path | None, named_by: Path | None) -> Iterator[_Video]:
     """Yield a file, a folder of frames, or all videos in a folder; keys relative to `root`."""
     if path.is_dir():
         if _is_frame_folder(path, os.listdir(path)):
-            yield _Found(path, root or path.parent)
+            yield _Video(path, root or path.parent)
         else:
             for video in _walk(path):
-                yield _Found(video, root or path)
+                yield _Video(video, root or path)
     elif path.exists():
-        yield _Found(path, root or path.parent)
+        yield _Video(path, root or path.parent)
     else:
         where = f" (named in {named_by})" if named_by else ""
         raise InputError(f"{path}: no such file or folder{where}")
@@ -128,15 +128,15 @@ def _videos(path: Path, root: Path | None, named_by: Path | None) -> Iterator[_F
 def folders_below(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
     """Yield a folder and those below it, as `os.walk` does: links followed, hidden ones left out.
 
-    The names of folders may be removed from to go no deeper there.
+    Removing names from the list of folders keeps the walk out of them.
     """
-    seen: set[str] = set()
+    visited: set[str] = set()
     for parent, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(parent)
-        if real in seen:  # a link back to a folder above
+        if real in visited:  # a link back to a folder above
             folders.clear()
             continue
-        seen.add(real)
+        visited.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield Path(parent), folders, files
 
@@ -154,7 +154,7 @@ def _is_video_name(name: str) -> bool:
 
 
 def _is_frame_folder(folder: Path, names: list[str]) -> bool:
-    """Whether numbered images in a folder are a video's frames; beside videos they are not."""
+    """Whether numbered images in a folder are a video's frames; next to videos they are not."""
     files = [name for name in names if (folder / name).is_file()]
     return not any(_is_video_name(name) for name in files) and bool(frame_series(files))
 
@@ -197,7 +197,7 @@ def _absolute(path: str) -> Path:
 
 
 def _nothing_found(inputs: Sequence[str | Path]) -> str:
-    shown = ", ".join(str(given) for given in inputs[:_EXAMPLES])
+    shown = ", ".join(map(str, inputs[:_EXAMPLES]))
     more = f" and {len(inputs) - _EXAMPLES} more" if len(inputs) > _EXAMPLES else ""
     known = " ".join(sorted(extension[1:] for extension in VIDEO_EXTENSIONS))
     return (

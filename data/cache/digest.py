@@ -14,16 +14,16 @@ from data.cache.header import canonical_json
 class RowsDigest:
     """`dataset_digest` of a chunked dataset that is written row by row, without reading it again.
 
-    Only rows that come in order can be taken; after others the dataset has to be read.
+    It needs rows in order; after any other row `seal` reads the dataset instead.
     """
 
     def __init__(self, dataset: h5py.Dataset) -> None:
         self._dataset = dataset
-        self._total = _begun(dataset)
+        self._total = _new_digest(dataset)
         self._rows = 0
 
     def add(self, row: int, values: np.ndarray) -> None:
-        """Take the values of a row that is written, C-contiguous and of the dataset's type."""
+        """Add the values of a written row, C-contiguous and of the dataset's type."""
         if row == self._rows:
             self._total.update(values.data)
             self._rows += 1
@@ -31,13 +31,13 @@ class RowsDigest:
             self._rows = -1
 
     def store(self) -> None:
-        """Put the digest where `seal` finds it, if every row came in order."""
+        """Store the digest, where `seal` looks for it, if every row came in order."""
         if self._rows == len(self._dataset):
             self._dataset.attrs["sha256"] = self._total.hexdigest()
 
 
 def seal(file: h5py.File) -> None:
-    """Store the digests that are not there yet, then mark the file complete."""
+    """Store the missing digests, then mark the file complete."""
     digests = {}
     for name, dataset in _datasets(file):
         if "sha256" not in dataset.attrs:
@@ -50,26 +50,26 @@ def seal(file: h5py.File) -> None:
 
 def _datasets(file: h5py.File) -> list[tuple[str, h5py.Dataset]]:
     """All datasets of a file with their full names, sorted."""
-    found: list[tuple[str, h5py.Dataset]] = []
+    datasets: list[tuple[str, h5py.Dataset]] = []
 
     def collect(name: str, item: object) -> None:
         if isinstance(item, h5py.Dataset):
-            found.append((name, item))
+            datasets.append((name, item))
 
     file.visititems(collect)
-    return sorted(found)
+    return sorted(datasets)
 
 
 def dataset_digest(dataset: h5py.Dataset) -> str:
     """SHA-256 over type, shape and values of a dataset; chunked ones are read row by row."""
-    total = _begun(dataset)
+    total = _new_digest(dataset)
     parts = (dataset[row] for row in range(len(dataset))) if dataset.chunks else [dataset[()]]
     for part in parts:
         total.update(np.ascontiguousarray(part).data)
     return total.hexdigest()
 
 
-def _begun(dataset: h5py.Dataset) -> hashlib._Hash:
+def _new_digest(dataset: h5py.Dataset) -> hashlib._Hash:
     return hashlib.sha256(f"{dataset.dtype.str}{tuple(dataset.shape)}".encode())
 
 
@@ -79,7 +79,7 @@ def _combine(digests: Mapping[str, str]) -> str:
 
 
 def array_problems(file: h5py.File) -> list[str]:
-    """Datasets of an open cache whose content is not what was written."""
+    """Datasets of an open cache whose content has changed since it was written, one line each."""
     problems, digests = [], {}
     for name, dataset in _datasets(file):
         digests[name] = str(dataset.attrs["sha256"])

@@ -1,7 +1,7 @@
 """Feature caches: the fused maps of one video's snippets, one HDF5 chunk a snippet.
 
 Layout (schema 1): ``maps`` (S, C, H, W) float16; ``frame_index`` (S,) int64, the frame shown to
-the RGB stream; ``time`` (S,) float64, its seconds; and, where asked for, ``streams/rgb`` and
+the RGB stream; ``time`` (S,) float64, its seconds; and, optionally, ``streams/rgb`` and
 ``streams/flow`` (S, 2048, h, w) float16, the two trunks' maps before fusion.
 """
 
@@ -70,7 +70,8 @@ class FeatureCache:
         """
         if not self.has_streams:
             raise CacheError(
-                f"{self.path}: holds fused maps only; make it with extract-features --keep-streams"
+                f"{self.path}: holds fused maps only; recreate it with"
+                " extract-features --keep-streams"
             )
         return self._read(self._streams[name], row)
 
@@ -126,10 +127,10 @@ class FeatureWriter:
         ValueError
             A shape differs from the one announced, or a value does not fit into float16.
         """
-        given = {"rgb": rgb, "flow": flow}
+        streams = {"rgb": rgb, "flow": flow}
         self._store(self._maps, row, fused)
         for name, dataset in self._streams.items():
-            stream = given[name]
+            stream = streams[name]
             if stream is None:
                 raise ValueError(f"snippet {row}: the {name} stream's map is missing")
             self._store(dataset, row, stream)
@@ -150,7 +151,7 @@ class FeatureWriter:
         dataset[row] = half
 
     def close(self) -> None:
-        """Refuse to end before every snippet is there."""
+        """Check that every snippet was written."""
         if self._missing:
             raise CacheError(f"{len(self._missing)} snippets were never written")
 
@@ -177,7 +178,7 @@ def create_features(
     map_shape : (C, H, W)
         Of the fused map of one snippet.
     stream_shape : (2048, h, w), optional
-        Of one trunk's map; given, both trunks' maps are kept too.
+        Of one trunk's map; with it, both trunks' maps are kept too.
 
     Yields
     ------

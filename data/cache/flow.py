@@ -26,7 +26,7 @@ from data.errors import CacheError
 ZERO = 128
 #: Levels between zero and the bound, the same on both sides; level 0 is never written.
 LEVELS = 127
-#: The fastest; level 4 would take a fifth less room and 1.7 times the time.
+#: The fastest; level 4 would take a fifth less space and 1.7 times as long.
 GZIP_LEVEL = 1
 
 
@@ -114,7 +114,7 @@ class FlowCache:
         return dequantise(self.read(row), self.scale, self.offset)
 
     def rows(self, pairs: np.ndarray) -> np.ndarray:
-        """Rows that hold the given pairs of frames.
+        """Rows of some pairs of frames.
 
         Parameters
         ----------
@@ -131,15 +131,15 @@ class FlowCache:
             A pair is not in the cache; the message gives the command that adds it.
         """
         flat = np.asarray(pairs).reshape(-1, 2)
-        found = [self._row.get((int(first), int(second)), -1) for first, second in flat]
-        if -1 in found:
-            first, second = flat[found.index(-1)]
+        rows = [self._row.get((int(first), int(second)), -1) for first, second in flat]
+        if -1 in rows:
+            first, second = flat[rows.index(-1)]
             raise CacheError(
-                f"{self.path}: {found.count(-1)} of {len(found)} pairs of frames are missing"
+                f"{self.path}: {rows.count(-1)} of {len(rows)} pairs of frames are missing"
                 f" (such as {first} → {second}); run `pipeline extract-flow` on"
                 f" {self.header.source} with the sampling options that you use here"
             )
-        return np.array(found, np.int64).reshape(np.shape(pairs)[:-1])
+        return np.array(rows, np.int64).reshape(np.shape(pairs)[:-1])
 
 
 @contextmanager
@@ -154,7 +154,7 @@ def open_flow(path: str | Path) -> Iterator[FlowCache]:
 
 
 class FlowWriter:
-    """A flow cache being written; `put` every pair once, best in order."""
+    """A flow cache being written; `put` every pair once, preferably in order."""
 
     def __init__(self, file: h5py.File, bound: float) -> None:
         self._flow = file["flow"]
@@ -175,18 +175,18 @@ class FlowWriter:
         else:
             values = flow.astype(np.float16)
         stored = np.ascontiguousarray(values.transpose(2, 0, 1))
-        # HDF5 would compress too, but hold the interpreter lock, which other threads wait for.
+        # HDF5 would compress too, but while holding the interpreter lock.
         self._flow.id.write_direct_chunk((row, 0, 0, 0), zlib.compress(stored.data, GZIP_LEVEL))
         self._digest.add(row, stored)
         self._missing.discard(row)
 
     @property
     def clipped(self) -> float:
-        """Share of the values so far that lay beyond the bound."""
+        """Share of the values so far beyond the bound."""
         return self._clipped / self._flow_size
 
     def close(self) -> None:
-        """Check that all is there, and note what share of the values lay beyond the bound."""
+        """Check that every field was written, and store the share of values beyond the bound."""
         if self._missing:
             raise CacheError(f"{len(self._missing)} fields were never written")
         self._flow.attrs["clipped"] = self.clipped

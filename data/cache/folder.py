@@ -1,8 +1,7 @@
 """HDF5 cache files: written whole or not at all, and opened only when they can be trusted.
 
-A cache is written under a temporary name in its own folder, flushed, synced and then renamed,
-so that a process killed at any moment leaves the old file or none. HDF5 itself gives no such
-promise: a plain file is unreadable after a kill, a preallocated one is silently zero.
+A process killed at any moment leaves the old file or none (`data.files`). HDF5 itself gives no
+such promise: a plain file is unreadable after a kill, a preallocated one is silently zero.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ SUFFIX = ".h5"
 
 
 def cache_path(output: str | Path, key: str) -> Path:
-    """Where the cache of a source lies: ``<output>/<key>.h5``, the key keeping its extension."""
+    """Path of the cache of a source: ``<output>/<key>.h5``; the key keeps its extension."""
     return Path(output) / (key + SUFFIX)
 
 
 def key_of(output: str | Path, path: str | Path) -> str:
-    """Give back the source key of a cache path; the inverse of `cache_path`."""
+    """Source key of a cache path; the inverse of `cache_path`."""
     return Path(path).relative_to(output).as_posix().removesuffix(SUFFIX)
 
 
@@ -39,8 +38,8 @@ def find_caches(folder: str | Path, kind: str | None = None) -> dict[str, Path]:
     folder : path
         The ``--output`` of the stage that wrote them.
     kind : {"flow", "features"}, optional
-        Leave out the other kind. A file that cannot be read is kept, so that whoever opens it
-        reports it; HDF5 files of other programs are left out.
+        Leave out the other kind. A file that cannot be read is kept, to be reported when it is
+        opened; HDF5 files of other programs are left out.
 
     Raises
     ------
@@ -50,16 +49,16 @@ def find_caches(folder: str | Path, kind: str | None = None) -> dict[str, Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; it should hold the caches of an earlier stage")
-    found = {}
+    caches = {}
     for path in sorted(folder.rglob("*" + SUFFIX)):
-        held = _kind_of(path)
-        if held == "" or (held is not None and kind in (held, None)):
-            found[key_of(folder, path)] = path
-    return found
+        content = _kind_of(path)
+        if content == "" or (content is not None and kind in (content, None)):
+            caches[key_of(folder, path)] = path
+    return caches
 
 
 def _kind_of(path: Path) -> str | None:
-    """Kind of a cache; "" when the file cannot be read, None when it is not one of ours."""
+    """Kind of a cache; "" when the file cannot be read, None for other programs' files."""
     if not path.is_file():
         return None
     try:
@@ -76,7 +75,7 @@ def create_cache(path: str | Path, header: Header) -> Iterator[h5py.File]:
     Parameters
     ----------
     path : path
-        Final place of the file; its folder is made.
+        Final place of the file; its folder is created.
     header : Header
         Written as attributes of the root.
 
@@ -106,7 +105,7 @@ def open_cache(path: str | Path, kind: str | None = None) -> Iterator[tuple[h5py
     Raises
     ------
     CacheError
-        The file is missing, damaged, unfinished, of another schema, or not of the kind asked.
+        The file is missing, damaged, unfinished, of another schema, or of another kind.
     """
     path = Path(path)
     try:
@@ -123,14 +122,14 @@ def open_cache(path: str | Path, kind: str | None = None) -> Iterator[tuple[h5py
 
 
 def _checked_header(path: Path, file: h5py.File) -> Header:
-    """Header of an open file, or a CacheError that says why there is none."""
+    """Header of an open file, or a CacheError with the reason why there is none."""
     try:
         attributes = dict(file.attrs)
         if "schema" not in attributes or "fingerprint" not in attributes:
             raise CacheError(f"{path}: an HDF5 file, but not a cache of this program")
         if attributes["schema"] != SCHEMA:
-            found = attributes["schema"]
-            raise CacheError(f"{path}: cache layout {found}, this version reads {SCHEMA}")
+            schema = attributes["schema"]
+            raise CacheError(f"{path}: cache layout {schema}, this version reads {SCHEMA}")
         if not attributes.get("complete"):
             raise CacheError(f"{path}: the cache was never finished; delete it and run again")
         return from_attributes(attributes)
@@ -154,13 +153,13 @@ def read_header(path: str | Path) -> Header:
 
 
 def content_digest(path: str | Path) -> str:
-    """Digest of all arrays of a cache: what a later stage records as its upstream."""
+    """Digest of all arrays of a cache, which a later stage records as its upstream."""
     with open_cache(path) as (file, _):
         return str(file.attrs["content_digest"])
 
 
-def cache_differences(path: str | Path, wanted: Header) -> list[str] | None:
-    """Compare a cache with the one wanted.
+def cache_differences(path: str | Path, expected: Header) -> list[str] | None:
+    """Compare a cache with the expected header.
 
     Returns
     -------
@@ -171,35 +170,35 @@ def cache_differences(path: str | Path, wanted: Header) -> list[str] | None:
     if not Path(path).exists():
         return None
     try:
-        return header_differences(read_header(path), wanted)
+        return header_differences(read_header(path), expected)
     except CacheError as error:
         return ["is damaged: " + str(error).removeprefix(f"{path}: ")]
 
 
 def check_folder(
     output: str | Path,
-    wanted: Mapping[str, Header],
+    expected: Mapping[str, Header],
     overwrite: bool = False,
     flag: str = "--output",
 ) -> list[str]:
-    """Keys still to do, in the order given; nothing stale is kept and nothing is rebuilt unasked.
+    """Keys of the missing caches, in order; refuse stale ones, which only `overwrite` replaces.
 
-    `flag` is what names the folder on the command line.
+    `flag` is the folder's flag on the command line.
 
     Raises
     ------
     StaleCacheError
-        Some caches were made from other input or options, or are damaged; one line for all.
+        Some caches come from other input or options, or are damaged; one line for all.
     """
     if overwrite:
-        return list(wanted)
+        return list(expected)
     todo, stale = [], {}
-    for key, header in wanted.items():
-        found = cache_differences(cache_path(output, key), header)
-        if found is None:
+    for key, header in expected.items():
+        differences = cache_differences(cache_path(output, key), header)
+        if differences is None:
             todo.append(key)
-        elif found:
-            stale[key] = found
+        elif differences:
+            stale[key] = differences
     if stale:
         raise StaleCacheError(_stale_line(Path(output), stale, flag))
     return todo

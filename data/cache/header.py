@@ -1,4 +1,4 @@
-"""What a cache says about itself: its header, its fingerprint, and how two headers differ."""
+"""The header of a cache, its fingerprint, and how two headers differ."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KINDS = ("flow", "features")
 
 @dataclass(frozen=True)
 class Header:
-    """Everything a cache file records beside its arrays.
+    """Everything that a cache file records next to its arrays.
 
     Attributes
     ----------
@@ -33,8 +33,8 @@ class Header:
     parameters : dict
         Every option that changes the arrays; JSON values, possibly nested.
     upstream : str
-        Content digest of the flow cache that features were made from; "" for flow, and for
-        features whose flow was computed on the way.
+        Content digest of the flow cache behind the features; "" for flow, and for features of
+        earlier versions that computed flow on the way.
     weights : dict of str to str
         Digest of each set of weights ("rgb", "flow", "fusion"); {} for flow.
     versions : dict of str to str
@@ -58,13 +58,13 @@ class Header:
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse a kind that nothing reads."""
+        """Refuse an unknown kind."""
         if self.kind not in KINDS:
             raise ValueError(f"a cache is one of {', '.join(KINDS)}, got {self.kind!r}")
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of all that determines the arrays; paths and versions are left out."""
+        """SHA-256 of everything that determines the arrays, so without paths and versions."""
         identity = {
             "schema": SCHEMA,
             "kind": self.kind,
@@ -118,41 +118,41 @@ def _plain(value: object) -> object:
     return value
 
 
-def header_differences(found: Header, wanted: Header) -> list[str]:
-    """Say, one string a difference, how a cache's header departs from the one asked for.
+def header_differences(header: Header, expected: Header) -> list[str]:
+    """List how a cache's header differs from the one expected, one string a difference.
 
     Each string completes the sentence "the cache …": "used bound 20, you asked 15". An empty
-    list means that the arrays are those asked for. Fields outside the fingerprint are ignored.
+    list means that the arrays are the expected ones. Fields outside the fingerprint are ignored.
     """
-    if found.fingerprint == wanted.fingerprint:
+    if header.fingerprint == expected.fingerprint:
         return []
     messages = []
-    if found.kind != wanted.kind:
-        messages.append(f"holds {found.kind}, you asked {wanted.kind}")
-    if found.source_digest != wanted.source_digest:
+    if header.kind != expected.kind:
+        messages.append(f"holds {header.kind}, you asked {expected.kind}")
+    if header.source_digest != expected.source_digest:
         messages.append(
             "was made from a video of the same name but other content"
-            f" (sha256 {_short(found.source_digest)}, now {_short(wanted.source_digest)})"
+            f" (sha256 {_short(header.source_digest)}, now {_short(expected.source_digest)})"
         )
-    messages += _mapping_differences(found.parameters, wanted.parameters)
-    if found.upstream != wanted.upstream:
+    messages += _mapping_differences(header.parameters, expected.parameters)
+    if header.upstream != expected.upstream:
         messages.append("was made from another flow cache than the one given")
-    for name in sorted({*found.weights, *wanted.weights}):
-        before, now = found.weights.get(name, ""), wanted.weights.get(name, "")
+    for name in sorted({*header.weights, *expected.weights}):
+        before, now = header.weights.get(name, ""), expected.weights.get(name, "")
         if before != now:
             messages.append(f"used {name} weights {_short(before)}, you asked {_short(now)}")
     return messages
 
 
-def _mapping_differences(found: Mapping[str, object], wanted: Mapping[str, object]) -> list[str]:
+def _mapping_differences(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
     """Compare two nested option mappings leaf by leaf."""
-    before, now = dict(_leaves(found)), dict(_leaves(wanted))
+    before, now = dict(_leaves(old)), dict(_leaves(new))
     messages = []
     for path in [*now, *(path for path in before if path not in now)]:
-        old, new = before.get(path, "none"), now.get(path, "none")
-        if old != new:
+        was, asked = before.get(path, "none"), now.get(path, "none")
+        if was != asked:
             name = path.rpartition(".")[2].replace("_", " ")
-            messages.append(f"used {name} {old}, you asked {new}")
+            messages.append(f"used {name} {was}, you asked {asked}")
     return messages
 
 

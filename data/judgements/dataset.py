@@ -54,7 +54,7 @@ class Dataset:
     pairs : list of Pair
         All judgements, as listed (repetitions are kept).
     folds : list of Split
-        Published folds, or folds drawn as asked.
+        Published folds, or drawn ones.
     scores : dict of str to float, or None
         A score of each video, where the annotation has one; higher is better.
     known : str or None
@@ -68,7 +68,7 @@ class Dataset:
     spans : mapping of str to Span
         Parts of the files that were judged, where the annotation limits them.
     groups : mapping of str to str, or None
-        Group of each video, mostly its subject, where names tell.
+        Group of each video, mostly its subject, where names show it.
     folds_keep_groups : bool
         Whether no group has videos on both sides of a fold.
     """
@@ -94,25 +94,25 @@ class Dataset:
         """Find the cache key of every judged video.
 
         A name matches a key whose path, with or without its extension, ends in the name or in
-        one of its `files`, letter case aside.
+        one of its `files`; letter case does not matter.
 
         Raises
         ------
         InputError
-            When a name fits several keys equally well, or two names fit the same key.
+            A name fits several keys equally well, or two names fit the same key.
         """
         keys = sorted(keys)
         tails = _tails(keys)
-        found: dict[str, str] = {}
+        key_of: dict[str, str] = {}
         unknown: list[str] = []
         for name in self.videos:
             key = _find(name, self.files.get(name, (name,)), tails, keys)
             if key is None:
                 unknown.append(name)
             else:
-                found[name] = key
-        _refuse_shared(found)
-        return Matching(found, tuple(unknown))
+                key_of[name] = key
+        _refuse_shared(key_of)
+        return Matching(key_of, tuple(unknown))
 
 
 def _tails(keys: Sequence[str]) -> Mapping[str, list[str]]:
@@ -144,9 +144,9 @@ def _find(
     return None
 
 
-def _refuse_shared(found: Mapping[str, str]) -> None:
+def _refuse_shared(key_of: Mapping[str, str]) -> None:
     owner: dict[str, str] = {}
-    for name, key in found.items():
+    for name, key in key_of.items():
         if key in owner:
             raise InputError(
                 f"'{owner[key]}' and '{name}' of the annotation are both video "
@@ -207,23 +207,23 @@ def with_drawn_folds(dataset: Dataset, folds: int, group_by: str | None, seed: i
     )
 
 
-def choose_task(asked: str | None, tasks: Iterable[str], where: object) -> str:
-    """Return the task that `asked` names, case, spaces, hyphens and underscores aside.
+def choose_task(name: str | None, tasks: Iterable[str], where: object) -> str:
+    """Return the task of this name; case, spaces, hyphens and underscores do not matter.
 
     Raises
     ------
     InputError
-        When there are several tasks and none is asked for, or none is so called.
+        There are several tasks and no name, or no task of this name.
     """
     by_plain = {plain(task): task for task in tasks}
     listed = ", ".join(sorted(by_plain.values()))
-    if asked is None:
+    if name is None:
         if len(by_plain) == 1:
             return next(iter(by_plain.values()))
         raise InputError(f"{where} holds several tasks: choose one by --task from {listed}")
-    if plain(asked) not in by_plain:
-        raise InputError(f"{where} has no task '{asked}': choose from {listed}")
-    return by_plain[plain(asked)]
+    if plain(name) not in by_plain:
+        raise InputError(f"{where} has no task '{name}': choose from {listed}")
+    return by_plain[plain(name)]
 
 
 def plain(task: str) -> str:

@@ -133,8 +133,8 @@ def read_scores(path: Path) -> dict[str, float]:
     rows = read_rows(path)
     name_column, score_column = _score_columns(rows)
     if name_column is None or score_column is None:
-        found = ",".join(rows[0].cells) if rows else "an empty file"
-        raise InputError(f"{path}: expected the columns 'video,score', found '{found}'")
+        header = ",".join(rows[0].cells) if rows else "an empty file"
+        raise InputError(f"{path}: expected the columns 'video,score', found '{header}'")
     scores: dict[str, float] = {}
     for row in rows[1:]:
         try:
@@ -268,8 +268,8 @@ def check_pairs(pairs: Sequence[Pair]) -> PairReport:
 
 
 def _contradictions(listed: Counter[Pair]) -> Iterator[tuple[Pair, int, int]]:
-    seen: set[Pair] = set()
+    reported: set[Pair] = set()
     for pair, count in listed.items():
-        if pair.reversed() in listed and pair.reversed() not in seen:
-            seen.add(pair)
+        if pair.reversed() in listed and pair.reversed() not in reported:
+            reported.add(pair)
             yield pair, count, listed[pair.reversed()]

@@ -26,7 +26,7 @@ def read_text(path: str | Path) -> str:
     Raises
     ------
     InputError
-        When the file is missing, is a folder, or is not UTF-8 text.
+        The file is missing, is a folder, or is not UTF-8 text.
     """
     path = Path(path)
     try:
@@ -39,7 +39,7 @@ def read_text(path: str | Path) -> str:
 
 
 def read_rows(path: str | Path) -> list[Row]:
-    """Return a delimited file's rows that hold anything; trailing empty cells are dropped.
+    """Return the rows of a delimited file that are not empty; trailing empty cells are dropped.
 
     The delimiter is the comma, semicolon or tab that the first row has most of.
     """

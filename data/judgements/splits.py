@@ -57,7 +57,7 @@ def k_fold_by_video(pairs: Sequence[Pair], k: int, seed: int) -> list[Split]:
     Raises
     ------
     InputError
-        When there are fewer than `k` videos, `k` < 2, or a fold is left without pairs to
+        There are fewer than `k` videos, `k` < 2, or a fold is left without pairs to
         train or test on.
     """
     names = videos_of(pairs)
@@ -83,7 +83,7 @@ def k_fold_by_group(pairs: Sequence[Pair], k: int, pattern: str, seed: int) -> l
     Raises
     ------
     InputError
-        As `k_fold_by_video`, and when the pattern is invalid or some name does not match.
+        As `k_fold_by_video`; or the pattern is invalid, or some name does not match.
     """
     groups = group_of(videos_of(pairs), pattern)
     return _folds(pairs, groups, k or len(set(groups.values())), seed, "groups")
@@ -95,17 +95,17 @@ def group_of(names: Iterable[str], pattern: str) -> dict[str, str]:
         expression = re.compile(pattern)
     except re.error as error:
         raise InputError(f"'{pattern}' is no regular expression: {error}") from error
-    found = {name: expression.search(name) for name in names}
-    unmatched = [name for name, match in found.items() if match is None]
+    matches = {name: expression.search(name) for name in names}
+    unmatched = [name for name, match in matches.items() if match is None]
     if unmatched:
         raise InputError(
-            f"{len(unmatched)} of {len(found)} video names do not match the group "
+            f"{len(unmatched)} of {len(matches)} video names do not match the group "
             f"pattern '{pattern}', e.g. {', '.join(unmatched[:3])}"
         )
-    # An optional group that took no part in the match is None: the video is its own whole match.
+    # An optional group without a part in the match is None; the whole match counts then.
     return {
         name: (match[1] or match[0]) if match.re.groups else match[0]
-        for name, match in found.items()
+        for name, match in matches.items()
         if match is not None
     }
 
@@ -122,7 +122,7 @@ def hold_out(
     Raises
     ------
     InputError
-        When no choice of videos leaves pairs on both sides.
+        No choice of videos leaves pairs on both sides.
     """
     names = videos_of(pairs)
     single = {name: name for name in names}

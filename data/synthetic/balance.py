@@ -1,8 +1,8 @@
 """Counterbalancing: which video gets which skill, so that no single number gives skill away.
 
-Rank correlations that arise by chance among a few dozen videos reach .3 and would let a ranker
-score well by looking at length or brightness. Of several hundred random assignments the one
-whose largest |rho| is least is kept.
+Rank correlations that arise by chance among a few dozen videos reach .3, and would let a ranker
+score well by length or brightness alone. Of several hundred random assignments, the one with the
+smallest largest |rho| is kept.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _HAND_SHARE = 0.025
 
 @dataclass(frozen=True)
 class Cues:
-    """Single numbers of each video that must not tell its skill; each of shape (V,)."""
+    """Single numbers of each video that must not reveal its skill; each of shape (V,)."""
 
     length: Floats  # frames
     brightness: Floats  # grey levels
@@ -53,8 +53,8 @@ def correlations(skill: Floats, cues: Cues) -> dict[str, float]:
 def mean_flow(nuisance: Nuisance, hand: Trajectory) -> float:
     """Predict a video's mean flow magnitude from its geometry, in picture sides a frame.
 
-    The picture is taken as three rigid parts (ground, distractor, hand), each with its share;
-    what hides what is ignored.
+    The picture counts as three rigid parts (ground, distractor, hand), each with its share;
+    occlusion is ignored.
     """
     shake = np.diff(nuisance.shake, axis=0)
     tip = np.diff(hand.tip, axis=0) + shake
@@ -69,7 +69,7 @@ def mean_flow(nuisance: Nuisance, hand: Trajectory) -> float:
 def assign_skills(
     nuisances: list[Nuisance], seed: int, options: SyntheticOptions, effects: SkillEffects
 ) -> tuple[Floats, Cues]:
-    """Give each video a skill so that no cue correlates with it.
+    """Assign each video a skill so that no cue correlates with it.
 
     Parameters
     ----------
@@ -113,9 +113,9 @@ def assign_skills(
                 for v, n in enumerate(nuisances)
             ]
         )
-        found = worst(skill, flow)
-        if best is None or found < best[0]:
-            best = (found, skill, flow)
+        rho = worst(skill, flow)
+        if best is None or rho < best[0]:
+            best = (rho, skill, flow)
     if best is None:
         raise ValueError(f"permutations must be at least 1, got {options.permutations}")
     return best[1], Cues(flow=best[2], **fixed)

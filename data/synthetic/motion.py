@@ -126,7 +126,7 @@ def trajectory(
 ) -> Trajectory:
     """Carry out `task` with `skill` in exactly `frames` frames.
 
-    Whatever the skill, the whole task fills the whole video: length tells nothing about skill.
+    Whatever the skill, the whole task fills the whole video: length says nothing about skill.
 
     Parameters
     ----------

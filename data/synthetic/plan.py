@@ -31,7 +31,7 @@ class SyntheticVideo:
     effects: SkillEffects
 
     def scene(self) -> Scene:
-        """Return what draws its frames and tells its boxes."""
+        """Return the scene that draws its frames and gives its boxes."""
         nuisance = draw_nuisance(self.seed, self.number, self.options)
         rng = stream(self.seed, self.number, Stream.MOTION)
         hand = trajectory(
@@ -46,18 +46,18 @@ def plan_set(
     options: SyntheticOptions | None = None,
     effects: SkillEffects | None = None,
 ) -> list[SyntheticVideo]:
-    """Draw the set's surroundings and give out the skills; nothing is written.
+    """Draw the surroundings of a set's videos and assign their skills; nothing is written.
 
     Parameters
     ----------
     videos : int
-        How many; the balance between skill and the nuisances holds from 24 on.
+        Number of videos; the balance between skill and the nuisances holds from 24 on.
     seed : int
         Not negative.
     options : SyntheticOptions, optional
         Format of the videos.
     effects : SkillEffects, optional
-        What clumsiness does.
+        The effects of clumsiness.
 
     Returns
     -------

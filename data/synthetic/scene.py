@@ -1,4 +1,4 @@
-"""Draws one video's frames, and tells where the tool is in each."""
+"""Draws one video's frames, and gives the box of the tool in each."""
 
 from __future__ import annotations
 

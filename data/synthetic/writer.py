@@ -91,25 +91,25 @@ def prepare_folder(
     InputError
         The folder holds a set with other options, or videos of unknown origin.
     """
-    wanted = _description(planned)
+    description = _description(planned)
     note, clips = folder / "set.json", folder / _VIDEO_FOLDER
-    found = _read_description(note)
-    if found is None and clips.is_dir() and any(clips.iterdir()) and not overwrite:
+    existing = _read_description(note)
+    if existing is None and clips.is_dir() and any(clips.iterdir()) and not overwrite:
         raise InputError(
             f"{clips} holds files but {note.name} is missing, so they are not a synthetic set; "
             "choose another folder or pass --overwrite"
         )
-    if found != wanted and (overwrite or found is None):
+    if existing != description and (overwrite or existing is None):
         _remove_set(folder)
-    elif found is not None and found != wanted:
+    elif existing is not None and existing != description:
         raise InputError(
-            f"{folder} holds a synthetic set made with {_differences(found, wanted)}; "
+            f"{folder} holds a synthetic set made with {_differences(existing, description)}; "
             "pass --overwrite or choose another folder"
         )
     clips.mkdir(parents=True, exist_ok=True)
     sweep(folder)
     with whole_file(note) as temporary:
-        text = json.dumps(wanted, indent=2, sort_keys=True) + "\n"
+        text = json.dumps(description, indent=2, sort_keys=True) + "\n"
         temporary.write_text(text, encoding="utf-8")
     return [video for video in planned if not (clips / video.name).exists()]
 
@@ -129,17 +129,17 @@ def _read_description(note: Path) -> dict[str, object] | None:
     if not note.exists():
         return None
     try:
-        found = json.loads(note.read_text(encoding="utf-8"))
+        description = json.loads(note.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{note} cannot be read as a synthetic set's note: {error}") from error
-    if not isinstance(found, dict):
+    if not isinstance(description, dict):
         raise InputError(f"{note} is not a synthetic set's note: expected a JSON object")
-    return found
+    return description
 
 
-def _differences(found: dict[str, object], wanted: dict[str, object]) -> str:
-    keys = sorted(k for k in {*found, *wanted} if found.get(k) != wanted.get(k))
-    return ", ".join(f"{k} {found.get(k)} (you asked {wanted.get(k)})" for k in keys)
+def _differences(old: dict[str, object], new: dict[str, object]) -> str:
+    keys = sorted(k for k in {*old, *new} if old.get(k) != new.get(k))
+    return ", ".join(f"{k} {old.get(k)} (you asked {new.get(k)})" for k in keys)
 
 
 def _remove_set(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a file's first bytes and boxes tell where OpenCV does not: why it is no video, say."""
+"""What a file's first bytes and boxes show: why OpenCV finds no video in it, and its container."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SAMPLE = 512
 
 
 def why_not_opened(path: Path) -> str:
-    """Say in a line why OpenCV finds no video in a file, and what to do."""
+    """Return one line: why OpenCV finds no video in a file, and what to do."""
     with path.open("rb") as file:
         start = file.read(_SAMPLE)
         if start[4:8] in _FIRST_BOXES:
@@ -55,7 +55,7 @@ def _why_not_mp4(file: BinaryIO) -> str:
 
 
 def _boxes(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
-    """Yield (type, content) of each box down to the tracks; only of hdlr boxes the content."""
+    """Yield (type, content) of each box down to the tracks; content is empty except for hdlr."""
     file.seek(0, 2)
     end = file.tell()
     position = 0
@@ -76,7 +76,7 @@ def _boxes(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _is_text(start: bytes) -> bool:
-    """Whether the bytes are text; a character cut in two at the end does no harm."""
+    """Whether the bytes are text, possibly with the last character cut in two."""
     text = start.decode("utf-8", errors="ignore")
     lost = len(start) - len(text.encode("utf-8"))
     return lost <= 3 and all(letter.isprintable() or letter in "\t\r\n\f" for letter in text)

@@ -76,7 +76,7 @@ def folder_digest(folder: Path) -> str:
 
 
 def _add_to_digest(digest: hashlib._Hash, path: Path, content: bytes) -> None:
-    # Lengths go in as well: no two folders run together into the same bytes.
+    # Lengths are included, so that no two folders give the same bytes.
     name = path.name.encode("utf-8", "surrogateescape")
     digest.update(f"{len(name)} {len(content)}\n".encode())
     digest.update(name)
@@ -91,7 +91,7 @@ def _content(path: Path) -> bytes:
 
 
 def _decode(path: Path, content: bytes, shape: tuple[int, ...] | None) -> Frame:
-    """Decode an image to (H, W, 3) BGR; its size must be that of the frames before."""
+    """Decode an image to (H, W, 3) BGR; its size must be that of the earlier frames."""
     data = np.frombuffer(content, dtype=np.uint8)
     frame = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
     if frame is None:
@@ -105,7 +105,7 @@ def _decode(path: Path, content: bytes, shape: tuple[int, ...] | None) -> Frame:
 
 
 def _missing_numbers(numbers: list[int]) -> str | None:
-    """Say which numbers between the first and the last have no frame."""
+    """List the numbers between the first and the last that have no frame."""
     gaps = []
     for before, after in pairwise(numbers):
         if after - before > 1:

@@ -44,7 +44,7 @@ def frame_files(folder: Path) -> list[tuple[int, Path]]:
     Raises
     ------
     VideoError
-        When there are none, or several series and none of them is clearly the pictures.
+        There are none, or several series and none of them is clearly the pictures.
     """
     series = frame_series(entry.name for entry in folder.iterdir() if entry.is_file())
     if not series:
@@ -58,9 +58,9 @@ def frame_files(folder: Path) -> list[tuple[int, Path]]:
             if key[0].lower().rstrip("_- .") in _PICTURE_PREFIXES
         }
         if len(pictures) != 1:
-            found = ", ".join(f"{prefix}*{ext} ({len(f)})" for (prefix, ext), f in series.items())
+            names = ", ".join(f"{prefix}*{ext} ({len(f)})" for (prefix, ext), f in series.items())
             raise VideoError(
-                f"{folder}: expected one series of numbered images, found {found}; "
+                f"{folder}: expected one series of numbered images, found {names}; "
                 "keep one, or name it img_*"
             )
         series = pictures

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 DEFAULT_FPS = 25.0
-# Rates outside are placeholders of containers that do not know theirs (raw streams: 90000).
+# Rates outside are placeholders of containers without a rate (raw streams: 90000).
 _LOWEST_FPS, _HIGHEST_FPS = 1e-3, 1000.0
 # How the warnings begin that `strict` turns into failures.
 _DAMAGE = ("damaged: ", "the header claims ", "frames are missing ")
@@ -42,7 +42,7 @@ class VideoInfo:
     times
         (F,) float64, seconds at which each frame is shown; never going back.
     warnings
-        What is wrong or was assumed, a line each.
+        Faults and assumptions, a line each.
     """
 
     path: Path
@@ -59,7 +59,7 @@ class VideoInfo:
 
 
 def damage_among(warnings: Iterable[str]) -> list[str]:
-    """Those of a video's warnings that tell of damage or a miscount; the others are remarks."""
+    """Those of a video's warnings that report damage or a miscount; the others are remarks."""
     return [warning for warning in warnings if warning.startswith(_DAMAGE)]
 
 
@@ -83,7 +83,7 @@ def usable_times(
     fps : float
         The stated rate, else the mean rate of the stamps, else 25.
     warning : str or None
-        Says so when the stamps could not be used.
+        Set when the stamps could not be used.
     """
     count = len(stamps)
     steps = np.diff(stamps)

@@ -32,11 +32,11 @@ def tasks(folder: Path) -> list[str]:
 
 def task_folders(folder: Path) -> dict[str, Path]:
     """Find the folder of each task that `folder`, or its ``splits``, holds."""
-    found: dict[str, Path] = {}
+    folders: dict[str, Path] = {}
     for place in (folder / "splits", folder):
         for listing in sorted(place.glob("*/train_vid_list.txt")):
-            found.setdefault(listing.parent.name, listing.parent)
-    return found
+            folders.setdefault(listing.parent.name, listing.parent)
+    return folders
 
 
 def read(folder: Path, task: str | None = None, score_gap: float | None = None) -> Dataset:
@@ -45,7 +45,7 @@ def read(folder: Path, task: str | None = None, score_gap: float | None = None) 
     Raises
     ------
     InputError
-        When the folder holds no such task, a file is missing or malformed, a pair names a
+        The folder holds no such task, a file is missing or malformed, a pair names a
         video that its side's list does not, or a video is on both sides.
     """
     folders = task_folders(folder)
@@ -93,7 +93,7 @@ def _named(task: str, pairs: Iterable[Pair]) -> list[Pair]:
 
 
 def _read_spans(folder: Path, task: str) -> dict[str, Span]:
-    """Read the judged part of each downloaded video; empty where the table is not at hand."""
+    """Read the judged part of each downloaded video; empty where the table is missing."""
     path = next((p for p in (folder / _TABLE, folder.parent / _TABLE) if p.is_file()), None)
     if path is None:
         return {}

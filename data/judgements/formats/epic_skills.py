@@ -58,7 +58,7 @@ def read(folder: Path, task: str | None = None, score_gap: float | None = None) 
     Raises
     ------
     InputError
-        When the folder holds no such task, or a file is missing or malformed.
+        The folder holds no such task, or a file is missing or malformed.
     """
     folders = task_folders(folder)
     if not folders:
@@ -77,14 +77,14 @@ def read(folder: Path, task: str | None = None, score_gap: float | None = None) 
 def task_folders(folder: Path) -> dict[str, Path]:
     """Return the folder of each task found in `folder`, in ``annotations``, or as `folder`."""
     places = [folder / "annotations", folder, folder.parent]
-    found: dict[str, Path] = {}
+    folders: dict[str, Path] = {}
     for task in TASKS:
         for place in places:
             here = place / task
             single = place != folder.parent or here == folder
             if single and (here / f"{task.lower()}_gt.csv").is_file():
-                found.setdefault(task, here)
-    return found
+                folders.setdefault(task, here)
+    return folders
 
 
 def _read_task(folder: Path, task: str, title: str, spans: dict[str, tuple[str, Span]]) -> Dataset:
@@ -114,10 +114,10 @@ def _read_task(folder: Path, task: str, title: str, spans: dict[str, tuple[str, 
 
 
 def participant(name: str) -> str:
-    """Return who is seen in ``<Task>/<letter><number>``: the task and the letter.
+    """Return the person in ``<Task>/<letter><number>``: the task and the letter.
 
-    So documented for the tasks of JIGSAWS, whose surgeons are the same in all three; for the
-    other tasks it is read from the names' pattern. Every roll of dough is somebody else's.
+    The tasks of JIGSAWS document it, and their surgeons are the same in all three; for the other
+    tasks it follows from the names' pattern. Each roll of dough has a participant of its own.
     """
     task, video = name.split("/", 1)
     return f"surgeon {video[0]}" if task in MERGED["Surgery"] else f"{task} {video[0]}"
@@ -154,7 +154,7 @@ def candidates(name: str, spans: dict[str, tuple[str, Span]]) -> tuple[str, ...]
 
 
 def segments_near(folder: Path) -> dict[str, tuple[str, Span]]:
-    """Read which frames of which file show each rolling, where the segments file is at hand."""
+    """Read which frames of which file show each rolling, where the segments file exists."""
     for place in (folder, folder.parent, folder.parent.parent):
         if (place / _SEGMENTS).is_file():
             return _read_segments(place / _SEGMENTS)

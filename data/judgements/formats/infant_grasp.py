@@ -39,13 +39,13 @@ def read(path: Path, task: str | None = None, score_gap: float | None = None) ->
     over always train. A pair of a test and a training video is tested.
 
     Differs from the paper: its code takes the order in which the operating system lists the
-    folder, which nobody can repeat; here it is the order of the names, so the folds are not
+    folder, which cannot be reproduced; here it is the order of the names, so the folds are not
     exactly the authors'.
 
     Raises
     ------
     InputError
-        When the file is missing or a line is not two videos and a label of −1, 0 or 1.
+        The file is missing, or a line is not two videos and a label of −1, 0 or 1.
     """
     path = path / FILE if path.is_dir() else path
     pairs, ties, names = _read_labels(path)

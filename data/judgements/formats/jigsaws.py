@@ -46,11 +46,11 @@ class Trial:
 
 def meta_files(folder: Path) -> dict[str, Path]:
     """Return the meta file of each task in `folder`, at most two folders deep."""
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for pattern in ("", "*/", "*/*/"):
         for path in sorted(folder.glob(f"{pattern}meta_file_*.txt")):
-            found.setdefault(path.stem.removeprefix("meta_file_"), path)
-    return found
+            files.setdefault(path.stem.removeprefix("meta_file_"), path)
+    return files
 
 
 def read_trials(path: Path) -> list[Trial]:
@@ -59,7 +59,7 @@ def read_trials(path: Path) -> list[Trial]:
     Raises
     ------
     InputError
-        When a line is not a name, a level, a score and six elements.
+        A line is not a name, a level, a score and six elements.
     """
     trials = [_trial(path, row.line, row.cells) for row in read_words(path)]
     if not trials:

@@ -59,7 +59,7 @@ def read(path: Path, task: str | None = None, score_gap: float | None = None) ->
     Raises
     ------
     InputError
-        When there is no such file or it has fewer than 159 scores.
+        There is no such file, or it has fewer than 159 scores.
     """
     file = score_file(path) if path.is_dir() else path
     if file is None:

@@ -38,13 +38,13 @@ def tasks(folder: Path) -> list[str]:
 
 def task_folders(folder: Path) -> dict[str, Path]:
     """Find the folder of each task that `folder`, or its ``splits``, holds."""
-    found: dict[str, Path] = {}
+    folders: dict[str, Path] = {}
     for place in (folder / "splits", folder):
         for first in sorted(place.glob("*/train_split1.txt")):
-            found.setdefault(first.parent.name, first.parent)
+            folders.setdefault(first.parent.name, first.parent)
     if (folder / "train_split1.txt").is_file():
-        found = {folder.name: folder}
-    return found
+        folders = {folder.name: folder}
+    return folders
 
 
 def read(folder: Path, task: str | None = None, score_gap: float | None = None) -> Dataset:
@@ -53,7 +53,7 @@ def read(folder: Path, task: str | None = None, score_gap: float | None = None) 
     Raises
     ------
     InputError
-        When the folder holds no such task, or a file is missing or malformed.
+        The folder holds no such task, or a file is missing or malformed.
     """
     folders = task_folders(folder)
     if not folders:
