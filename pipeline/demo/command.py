@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -16,7 +16,6 @@ from data.errors import InputError
 from data.sources import Source, find_sources
 from pipeline.demo.options import DemoOptions, DemoResult
 from pipeline.evaluate.command import evaluate
-from pipeline.evaluate.settings import EvaluateOptions, EvaluateSettings
 from pipeline.explain.command import ExplainOptions, explain
 from pipeline.extract_features.command import extract_features
 from pipeline.extract_flow.command import extract_flow
@@ -32,9 +31,6 @@ from pipeline.shell.console import emit
 from pipeline.shell.flags import build, common_options, dataclass_options
 from pipeline.train_ranker.command import train_ranker
 from pipeline.train_ranker.settings import TrainSettings
-
-if TYPE_CHECKING:
-    from pipeline.evaluate.tables import Table
 
 
 def demo(options: DemoOptions, stage: StageOptions) -> DemoResult:
@@ -58,21 +54,21 @@ def demo(options: DemoOptions, stage: StageOptions) -> DemoResult:
     """
     result = DemoResult(folder=stage.output)
     claim_page(result.page, stage.overwrite or is_page(result.page))
-    with result.stage("generate videos"):
+    with result.timed("generate videos"):
         _generate(options, stage)
     sources = find_sources([stage.output / "synthetic" / "videos"])
-    with result.stage("extract-flow"):
+    with result.timed("extract-flow"):
         result.collect(_extract_flow(sources, options, stage))
-    with result.stage("extract-features"):
+    with result.timed("extract-features"):
         result.collect(_extract_features(sources, options, stage))
-    with result.stage("evaluate"):
-        result.table, outcome = _evaluate(options, stage)
+    with result.timed("evaluate"):
+        result.table, outcome = evaluate(options.evaluation(stage))
         result.collect(outcome)
-    with result.stage("train-ranker"):
+    with result.timed("train-ranker"):
         _train_ranker(options, stage)
-    with result.stage("explain"):
+    with result.timed("explain"):
         result.collect(_explain(sources, stage))
-    with result.stage("report"):
+    with result.timed("report"):
         _report(result, stage.jobs)
     return result
 
@@ -114,30 +110,6 @@ def _extract_features(
         overwrite=stage.overwrite,
         seed=options.seed,
     )
-
-
-def _evaluate(options: DemoOptions, stage: StageOptions) -> tuple[Table | None, Outcome[Any, None]]:
-    synthetic = stage.output / "synthetic"
-    settings = EvaluateSettings(
-        features=stage.output / "features",
-        pairs=synthetic / "pairs.csv",
-        output=stage.output / "evaluation",
-        options=EvaluateOptions(
-            seeds=options.trainings,
-            flow=stage.output / "flow",
-            videos=synthetic / "videos",
-            boxes=synthetic / "boxes.csv",
-            scores=synthetic / "skill.csv",
-        ),
-        dataset=options.dataset(),
-        ranker=options.ranker(),
-        train=options.train(),
-        jobs=stage.jobs,
-        device="cpu",
-        seed=options.seed,
-        overwrite=stage.overwrite,
-    )
-    return evaluate(settings)
 
 
 def _train_ranker(options: DemoOptions, stage: StageOptions) -> None:

@@ -18,12 +18,14 @@ from data.options import FlowOptions, PlanOptions
 from data.synthetic.options import SyntheticOptions
 from model.features.options import TrunkOptions
 from model.ranker.options import RankerOptions, TrainOptions
+from pipeline.evaluate.settings import EvaluateOptions, EvaluateSettings
 from pipeline.shell.console import log
 from pipeline.shell.flags import shared
 
 if TYPE_CHECKING:
     from pipeline.evaluate.tables import Table
     from pipeline.runner.jobs import Outcome
+    from pipeline.runner.stage import StageOptions
 
 # Ours: of 0, .01, .03 and .1 the best on pairs of unseen videos of a set of 48 (seed 0).
 _WEIGHT_DECAY = 1e-2
@@ -126,6 +128,29 @@ class DemoOptions:
         """
         return TrainOptions(epochs=self.epochs, protocol="last", weight_decay=_WEIGHT_DECAY)
 
+    def evaluation(self, stage: StageOptions) -> EvaluateSettings:
+        """Return the cross-validation of the full ranker on the set in the stage's output."""
+        synthetic = stage.output / "synthetic"
+        return EvaluateSettings(
+            features=stage.output / "features",
+            pairs=synthetic / "pairs.csv",
+            output=stage.output / "evaluation",
+            options=EvaluateOptions(
+                seeds=self.trainings,
+                flow=stage.output / "flow",
+                videos=synthetic / "videos",
+                boxes=synthetic / "boxes.csv",
+                scores=synthetic / "skill.csv",
+            ),
+            dataset=self.dataset(),
+            ranker=self.ranker(),
+            train=self.train(),
+            jobs=stage.jobs,
+            device="cpu",
+            seed=self.seed,
+            overwrite=stage.overwrite,
+        )
+
 
 @dataclass
 class DemoResult:
@@ -154,7 +179,7 @@ class DemoResult:
         return self.folder / "report.html"
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
+    def timed(self, name: str) -> Iterator[None]:
         """Log the name of a stage, and measure its time."""
         log.info("%s", name)
         start = time.perf_counter()

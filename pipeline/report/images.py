@@ -93,7 +93,7 @@ def thumbnails(
     if not requests:
         return Thumbnails({}, {}, {})
     outcome = run_jobs(_middle_frame, requests, jobs, desc="pictures", name=lambda each: each.key)
-    pictures: dict[str, Sequence[Picture]] = {each.key: made for each, made in outcome.results}
+    pictures = {request.key: images for request, images in outcome.results}
     return Thumbnails(
         {key: each[0] for key, each in pictures.items()},
         {key: each[1] for key, each in pictures.items() if len(each) > 1},

@@ -39,7 +39,7 @@ def test_demo_ends_with_a_summary_on_stdout(finished: tuple[Path, Result]) -> No
     """The README's first command: its last lines must hold results, times and places."""
     folder, result = finished
     assert result.exit_code == 0, result.stderr
-    for wanted in (
+    for phrase in (
         "full",
         "length (baseline)",
         "mean flow (baseline)",
@@ -54,7 +54,7 @@ def test_demo_ends_with_a_summary_on_stdout(finished: tuple[Path, Result]) -> No
         "train-ranker",
         "in all",
     ):
-        assert wanted in result.stdout
+        assert phrase in result.stdout
     assert "RANDOM TRUNKS" in result.stderr
     assert "RANDOM TRUNKS" not in result.stdout
     named = [line.split(": ")[0] for line in result.stdout.splitlines() if str(folder) in line]

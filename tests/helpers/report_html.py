@@ -58,17 +58,18 @@ class Page(HTMLParser):
 def outside_references(text: str) -> list[str]:
     """Return everything in a page that could make a browser ask another file or host."""
     page = Page(text)
-    found = [tag for tag in ("link", "iframe", "object", "embed", "base") if page.all(tag)]
+    references = [tag for tag in ("link", "iframe", "object", "embed", "base") if page.all(tag)]
     for tag, attributes in page.elements:
         for name in ("src", "srcset", "href", "action", "data", "poster", "xlink:href"):
             value = attributes.get(name, "#")
             if not (value.startswith("#") or _DATA_URI.fullmatch(value)):
-                found.append(f"<{tag} {name}={value[:60]}>")
+                references.append(f"<{tag} {name}={value[:60]}>")
         if attributes.get("http-equiv", "").lower() == "refresh":
-            found.append("refresh")
+            references.append("refresh")
     code = " ".join(re.findall(r"<(?:style|script)\b.*?</(?:style|script)>", text, re.DOTALL))
-    plain = _DATA_URI.sub("", code)
-    return found + re.findall(r"url\s*\(|@import|https?:|fetch\(|XMLHttpRequest|//[a-z]", plain)
+    code = _DATA_URI.sub("", code)
+    pattern = r"url\s*\(|@import|https?:|fetch\(|XMLHttpRequest|//[a-z]"
+    return references + re.findall(pattern, code)
 
 
 def in_browser(page: Path, script: str, profile: Path) -> tuple[str, str]:

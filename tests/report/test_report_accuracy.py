@@ -86,9 +86,9 @@ def test_the_authors_protocol_is_called_what_it_is(place: Path) -> None:
 def test_fold_values_are_those_of_the_table(place: Path, evaluation: Path, full_text: str) -> None:
     """Fails if the values of the folds are not those of the table."""
     rows = json.loads((evaluation / "results.json").read_text())["rows"]
-    told = Page(full_text).text
-    assert f"{100 * rows[0]['accuracy']['mean']:.1f}" in told
-    assert "Each fold, per cent" in told
+    text = Page(full_text).text
+    assert f"{100 * rows[0]['accuracy']['mean']:.1f}" in text
+    assert "Each fold, per cent" in text
 
 
 @pytest.mark.parametrize("folds", [None, "older"])

@@ -23,32 +23,32 @@ function order() {
     .map(function (row) { return row.cells[0].dataset.value; }).join(" ");
 }
 window.addEventListener("load", function () {
-  var told = {};
+  var state = {};
   var score = document.querySelectorAll("#ranking-table thead button")[2];
-  told.first = order();
+  state.first = order();
   score.click();
-  told.up = order();
-  told.sorted = score.parentNode.getAttribute("aria-sort");
+  state.up = order();
+  state.sorted = score.parentNode.getAttribute("aria-sort");
   score.click();
-  told.down = order();
+  state.down = order();
   var find = document.getElementById("filter-name");
   find.value = "PLAIN";
   find.dispatchEvent(new Event("input"));
-  told.found = order();
-  told.count = document.getElementById("filter-count").textContent;
+  state.matches = order();
+  state.count = document.getElementById("filter-count").textContent;
   find.value = "";
   var use = document.getElementById("filter-use");
   use.value = "unseen";
   use.dispatchEvent(new Event("change"));
-  told.unseen = order().split(" ").length;
-  told.wide = document.documentElement.scrollWidth <= document.documentElement.clientWidth;
-  told.pictures = Array.prototype.slice.call(document.images).every(function (image) {
+  state.unseen = order().split(" ").length;
+  state.wide = document.documentElement.scrollWidth <= document.documentElement.clientWidth;
+  state.pictures = Array.prototype.slice.call(document.images).every(function (image) {
     return image.naturalWidth > 0;
   });
-  told.failed = failed;
+  state.failed = failed;
   var out = document.createElement("pre");
-  out.id = "told";
-  out.textContent = "TOLD" + JSON.stringify(told) + "END";
+  out.id = "state";
+  out.textContent = "STATE" + JSON.stringify(state) + "END";
   document.body.appendChild(out);
 });
 """
@@ -59,16 +59,16 @@ def test_sorting_and_filtering_work_in_a_browser(full_page: Path, tmp_path: Path
     """Fails if the script is blocked, throws or sorts wrongly where a user opens the page."""
     dom, console = in_browser(full_page, PROBE, tmp_path)
     assert console == ""
-    told = json.loads(re.search(r"TOLD(.*)END</pre>", dom)[1].replace("&amp;", "&"))  # type: ignore[index]
+    state = json.loads(re.search(r"STATE(.*)END</pre>", dom)[1].replace("&amp;", "&"))  # type: ignore[index]
     count = len(NAMES)
     best_first = " ".join(str(rank + 1) for rank in range(count))
-    assert told["first"] == best_first
-    assert told["up"] == " ".join(reversed(best_first.split()))
-    assert told["sorted"] == "ascending"
-    assert told["down"] == best_first
-    assert len(told["found"].split()) == 2
-    assert told["count"] == f"2 of {count} videos"
-    assert told["unseen"] == 3
-    assert told["wide"]
-    assert told["pictures"]
-    assert told["failed"] == []
+    assert state["first"] == best_first
+    assert state["up"] == " ".join(reversed(best_first.split()))
+    assert state["sorted"] == "ascending"
+    assert state["down"] == best_first
+    assert len(state["matches"].split()) == 2
+    assert state["count"] == f"2 of {count} videos"
+    assert state["unseen"] == 3
+    assert state["wide"]
+    assert state["pictures"]
+    assert state["failed"] == []

@@ -73,7 +73,7 @@ def test_a_run_records_its_pairs_and_time(place: Path, tmp_path: Path) -> None:
     assert record.features == (place / "features").resolve()
     assert len(record.test) == 7
     assert all("v3.mp4" in (pair.better, pair.worse) for pair in record.test)
-    # The rest of the 21 pairs name a validation video beside one that is trained on.
+    # The rest of the 21 pairs pair a validation video with one that is trained on.
     assert record.train
     assert record.validation
     assert len(record.train) + len(record.validation) <= 21

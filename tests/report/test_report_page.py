@@ -70,12 +70,12 @@ def test_a_hostile_title_is_text_too(place: Path, run: Path) -> None:
 def test_what_the_page_must_tell_is_there(full_text: str, run: Path) -> None:
     """Fails if options, digests, versions, protocol, data, time or curves are left out."""
     text = Page(full_text).text
-    for wanted in (
+    for phrase in (
         "last epoch", "learning rate", "hidden size", "ab" * 32, "torch 9.8.7", "videos scored 9",
         "time of training", "no_att", "length (baseline)", "chance",
         "judged better", "judged worse", "Learning curves", "Attention",
     ):  # fmt: skip
-        assert wanted in text, wanted
+        assert phrase in text, phrase
     assert any("over the epochs" in image["alt"] for image in Page(full_text).all("img"))
     stated = re.search(r"one file of ([\d.]+ KB)", text)
     assert stated is not None
@@ -110,11 +110,11 @@ def test_a_broken_video_leaves_a_gap_and_the_rest(full_text: str) -> None:
 def test_what_is_missing_is_named(bare_text: str) -> None:
     """Fails if a page without caches, videos, pairs or evaluation hides that, or breaks."""
     text = Page(bare_text).text
-    for wanted in (
+    for phrase in (
         "--features names their folder", "--videos names their folder", "No evaluation was given",
         "record.json is missing", "pairs are not recorded", "learning_curves.png was not found",
     ):  # fmt: skip
-        assert wanted in text, wanted
+        assert phrase in text, phrase
 
 
 def test_pictures_are_kept_to_the_best_and_the_worst(place: Path, run: Path) -> None:
@@ -150,7 +150,7 @@ def test_a_page_is_not_replaced_unasked(place: Path, run: Path) -> None:
 
 
 def test_the_command_writes_the_page(place: Path, run: Path, evaluation: Path) -> None:
-    """Fails if the flags do not reach the page, or its place is not told."""
+    """Fails if the flags do not reach the page, or its place is not printed."""
     to = place / "out" / "command.html"
     arguments = ["report", run, "-o", to, "--evaluation", evaluation, "-j", 1, "--title", "Mine"]
     result = CliRunner().invoke(cli, [*map(str, arguments)])

@@ -25,11 +25,11 @@ def test_accuracy_interval_holds_the_mean_and_knows_that_pairs_share_videos() ->
     pairs = [Pair(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
     # One video is always judged wrongly: whether it is drawn decides the accuracy.
     outcome = np.array([[float(pair.better != "v0") for pair in pairs]])
-    found = accuracy_interval([pairs], [outcome], None)
-    assert found.mean == pytest.approx(outcome.mean())
-    assert found.low < found.mean <= found.high
+    interval = accuracy_interval([pairs], [outcome], None)
+    assert interval.mean == pytest.approx(outcome.mean())
+    assert interval.low < interval.mean <= interval.high
     narrow = binomtest(int(outcome.sum()), outcome.size).proportion_ci(method="wilson")
-    assert found.high - found.low > narrow.high - narrow.low
+    assert interval.high - interval.low > narrow.high - narrow.low
 
 
 def test_groups_are_drawn_in_place_of_videos() -> None:
@@ -57,8 +57,8 @@ def test_most_wrong_pairs_come_first_and_once() -> None:
     listed = (("a", "b"), ("c", "a"), ("b", "a"), ("c", "a"))
     pairs = tuple(ScoredPair(x, y, (scores[x], scores[y])) for x, y in listed)
     ordered = ScoredPairs("test", pairs)
-    found = most_wrong(ordered, 2)
-    assert [(each.better, each.worse, each.margin) for each in found] == [
+    wrong = most_wrong(ordered, 2)
+    assert [(each.better, each.worse, each.margin) for each in wrong] == [
         ("c", "a", -4.0),
         ("b", "a", -2.0),
     ]
