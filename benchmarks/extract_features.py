@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -31,12 +32,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from data.cache.folder import cache_path
 from data.options import FlowOptions, PlanOptions
 from data.sources import Source, find_sources
-from model.features.options import FusionOptions, TrunkOptions
+from model.features.options import TrunkOptions
 from model.features.stage_one import StageOne, for_inference
 from pipeline.extract_features.command import extract_features
-from pipeline.extract_features.forward import resolve_precision
-from pipeline.extract_features.plan import FeaturePlan, Settings
-from pipeline.extract_features.share import make_forward, run_share
+from pipeline.extract_features.devices import MOST_READERS, make_forward
+from pipeline.extract_features.plan import plan_videos, with_weights
+from pipeline.extract_features.settings import FeatureSettings
+from pipeline.extract_features.share import run_share
 from pipeline.extract_features.snippets import read_snippets
 from pipeline.extract_flow.command import extract_flow
 from pipeline.extract_flow.settings import FlowSettings
@@ -83,40 +85,22 @@ def main(
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         sources = find_sources(videos or [_synthetic(root / "videos", synthetic)])
-        settings = FlowSettings.resolved(plan=plan, flow=FlowOptions(size="340x256"))
-        extract_flow(sources, settings, StageOptions(output=root / "flow"))
+        flow = FlowSettings.resolved(plan=plan, flow=FlowOptions(size="340x256"))
+        options = StageOptions(output=root / "whole", jobs=JobOptions(jobs=jobs), device=devices[0])
+        extract_flow(sources, flow, StageOptions(output=root / "flow"))
+        settings = FeatureSettings(
+            flow=root / "flow", plan=plan, trunk=trunk, batch_size=batch_size
+        )
         began = time.perf_counter()
-        extract_features(
-            sources,
-            root / "flow",
-            root / "whole",
-            plan,
-            trunk,
-            FusionOptions(),
-            JobOptions(jobs=jobs),
-            devices[0],
-            batch_size,
-        )
+        extract_features(sources, settings, options)
         whole = time.perf_counter() - began
-        settings = Settings(
-            root / "flow",
-            root / "whole",
-            plan,
-            trunk,
-            FusionOptions(),
-            resolve_precision("auto", devices),
-            devices,
-            False,
-            False,
-            0,
-        )
-        bench = Bench(settings, sources, JobOptions(jobs=jobs), batch_size)
+        bench = Bench(settings, sources, options)
         rows = bench.measure(repeats, root / "again")
     count = bench.count
     print(
         f"{torch.get_num_threads()} threads, torch {torch.__version__}, {_device(devices[0])}; "
         f"{count} snippets of {len(sources)} videos at {input_size} px, batches of "
-        f"{bench.task.batch_size}\n"
+        f"{bench.forward.batch_size}\n"
     )
     bare = rows["bare trunks"]
     print("| | snippets/s | of bare | CPU s a snippet | of bare |\n|---|---|---|---|---|")
@@ -127,10 +111,10 @@ def main(
         )
     macs = 2 * MACS_A_TRUNK * (input_size / 448) ** 2
     speed = 2 * macs * count / bare[0]
-    peak = matmul_speed(bench.device, getattr(torch, settings.precision))
+    peak = matmul_speed(bench.device, getattr(torch, bench.precision))
     print(
         f"\nbare trunks: {speed / 1e9:.0f} GFLOP/s, {speed / peak:.0%} of a large matrix product's "
-        f"{peak / 1e9:.0f} ({settings.precision})"
+        f"{peak / 1e9:.0f} ({bench.precision})"
     )
     print("command: " + ", ".join(f"{k} {v:.0%}" for k, v in bench.shares.items()))
     print(f"first call with all set-up (weights drawn, calibrated, folded): {whole:.1f} s")
@@ -140,29 +124,30 @@ class Bench:
     """The three things measured, on one set of snippets."""
 
     def __init__(
-        self, settings: Settings, sources: Sequence[Source], jobs: JobOptions, batch: int | None
+        self, settings: FeatureSettings, sources: Sequence[Source], options: StageOptions
     ) -> None:
-        self.planned = FeaturePlan(settings, sources, sources)
-        self.setup = load_stage_one(settings.output)
-        self.task = self.planned.task(self.setup, jobs, batch)
-        self.videos = self.planned.jobs(self.setup.weights, [source.key for source in sources])
+        jobs, _ = plan_videos(sources, settings, [options.device], options, flow_first=False)
+        self.networks = load_stage_one(options.output)
+        self.precision = self.networks.settings.precision
+        self.videos = list(with_weights(jobs, self.networks.weights).values())
         self.count = sum(len(job.frame_index) for job in self.videos)
-        self.device = torch.device(settings.devices[0])
-        self.forward = make_forward(self.setup, self.task, settings.devices[0])
+        self.device = torch.device(options.device)
+        self.readers = options.jobs.workers(MOST_READERS) if self.device.type == "cuda" else 1
+        self.forward = make_forward(self.networks, settings, options.device)
         self.shares: dict[str, float] = {}
-        dtype = getattr(torch, settings.precision)
-        self.fast = for_inference(self.setup.module, self.device, dtype)
-        self.plain = self.setup.module if self.device.type == "cpu" else None
-        self.batches = self._load(settings)
+        dtype = getattr(torch, self.precision)
+        self.fast = for_inference(self.networks.module, self.device, dtype)
+        self.plain = self.networks.module if self.device.type == "cpu" else None
+        self.batches = self._load()
 
-    def _load(self, settings: Settings) -> list[tuple[Tensor, Tensor]]:
+    def _load(self) -> list[tuple[Tensor, Tensor]]:
         """Normalised inputs of all snippets, in the batches that the command makes."""
         batches = []
         for job in self.videos:
             rows = np.arange(len(job.frame_index))
-            video = type(job.input)(**{**vars(job.input), "resize_flow": True})
+            video = replace(job.input, resize_flow=True)
             items = list(read_snippets(video, rows, {}))
-            for part in np.array_split(rows, -(-len(rows) // self.task.batch_size)):
+            for part in np.array_split(rows, -(-len(rows) // self.forward.batch_size)):
                 frames = torch.from_numpy(np.stack([items[i][1] for i in part])).to(self.device)
                 stacks = torch.from_numpy(np.stack([items[i][2] for i in part])).to(self.device)
                 normalise = self.fast
@@ -209,11 +194,8 @@ class Bench:
 
     def _command(self, output: Path) -> None:
         shutil.rmtree(output, ignore_errors=True)
-        videos = [
-            type(job)(**{**vars(job), "path": cache_path(output, job.input.key)})
-            for job in self.videos
-        ]
-        result = run_share((str(self.device), videos), self.task, self.forward)
+        videos = [replace(job, path=cache_path(output, job.input.key)) for job in self.videos]
+        result = run_share(videos, self.forward, self.readers)
         if result.failures:
             raise SystemExit(str(result.failures))
         total = result.seconds["total"]

@@ -5,20 +5,18 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.errors import InputError
 from pipeline.api_options import Paths, as_paths, context, run_command, takes_options_of
 from pipeline.api_results import CrossValidation, Extracted, LearntFusion, Trained
-from pipeline.runner.jobs import JobOptions
 from pipeline.runner.stage import StageOptions
 from pipeline.shell.flags import build
 
 if TYPE_CHECKING:
     from data.sources import Source
-    from pipeline.extract_features.command import FeatureResult
+    from pipeline.extract_features.settings import FeatureResult
     from pipeline.extract_flow.video import FlowResult
     from pipeline.runner.jobs import Outcome
 
@@ -92,28 +90,13 @@ def _compute_flow(
 def _compute_features(
     sources: Sequence[Source], found: Extracted, given: Sequence[str], options: Mapping[str, Any]
 ) -> Outcome[Source, FeatureResult]:
-    from data.options import PlanOptions
-    from model.features.options import FusionOptions, TrunkOptions
     from pipeline.extract_features.command import extract_features
+    from pipeline.extract_features.settings import FeatureSettings
 
     folders = {"output": found.features, "flow": found.flow}
     params = context("extract-features", {**options, **folders}, given).params
-    return extract_features(
-        sources,
-        found.flow,
-        found.features,
-        build(PlanOptions, params),
-        build(TrunkOptions, params),
-        build(FusionOptions, params),
-        # The shard was taken when flow was computed.
-        replace(build(JobOptions, params), shard=None),
-        params["device"],
-        params["batch_size"],
-        overwrite=params["overwrite"],
-        strict=params["strict"],
-        seed=params["seed"],
-        keep_streams=params["keep_streams"],
-    )
+    params = {**params, "shard": None}  # It was taken when flow was computed.
+    return extract_features(sources, build(FeatureSettings, params), build(StageOptions, params))
 
 
 @takes_options_of("fit-fusion")
@@ -214,10 +197,6 @@ def cross_validate(
     paths = {"features": features, "pairs": pairs, "output": output}
     text, failures = run_command("evaluate", {**options, **paths})
     return _tabled(Path(output), text, failures)
-
-
-def _jobs(params: Mapping[str, Any]) -> JobOptions:
-    return build(JobOptions, params)
 
 
 def _example(failures: Mapping[str, str]) -> str:

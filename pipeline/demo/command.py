@@ -18,6 +18,7 @@ from pipeline.demo.options import DemoOptions, DemoResult
 from pipeline.evaluate.command import evaluate
 from pipeline.explain.command import ExplainOptions, explain
 from pipeline.extract_features.command import extract_features
+from pipeline.extract_features.settings import FeatureSettings
 from pipeline.extract_flow.command import extract_flow
 from pipeline.extract_flow.settings import FlowSettings
 from pipeline.pictures.attention import FilmOptions
@@ -99,17 +100,10 @@ def _extract_flow(
 def _extract_features(
     sources: Sequence[Source], options: DemoOptions, stage: StageOptions
 ) -> Outcome[Source, Any]:
-    return extract_features(
-        sources,
-        stage.output / "flow",
-        stage.output / "features",
-        plan=options.plan(),
-        trunk=options.trunk(),
-        jobs=stage.jobs,
-        device=stage.device,
-        overwrite=stage.overwrite,
-        seed=options.seed,
+    settings = FeatureSettings(
+        flow=stage.output / "flow", plan=options.plan(), trunk=options.trunk(), seed=options.seed
     )
+    return extract_features(sources, settings, replace(stage, output=stage.output / "features"))
 
 
 def _train_ranker(options: DemoOptions, stage: StageOptions) -> None:

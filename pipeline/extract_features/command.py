@@ -1,27 +1,30 @@
-"""Stage 1b: frozen two-stream features of videos, one cache a video."""
+"""Stage 1b, `pipeline extract-features`: frozen two-stream features of videos, one cache a video.
+
+Read downwards: the function that does it, its answers to the stage (`pipeline.runner.stage`), the
+flags. One video's snippets are read in `snippets.py`; `share.py` computes those of one device.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from data.errors import InputError
-from data.options import FlowOptions, PlanOptions
-from model.features.options import FusionOptions, TrunkOptions
+from data.options import FlowOptions
 from model.tvl1.options import TVL1Options
-from pipeline.extract_features.run import (
+from pipeline.extract_features.settings import (
     FeatureResult,
-    enter_results,
-    keep_missing_flow,
-    run,
-    summarise,
+    FeatureSettings,
+    default_flow_folder,
 )
-from pipeline.runner.jobs import JobOptions, Outcome, finish, in_order, take_shard
-from pipeline.runner.stage import StageOptions
-from pipeline.shell.console import log
+from pipeline.runner.jobs import Outcome, in_order, take_shard
+from pipeline.runner.stage import StageOptions, run, summarise
+from pipeline.shell.console import emit, log
 from pipeline.shell.flags import (
     build,
     check_plan_and_size,
@@ -31,144 +34,150 @@ from pipeline.shell.flags import (
     refuse_flow_options,
     shared_options,
 )
+from pipeline.stage_one.networks import OWN_FUSIONS, needs_training_snippets
 
 if TYPE_CHECKING:
+    from data.cache.header import Header
     from data.sources import Source
-
-__all__ = ["FeatureResult", "command", "extract_features"]
+    from model.features.options import FusionOptions, TrunkOptions
+    from pipeline.extract_features.snippets import VideoJob
+    from pipeline.extract_flow.settings import FlowSettings
+    from pipeline.stage_one.networks import Networks
 
 
 def extract_features(
     sources: Sequence[Source],
-    flow_folder: str | Path | None,
-    output: str | Path,
-    plan: PlanOptions | None = None,
-    trunk: TrunkOptions | None = None,
-    fusion: FusionOptions | None = None,
-    jobs: JobOptions | None = None,
-    device: str = "auto",
-    batch_size: int | None = None,
-    overwrite: bool = False,
-    strict: bool = False,
-    dry_run: bool = False,
-    seed: int = 0,
-    keep_streams: bool = False,
-    flow: FlowOptions | None = None,
-    tvl1: TVL1Options | None = None,
-    engine: str = "auto",
-    save_flow: str | Path | None = None,
+    settings: FeatureSettings,
+    options: StageOptions,
+    flow: FlowSettings | None = None,
 ) -> Outcome[Source, FeatureResult]:
-    """Compute the feature caches of some videos; those that are there and valid are kept.
+    """Compute the feature caches of some videos; caches that exist and are valid are kept.
 
     Parameters
     ----------
-    sources : sequence of Source
-        As `data.sources.find_sources` gives them.
-    flow_folder : path or None
-        Output of `extract_flow` for these videos, made with a plan that covers this one; None
-        computes the flow on the way, the same as `extract_flow` would.
-    output : path
-        Root of the caches, ``<output>/<key>.h5``, and of `stage_one.safetensors`.
-    plan, trunk, fusion : options
-        Which snippets, which trunks, and which frozen fusion.
-    jobs : JobOptions
-        On CUDA, the processes that read frames and flow. On a CPU, the threads of the trunks,
-        beside which one more thread reads.
-    device : str
-        "auto", "cpu", "cuda:0", or several with commas, which share the videos.
-    batch_size : int, optional
-        Snippets a batch at most; None chooses by device and input size.
-    overwrite, strict, dry_run : bool
-        Compute all again; fail on videos that warned; only say what would be done.
-    seed : int
-        Of random trunks and fusion.
-    keep_streams : bool
-        Keep both stream maps too.
-    flow, tvl1 : options
-        Of flow that is computed on the way.
-    engine : {"auto", "numba", "opencv", "cuda"}
-        For that; "auto" is the CUDA engine where the networks run on GPUs.
-    save_flow : path, optional
-        Folder that gets the flow caches which `extract_flow` would write.
+    sources, settings, options
+    flow : FlowSettings, optional
+        Run extract-flow first, into `settings.flow`; None expects the flow caches there.
 
     Returns
     -------
     Outcome
-        One `FeatureResult` a video, in the order of the sources, and the failures. Empty after a
-        dry run.
+        Results and failures, in the order of the sources; empty after a dry run.
 
     Raises
     ------
     InputError
-        Weights, options or devices that cannot be used; caches made otherwise are in the way.
+        Weights, options or devices that cannot be used; caches made with other options are in the
+        way.
     """
-    from pipeline.extract_features.forward import resolve_precision
-    from pipeline.extract_features.plan import FeaturePlan, Settings
-    from pipeline.extract_features.recipe import make_recipe
+    from pipeline.extract_features import plan, prepare
     from pipeline.runner.devices import parse_devices
 
-    jobs = jobs or JobOptions()
-    devices = parse_devices(device)
-    plan, trunk = plan or PlanOptions(), trunk or TrunkOptions()
-    flow, tvl1 = flow or FlowOptions(), tvl1 or TVL1Options()
-    _check_folders(Path(output), flow_folder, save_flow)
-    direct = flow_folder is None
-    settings = Settings(
-        None if flow_folder is None else Path(flow_folder),
-        Path(output),
-        plan,
-        trunk,
-        fusion or FusionOptions(),
-        resolve_precision(trunk.precision, devices),
-        devices,
-        keep_streams,
-        strict,
-        seed,
-        make_recipe(plan, flow, tvl1, engine, devices, strict) if direct else None,
-        _flow_threads(jobs, devices),
-        None if save_flow is None else Path(save_flow),
-        overwrite,
-    )
-    planned = FeaturePlan(settings, sources, take_shard(sources, jobs.shard))
-    if dry_run:
-        from pipeline.extract_features.estimate import show
-
-        show(planned, batch_size, overwrite, jobs)
-        return Outcome()
-    outcome: Outcome[Source, FeatureResult] = Outcome(failures=list(planned.failures))
-    if planned.videos:
-        setup = planned.prepare(overwrite)
-        todo = planned.todo(setup.weights, overwrite)
-        failed = run(planned, setup, todo, jobs, batch_size)
-        failed |= keep_missing_flow(planned, todo, jobs)
-        enter_results(planned, todo, failed, outcome)
+    devices = parse_devices(options.device)
+    _ = settings.networks(devices).map_shape  # Refuse an input that is too small.
+    flow_first = flow is not None
+    plan.check_folders(settings, options, flow_first=flow_first)
+    chosen = take_shard(sources, options.jobs.shard)
+    options = replace(options, jobs=replace(options.jobs, shard=None))
+    flow_outcome = prepare.prepare_flow(chosen, settings, options, flow)
+    failures = dict(flow_outcome.failures)
+    usable = [source for source in chosen if source not in failures]
+    jobs, unusable = plan.plan_videos(usable, settings, devices, options, flow_first=flow_first)
+    failures |= unusable
+    usable = [source for source in usable if source not in failures]
+    if options.dry_run:
+        emit(f"features  {options.output}")
+        for source, message in failures.items():
+            emit(f"cannot    {source.key}: {message}")
+        jobs = plan.with_weights(jobs, plan.stored_weights(options, usable))
+        return run(FeatureStage(settings, devices, jobs), usable, options)
+    networks = None
+    if usable:
+        networks = prepare.prepare_networks(sources, chosen, settings, devices, options, flow)
+        jobs = plan.with_weights(jobs, networks.weights)
+    outcome = run(FeatureStage(settings, devices, jobs, networks), usable, options)
+    notes = {source: result.warnings for source, result in flow_outcome.results}
+    outcome.results = [
+        (source, replace(result, warnings=notes.get(source, result.warnings)))
+        for source, result in outcome.results
+    ]
+    outcome.failures += failures.items()
     return in_order(outcome, sources)
 
 
-def _check_folders(
-    output: Path, flow_folder: str | Path | None, save_flow: str | Path | None
-) -> None:
-    """Refuse folders whose files would be mixed up."""
-    from pipeline.runner.files import check_is_folder
+@dataclass(frozen=True)
+class FeatureStage:
+    """Videos and flow caches to feature caches.
 
-    if flow_folder is not None and save_flow is not None:
-        raise InputError("--save-flow keeps flow that is computed here; it goes without --flow")
-    for flag, folder in (("--flow", flow_folder), ("--save-flow", save_flow)):
-        if folder is not None and Path(folder).resolve() == output.resolve():
-            raise InputError(
-                f"{flag} {folder}: expected another folder than --output, found the same; flow "
-                "and features of a video have one file name"
-            )
-    for folder in (output, save_flow):
-        if folder is not None:
-            check_is_folder(Path(folder))
+    Attributes
+    ----------
+    settings : FeatureSettings
+    devices : list of str
+    jobs : mapping of str to VideoJob
+        By key.
+    networks : Networks, optional
+        Stage one; a dry run needs none.
+    """
 
+    settings: FeatureSettings
+    devices: list[str]
+    jobs: Mapping[str, VideoJob]
+    networks: Networks | None = None
+    name: str = "extract-features"
+    rows: str = "snippets"
 
-def _flow_threads(jobs: JobOptions, devices: Sequence[str]) -> int:
-    """Threads of a CPU engine in each reader: readers of a GPU are processes of one thread."""
-    on_cuda = all(device.startswith("cuda") for device in devices)
-    alone = jobs.backend == "dask" or (on_cuda and jobs.processes)
-    return 1 if alone else jobs.workers(1 << 30)
+    def digest(self, source: Source) -> str:
+        """Digest of a video, which was compared with its flow cache's."""
+        return self.jobs[source.key].header.source_digest
+
+    def header(self, source: Source, digest: str) -> Header:
+        """Header of a valid cache of this video."""
+        return self.jobs[source.key].header
+
+    def kept(self, path: Path) -> FeatureResult:
+        """Describe a cache that exists."""
+        from data.cache.features import open_features
+
+        with open_features(path) as cache:
+            return FeatureResult(path, len(cache), False, cache.header.warnings)
+
+    def forecast(self, todo: Sequence[Source]) -> list[str]:
+        """Say how many snippets these videos have, and how large their caches will be."""
+        from pipeline.shell.words import format_bytes
+
+        networks = self.settings.networks(self.devices)
+        shapes = [networks.map_shape]
+        if self.settings.keep_streams:
+            shapes += 2 * [networks.stream_shape]
+        size = 2 * sum(math.prod(shape) for shape in shapes)  # float16
+        jobs = [self.jobs[source.key] for source in todo]
+        snippets = sum(len(job.frame_index) for job in jobs)
+        claimed = not all(job.input.flow.exists() for job in jobs)
+        streams = "with both stream maps" if self.settings.keep_streams else "fused maps only"
+        return [
+            f"snippets  {snippets:,}{' (by the headers of the videos)' if claimed else ''}",
+            f"size      up to {format_bytes(snippets * size)} ({format_bytes(size)} a snippet, "
+            f"{streams})",
+        ]
+
+    def compute(
+        self, todo: Sequence[Source], options: StageOptions
+    ) -> Outcome[Source, FeatureResult]:
+        """Compute videos on all devices."""
+        from pipeline.extract_features.devices import compute_features
+
+        if self.networks is None:
+            raise ValueError("expected networks, got None")
+        jobs = {source: self.jobs[source.key] for source in todo}
+        failures = compute_features(
+            list(jobs.values()), self.networks, self.settings, self.devices, options
+        )
+        results = [
+            (source, FeatureResult(job.path, len(job.frame_index), True, job.header.warnings))
+            for source, job in jobs.items()
+            if source.key not in failures
+        ]
+        return Outcome(results, [(s, failures[s.key]) for s in todo if s.key in failures])
 
 
 EPILOG = """\b
@@ -179,9 +188,8 @@ Examples:
   pipeline extract-features videos/ --flow flow/ -o streams/ --keep-streams --dry-run
 
 \b
-With --flow, the sampling options must be those given to extract-flow, and the options of flow
-itself belong there. Run the same command again to go on after an interruption: finished caches
-are kept.
+With --flow, give the sampling options that extract-flow was given, and no options of flow itself.
+Run the same command again to continue after an interruption: finished caches are kept.
 """
 
 
@@ -195,8 +203,6 @@ def _batch_size(ctx: click.Context, param: click.Parameter, value: str) -> int |
 
 def _check_weights(ctx: click.Context, trunk: TrunkOptions, fusion: FusionOptions) -> None:
     """Warn of flags that the requested weights ignore."""
-    from pipeline.stage_one.networks import OWN_FUSIONS, needs_training_snippets
-
     unused = {}
     if trunk.rgb_weights is not None:
         unused["weights"] = "--rgb-weights, from which the flow trunk starts too"
@@ -215,14 +221,14 @@ def _check_weights(ctx: click.Context, trunk: TrunkOptions, fusion: FusionOption
 @click.argument("videos", nargs=-1, required=True, metavar="VIDEOS...")
 @click.option(
     "--flow",
-    "flow_folder",
     type=click.Path(path_type=Path),
-    help="Output of extract-flow for the same videos; without it flow is computed on the way.",
+    help="Output of extract-flow for the same videos; without it extract-flow runs first.",
 )
 @click.option(
     "--save-flow",
     type=click.Path(path_type=Path),
-    help="Keep flow that is computed on the way, as extract-flow would, in this folder.",
+    show_default="OUTPUT-flow",
+    help="Folder for the flow of extract-flow where it runs first; later runs find it there.",
 )
 @shared_options("engine")
 @click.option(
@@ -233,56 +239,44 @@ def _check_weights(ctx: click.Context, trunk: TrunkOptions, fusion: FusionOption
     callback=_batch_size,
     help="Snippets a batch; halved when memory runs out.",
 )
-@click.option(
-    "--keep-streams/--no-keep-streams",
-    default=False,
-    show_default=True,
-    help="Keep both trunks' maps too, 64 times the size (for fit-fusion and video_lstm).",
-)
-@dataclass_options(PlanOptions)
-@dataclass_options(TrunkOptions)
-@dataclass_options(FusionOptions)
+@dataclass_options(FeatureSettings, without=("flow", "batch_size"))
 @dataclass_options(FlowOptions)
 @dataclass_options(TVL1Options)
 @dataclass_options(StageOptions)
-@common_options("seed")
+@common_options()
 @click.pass_context
 def command(ctx: click.Context, /, videos: tuple[str, ...], **params: Any) -> None:
     """Compute frozen two-stream features of VIDEOS, one HDF5 cache a video.
 
     VIDEOS are folders, files, @list.txt with a path a line, or a CSV with a column `video` or
     `path`. Two ResNet101s see each snippet's frame and flow stack; ConvFusion joins their maps.
-    Flow comes from --flow, or is computed on the way, on a GPU straight from device memory.
-    --device may name several GPUs (cuda:0,cuda:1), which share the videos; --jobs are then the
-    processes that read for them, and on a CPU the threads of the networks.
+    Flow comes from --flow; without it extract-flow runs first. --device may name several GPUs
+    (cuda:0,cuda:1), which share the videos; --jobs is then the number of threads that read for
+    them, and on a CPU that of the networks.
     """
     from data.sources import find_sources
+    from pipeline.extract_flow.settings import FlowSettings
 
-    if params["flow_folder"] is not None:
+    options = build(StageOptions, params)
+    folder, kept = params["flow"], params["save_flow"]
+    flow = None
+    if folder is not None:
         refuse_flow_options(ctx)
+        if kept is not None:
+            raise InputError("--save-flow is for flow computed here; give it without --flow")
     check_plan_and_size(ctx)
-    trunk, fusion = build(TrunkOptions, params), build(FusionOptions, params)
-    _check_weights(ctx, trunk, fusion)
-    outcome = extract_features(
-        find_sources(videos),
-        params["flow_folder"],
-        params["output"],
-        build(PlanOptions, params),
-        trunk,
-        fusion,
-        build(JobOptions, params),
-        params["device"],
-        params["batch_size"],
-        overwrite=params["overwrite"],
-        strict=params["strict"],
-        dry_run=params["dry_run"],
-        seed=params["seed"],
-        keep_streams=params["keep_streams"],
-        flow=build(FlowOptions, params),
-        tvl1=build(TVL1Options, params),
-        engine=params["engine"],
-        save_flow=params["save_flow"],
+    settings = build(
+        FeatureSettings, {**params, "flow": folder or kept or default_flow_folder(options.output)}
     )
-    if not params["dry_run"]:
-        summarise(outcome, params["output"], scanned=params["flow_folder"] is None)
-    ctx.exit(finish(outcome, lambda source: source.key))
+    _check_weights(ctx, settings.trunk, settings.fusion)
+    if folder is None:
+        flow = FlowSettings.resolved(
+            plan=settings.plan,
+            flow=build(FlowOptions, params),
+            tvl1=build(TVL1Options, params),
+            engine=params["engine"],
+            device=options.device,
+            strict=options.strict,
+        )
+    outcome = extract_features(find_sources(videos), settings, options, flow)
+    ctx.exit(summarise(FeatureStage(settings, [], {}), outcome, options))

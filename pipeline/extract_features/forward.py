@@ -9,18 +9,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.errors import InputError, VideoError
+from data.errors import VideoError
 from model.features.stage_one import HALF_MAX, Maps, StageOne, first_overflow, for_inference
 from model.memory import is_out_of_memory
-from pipeline.extract_features.preprocess import resize_on_device
 from pipeline.shell.console import log
 
 # Snippets a batch at 448 px. CPU: larger ones gain nothing. CUDA: 8 GB of activations suffice.
-CPU_BATCH = 4
-CUDA_BATCH = 32
+_CPU_BATCH = 4
+_CUDA_BATCH = 32
 _GRAPHS = 8  # Batch sizes kept as captured graphs; further ones run kernel by kernel.
 
 Compute = Callable[[Tensor, Tensor], Maps]
+
+
+def default_batch_size(input_size: int, device: str) -> int:
+    """Snippets a batch where the user gave none: constant in pixels, so that memory is too."""
+    base = _CUDA_BATCH if device.startswith("cuda") else _CPU_BATCH
+    return min(max(base, base * 448**2 // input_size**2), 64)
 
 
 @dataclass
@@ -73,7 +78,7 @@ class Forward:
         device: str = "cpu",
         precision: str = "float32",
         *,
-        batch_size: int = CPU_BATCH,
+        batch_size: int = _CPU_BATCH,
         keep_streams: bool = False,
         compute: Compute | None = None,
     ) -> None:
@@ -223,7 +228,7 @@ class Graphed:
             self._stage(own_frames, own_stacks)
         torch.cuda.current_stream(frames.device).wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        # "thread_local": DataLoader's thread allocates page-locked memory meanwhile, which would
+        # "thread_local": reader threads allocate page-locked memory meanwhile, which would
         # spoil the capture, but concerns none of its tensors.
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             maps = self._stage(own_frames, own_stacks)
@@ -236,17 +241,18 @@ def _to_host(values: Tensor) -> Tensor:
     return host.copy_(values, non_blocking=True)
 
 
-def resolve_precision(precision: str, devices: list[str]) -> str:
-    """Return float16 for `auto` where all devices are CUDA, else float32.
+def resize_on_device(stacks: Tensor, size: int) -> Tensor:
+    """Resize (B, 2L, H, W) uint8 stacks on a GPU, within 1 level of Pillow's bicubic.
 
-    Raises
-    ------
-    InputError
-        float16 was asked for on a CPU, where it gains nothing and loses accuracy.
+    Two passes, rounded and clipped to 8 bits between them as Pillow does. Pillow 13 takes the
+    height first for upright pictures, earlier ones never: values that are clipped in between may
+    differ by more there.
     """
-    on_cuda = all(device.startswith("cuda") for device in devices)
-    if precision == "float16" and not on_cuda:
-        raise InputError("--precision float16 needs a CUDA device; leave it out on a CPU")
-    if precision == "auto":
-        return "float16" if on_cuda else "float32"
-    return precision
+    height = stacks.shape[-2]
+    x = stacks.float()
+    for shape in ((height, size), (size, size)):
+        x = torch.nn.functional.interpolate(
+            x, size=shape, mode="bicubic", antialias=True, align_corners=False
+        )
+        x = x.round_().clamp_(0, 255)
+    return x.to(stacks.dtype)

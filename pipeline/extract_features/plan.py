@@ -1,266 +1,191 @@
-"""Before features are computed: which videos, which snippets, which caches are there already."""
+"""Before features are computed: folders and flow caches are checked, nothing is written."""
 
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from data.cache.folder import cache_path, check_folder, read_header
+from data.cache.flow import open_flow
+from data.cache.folder import cache_path, content_digest, read_header
 from data.cache.header import Header
-from data.errors import CacheError, InputError
-from data.sources import Source, find_sources
-from pipeline.extract_features.forward import CPU_BATCH, CUDA_BATCH
-from pipeline.extract_features.share import FeatureTask, VideoJob
-from pipeline.extract_features.snippets import VideoInput
-from pipeline.extract_features.training_snippets import training_snippets
-from pipeline.extract_features.videos import PlannedVideo, Settings, plan_cached, plan_direct
-from pipeline.runner.files import check_writable
-from pipeline.runner.jobs import JobOptions
+from data.errors import CacheError, InputError, StaleCacheError, VideoError
+from data.sampling import plan_snippets
+from data.sources import Source
+from data.video.claims import claimed_shape
+from data.video.info import damage_among
+from data.video.reading import file_digest
+from pipeline.extract_features.settings import FeatureSettings, all_cuda
+from pipeline.extract_features.snippets import VideoInput, VideoJob, snippet_plan, video_input
+from pipeline.runner.files import check_is_folder, check_writable
+from pipeline.runner.stage import StageOptions
 from pipeline.shell.console import progress
-from pipeline.stage_one.file import FILE_NAME, prepare_stage_one
-from pipeline.stage_one.networks import Networks, NetworkSettings
-
-__all__ = ["FeaturePlan", "PlannedVideo", "Settings"]
-
-STACK_ORDER = "u1 v1 u2 v2"
+from pipeline.stage_one.file import FILE_NAME, load_digests
 
 
-class FeaturePlan:
-    """The videos of a run, checked against their flow caches where flow is not computed.
+def check_folders(settings: FeatureSettings, options: StageOptions, *, flow_first: bool) -> None:
+    """Refuse folders that would mix caches or cannot be written.
 
-    Attributes
+    Parameters
     ----------
-    videos : list of (Source, PlannedVideo)
-    failures : list of (Source, str)
-        Videos without matching flow, each with what to do about it.
-
-    Raises
-    ------
-    InputError
-        There is no flow folder.
-    StaleCacheError
-        Kept flow was made from other input or options.
+    settings, options
+    flow_first : bool
+        Whether extract-flow fills the flow folder.
     """
+    if settings.flow.resolve() == options.output.resolve():
+        flag = "--save-flow" if flow_first else "--flow"
+        raise InputError(
+            f"{flag} {settings.flow}: expected another folder than --output, found the same; flow "
+            "and features of a video have one file name"
+        )
+    check_is_folder(options.output)
+    check_is_folder(settings.flow)
+    if not flow_first and not settings.flow.is_dir():
+        raise InputError(
+            f"{settings.flow}: no such folder; `pipeline extract-flow VIDEOS -o {settings.flow}` "
+            "creates it, or leave --flow out to compute flow first"
+        )
+    if not options.dry_run and (options.overwrite or not (options.output / FILE_NAME).exists()):
+        check_writable(options.output)
 
-    def __init__(
-        self, settings: Settings, sources: Sequence[Source], chosen: Sequence[Source]
-    ) -> None:
-        folder = settings.flow_folder
-        if folder is not None and not folder.is_dir():
-            raise InputError(
-                f"{folder}: no such folder; `pipeline extract-flow VIDEOS -o {folder}` makes it, "
-                "or leave --flow out to compute flow on the way"
-            )
-        self.settings = settings
-        self.all_sources = sources
-        self.videos: list[tuple[Source, PlannedVideo]] = []
-        self.failures: list[tuple[Source, str]] = []
-        self._plan_all(chosen)
-        if folder is None and settings.save_flow is not None and not settings.overwrite:
-            self._use_kept(settings.save_flow)
 
-    def _plan_all(self, chosen: Sequence[Source]) -> None:
-        # Hashing waits for the disk and releases the interpreter: threads are enough.
-        with ThreadPoolExecutor(4) as pool:
-            found = pool.map(self._plan_one, chosen)
-            for source, video in progress(
-                zip(chosen, found, strict=True), total=len(chosen), desc="check", unit="video"
-            ):
-                if isinstance(video, str):
-                    self.failures.append((source, video))
-                else:
-                    self.videos.append((source, video))
+def plan_videos(
+    sources: Sequence[Source],
+    settings: FeatureSettings,
+    devices: Sequence[str],
+    options: StageOptions,
+    *,
+    flow_first: bool,
+) -> tuple[dict[str, VideoJob], dict[Source, str]]:
+    """Check videos against their flow caches: return jobs by key, and failures.
 
-    def _plan_one(self, source: Source) -> PlannedVideo | str:
-        folder = self.settings.flow_folder
+    The jobs' headers still lack the weights. In a dry run that would compute flow first, videos
+    without flow are described by their own headers.
+    """
+    jobs: dict[str, VideoJob] = {}
+    failures: dict[Source, str] = {}
+
+    def planned(source: Source) -> VideoJob | str:
         try:
-            if folder is None:
-                return plan_direct(self.settings, source)
-            return plan_cached(self.settings, source, folder)
+            return _plan_video(source, settings, devices, options, flow_first)
         except InputError as error:
             return str(error)
 
-    def _use_kept(self, folder: Path) -> None:
-        """Read flow that an earlier run kept, if it is what would be computed now."""
-        there = {
-            source.key: video.flow
-            for source, video in self.videos
-            if cache_path(folder, source.key).exists()
-        }
-        check_folder(folder, there, flag="--save-flow")
-        planned, self.videos = self.videos, []
-        for source, video in planned:
-            try:
-                kept = source.key in there
-                found = plan_cached(self.settings, source, folder) if kept else video
-                self.videos.append((source, found))
-            except InputError as error:
-                self.failures.append((source, str(error)))
+    with ThreadPoolExecutor(4) as pool:  # Hashing waits for the disk.
+        results = zip(sources, pool.map(planned, sources), strict=True)
+        for source, job in progress(results, total=len(sources), desc="check", unit="video"):
+            if isinstance(job, str):
+                failures[source] = job
+            else:
+                jobs[source.key] = job
+    return jobs, failures
 
-    def prepare(self, overwrite: bool) -> Networks:
-        """Build stage one, or load the one that the output folder has."""
-        settings = self.settings
-        if overwrite or not (settings.output / FILE_NAME).exists():
-            check_writable(settings.output)  # before anything is fitted
-        return prepare_stage_one(
-            settings.output,
-            self.networks,
-            lambda: training_snippets(
-                self.training_videos(), settings.trunk.training_snippets, settings.devices[0]
-            ),
-            overwrite,
-        )
 
-    @property
-    def networks(self) -> NetworkSettings:
-        """All that decides stage one's networks."""
-        settings = self.settings
-        return NetworkSettings(
-            trunk=settings.trunk,
-            fusion=settings.fusion,
-            stack_length=settings.plan.stack_length,
-            precision=settings.precision,
-            seed=settings.seed,
-        )
+def _plan_video(
+    source: Source,
+    settings: FeatureSettings,
+    devices: Sequence[str],
+    options: StageOptions,
+    flow_first: bool,
+) -> VideoJob:
+    """Check a video against its flow cache.
 
-    def training_videos(self) -> list[VideoInput]:
-        """Return the videos named by --training-videos, or all; by their keys among all."""
-        settings = self.settings
-        named = settings.trunk.training_videos
-        known = {source.path: source for source in self.all_sources}
-        sources = self.all_sources if named is None else find_sources([named])
-        # Stacks are wanted at input size here, whatever the device.
-        return [
-            replace(
-                settings.input(known.get(source.path, source), settings.flow_folder),
-                path=source.path,
-                resize_flow=True,
+    Raises
+    ------
+    CacheError
+        No flow cache, or one of another video or plan; names the command that makes it.
+    VideoError
+        The video cannot be read, or is damaged and `--strict` is set.
+    """
+    video = video_input(source, settings, resize_flow=not all_cuda(devices))
+    command = f"`pipeline extract-flow {source.path} -o {settings.flow}`"
+    if not video.flow.exists():
+        if flow_first and options.dry_run:
+            return _claimed_job(video, cache_path(options.output, source.key))
+        raise CacheError(f"{video.flow}: no flow cache of this video; make it with {command}")
+    with open_flow(video.flow) as flow:
+        if flow.header.source_digest != file_digest(source.path):
+            raise CacheError(
+                f"{video.flow}: made from other content than {source.path} has now; make it "
+                f"again with {command} --overwrite"
             )
-            for source in sources
-        ]
-
-    def header(self, video: PlannedVideo, weights: dict[str, str]) -> Header:
-        """Return the header that a video's feature cache is to have.
-
-        `upstream` is the content digest of the flow cache, and empty where flow is computed on
-        the way; how it was computed stands in the parameters in both cases.
-        """
-        flow = video.flow
-        computed = {name: value for name, value in flow.parameters.items() if name != "plan"}
-        return Header(
-            kind="features",
-            source=flow.source,
-            source_size=flow.source_size,
-            source_digest=flow.source_digest,
-            decoded_frames=flow.decoded_frames,
-            claimed_frames=flow.claimed_frames,
-            rotation=flow.rotation,
-            parameters={**self._parameters(), "flow": computed},
-            upstream=video.flow_digest,
-            weights=weights,
-            versions={**flow.versions, **_versions()},
-            warnings=flow.warnings,
-        )
-
-    def _parameters(self) -> dict[str, object]:
-        """Return all options that the arrays depend on and that no weight digest covers."""
-        settings = self.settings
-        planned = asdict(settings.plan)
-        unused = ("stride",) if settings.plan.plan == "segments" else ("segments", "candidates")
-        for name in unused:
-            del planned[name]
-        return {
-            "plan": planned,
-            "trunk_stage": settings.trunk.trunk_stage,
-            "input_size": settings.trunk.input_size,
-            "precision": settings.precision,
-            "flow_resize": "torch" if settings.on_cuda else "Pillow",
-            "stack_order": STACK_ORDER,
-            "keep_streams": settings.keep_streams,
-        }
-
-    def todo(self, weights: dict[str, str], overwrite: bool) -> list[str]:
-        """Return the keys to do; StaleCacheError when caches made otherwise are in the way."""
-        wanted = {
-            source.key: _with_known_flow(video, self.header(video, weights))
-            for source, video in self.videos
-        }
-        return check_folder(self.settings.output, wanted, overwrite)
-
-    def jobs(self, weights: dict[str, str], todo: Sequence[str]) -> list[VideoJob]:
-        """Return the work on the given keys."""
-        keys = set(todo)
-        return [
-            VideoJob(v.input, self.header(v, weights), v.path, v.frame_index, v.time, v.snippets)
-            for source, v in self.videos
-            if source.key in keys
-        ]
-
-    def task(self, setup: Networks, jobs: JobOptions, batch_size: int | None) -> FeatureTask:
-        """Return what all videos share."""
-        settings = self.settings
-        readers = 0
-        if settings.on_cuda and jobs.processes:
-            readers = max(1, jobs.workers(1 << 30) // len(settings.devices))
-        return FeatureTask(
-            settings.output,
-            settings.trunk.rgb_weights,
-            settings.trunk.flow_weights,
-            tuple(sorted(setup.weights.items())),
-            settings.precision,
-            batch_size or self.batch_size(),
-            settings.keep_streams,
-            readers,
-            setup.settings.map_shape,
-            setup.settings.stream_shape,
-        )
-
-    def batch_size(self) -> int:
-        """Snippets a batch where the user gave none: constant in pixels, so that memory is too."""
-        base = CUDA_BATCH if self.settings.on_cuda else CPU_BATCH
-        return min(max(base, base * 448**2 // self.settings.trunk.input_size**2), 64)
-
-    def shares(
-        self, videos: Sequence[VideoJob], *, one_by_one: bool
-    ) -> list[tuple[str, list[VideoJob]]]:
-        """Share videos among devices by snippets, longest first; or make each a share."""
-        devices = self.settings.devices
-        if one_by_one:
-            return [(devices[i % len(devices)], [video]) for i, video in enumerate(videos)]
-        shares: list[tuple[str, list[VideoJob]]] = [(device, []) for device in devices]
-        load = [0] * len(devices)
-        for video in sorted(videos, key=lambda job: -job.snippets):
-            least = load.index(min(load))
-            shares[least][1].append(video)
-            load[least] += max(1, video.snippets)
-        return [share for share in shares if share[1]]
-
-    def bytes_a_snippet(self) -> int:
-        """Uncompressed float16 bytes of one cached snippet."""
-        count = int(np.prod(self.networks.map_shape))
-        if self.settings.keep_streams:
-            count += 2 * int(np.prod(self.networks.stream_shape))
-        return 2 * count
+        damage = damage_among(flow.header.warnings) if options.strict else []
+        if damage:
+            raise VideoError(f"{source.path}: {'; '.join(damage)}")
+        plan = snippet_plan(flow, settings.plan)
+        times = flow.frame_time[plan.frame]
+    path = cache_path(options.output, source.key)
+    upstream = "" if _flow_was_never_kept(path) else content_digest(video.flow)
+    header = _header(flow.header, upstream, settings.parameters(devices))
+    return VideoJob(video, path, header, plan.frame, times)
 
 
-def _with_known_flow(video: PlannedVideo, wanted: Header) -> Header:
-    """Take features that are there for made from the wanted flow if only one of both names it.
+def _flow_was_never_kept(path: Path) -> bool:
+    """Whether a feature cache is of an earlier version that computed flow without keeping it.
 
-    A flow cache is known by its content, and flow computed on the way by its parameters; those
-    stand in both headers, so that either command may go on with the other's features.
+    Such a cache stays valid: the options of its flow are in its parameters.
     """
     try:
-        found = read_header(video.path).upstream
-    except CacheError:
-        return wanted
-    return replace(wanted, upstream=found) if "" in (found, wanted.upstream) else wanted
+        return not read_header(path).upstream
+    except CacheError:  # No cache, or a damaged one, which is reported later.
+        return False
 
 
-def _versions() -> dict[str, str]:
+def _header(flow: Header, upstream: str, parameters: dict[str, object]) -> Header:
+    """Header of a feature cache, from that of its flow cache; `upstream` is the flow's digest."""
     packages = ("torch", "torchvision", "pillow", "numpy", "h5py")
-    return {package: importlib.metadata.version(package) for package in packages}
+    versions = {package: importlib.metadata.version(package) for package in packages}
+    flow_options = {name: value for name, value in flow.parameters.items() if name != "plan"}
+    return replace(
+        flow,
+        kind="features",
+        parameters={**parameters, "flow": flow_options},
+        upstream=upstream,
+        versions={**flow.versions, **versions},
+    )
+
+
+def stored_weights(options: StageOptions, sources: Sequence[Source]) -> dict[str, str]:
+    """Return the digests of the weights that the output's caches were made with.
+
+    Raises
+    ------
+    StaleCacheError
+        There are caches of these videos but no stage one.
+    """
+    if options.overwrite:
+        return {}
+    if (options.output / FILE_NAME).exists():
+        return load_digests(options.output)
+    if any(cache_path(options.output, source.key).exists() for source in sources):
+        raise StaleCacheError(
+            f"{options.output}: holds caches but no {FILE_NAME}; pass --overwrite or another "
+            "--output"
+        )
+    return {}
+
+
+def _claimed_job(video: VideoInput, path: Path) -> VideoJob:
+    """Return the job of a video whose flow does not exist, for a dry run: by its own header.
+
+    Its feature cache, if there is one, is taken for valid.
+    """
+    header = read_header(path) if path.exists() else Header("features")
+    shape = claimed_shape(video.path)
+    count = 0
+    if shape is not None:
+        with suppress(ValueError):  # Too few frames for a snippet.
+            count = len(plan_snippets(np.arange(shape[0]) / shape[3], video.plan).frame)
+    return VideoJob(video, path, header, np.zeros(count, np.int64), np.zeros(count))
+
+
+def with_weights(jobs: Mapping[str, VideoJob], weights: dict[str, str]) -> dict[str, VideoJob]:
+    """Add the digests of stage one's weights to the headers of the jobs' caches."""
+    return {
+        key: replace(job, header=replace(job.header, weights=weights)) for key, job in jobs.items()
+    }

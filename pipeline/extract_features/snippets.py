@@ -1,60 +1,53 @@
-"""A video's snippets, read in one pass: RGB frame and flow stack, matched by frame index."""
+"""A video's snippets, read in one pass: RGB frame and flow stack, matched by frame index.
+
+Frames and flow fields become the square 8-bit inputs of the trunks by Pillow's bicubic filter, as
+torchvision's transforms do for images; the aspect is not kept. ÷255 and the ImageNet mean and
+deviation follow on the device (`model.features.stage_one.StageOne`).
+"""
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from time import perf_counter
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from data.cache.flow import open_flow
-from data.errors import InputError
+from data.cache.flow import FlowCache, dequantise, open_flow, quantise
+from data.cache.folder import cache_path
+from data.cache.header import Header
+from data.errors import CacheError, VideoError
 from data.options import PlanOptions
-from pipeline.extract_features.cached_flow import read_cached, snippet_plan
-
-if TYPE_CHECKING:
-    from pipeline.extract_features.direct_flow import Group, VideoStart
-    from pipeline.extract_flow.settings import FlowSettings
-
-__all__ = [
-    "Chunk",
-    "VideoInput",
-    "count_snippets",
-    "in_background",
-    "read_chunks",
-    "read_snippets",
-    "snippet_plan",
-    "split_batches",
-]
+from data.sampling import SnippetPlan, plan_snippets
+from data.sources import Source
+from data.video.reading import read_frames
+from pipeline.extract_features.settings import FeatureSettings
 
 
 @dataclass(frozen=True)
 class VideoInput:
-    """What a worker needs to read the snippets of one video.
-
-    Flow comes from the cache `flow`, or, where that is None, is computed as `recipe` says: by a
-    CPU engine where the video is read, by the CUDA engine where the trunks are.
-    """
+    """What is needed to read the snippets of one video."""
 
     key: str
     path: Path
-    flow: Path | None
+    flow: Path  # Its flow cache.
     plan: PlanOptions
     input_size: int
     resize_flow: bool = True  # False: the device resizes the stacks.
-    recipe: FlowSettings | None = None
-    flow_workers: int = 1  # Threads of a CPU engine.
-    save_flow: Path | None = None  # Where to keep flow that is computed.
 
-    @property
-    def on_device(self) -> bool:
-        """Whether flow is computed on the trunks' device."""
-        return self.flow is None and self.recipe is not None and self.recipe.engine == "cuda"
+
+@dataclass(frozen=True)
+class VideoJob:
+    """One video to compute: what to read, its snippets, and its feature cache."""
+
+    input: VideoInput
+    path: Path
+    header: Header
+    frame_index: np.ndarray  # (S,) int64
+    time: np.ndarray  # (S,) float64, seconds
 
 
 @dataclass
@@ -67,136 +60,143 @@ class Chunk:
     stacks: Any = None  # Tensor (B, 2L, S, S) uint8, or (B, 2L, H, W) before resizing
     error: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)  # "decode", "flow"
-    start: VideoStart | None = None  # With the first chunk of a video whose flow is computed.
-    raw: Group | None = None  # In place of stacks: what the device computes them from.
-    batches: tuple[int, ...] = ()  # Snippets of each batch; () is one batch.
-
-    def pin_memory(self) -> Chunk:
-        """Move the tensors to page-locked memory (called by torch's DataLoader)."""
-        if self.frames is not None:
-            self.frames = self.frames.pin_memory()
-        if self.stacks is not None:
-            self.stacks = self.stacks.pin_memory()
-        if self.raw is not None:
-            self.raw.greys = self.raw.greys.pin_memory()
-        return self
 
 
-def count_snippets(video: VideoInput) -> int:
-    """Return the number of snippets of a video; InputError where it or its flow is unusable."""
-    if video.flow is None:
-        from pipeline.extract_features.direct_flow import start_video
+def video_input(
+    source: Source, settings: FeatureSettings, *, resize_flow: bool = True
+) -> VideoInput:
+    """Return what is needed to read a video's snippets."""
+    return VideoInput(
+        source.key,
+        source.path,
+        cache_path(settings.flow, source.key),
+        settings.plan,
+        settings.trunk.input_size,
+        resize_flow,
+    )
 
-        return len(start_video(video).plan.frame)
-    with open_flow(video.flow) as flow:
-        return len(snippet_plan(flow, video.plan).frame)
+
+def snippet_plan(flow: FlowCache, options: PlanOptions) -> SnippetPlan:
+    """Plan the snippets of a flow cache's video from the time stamps that the cache keeps.
+
+    Raises
+    ------
+    CacheError
+        The cache lacks flow that the plan needs; names the command that makes it.
+    VideoError
+        The video is too short for any flow.
+    """
+    try:
+        plan = plan_snippets(flow.frame_time, options)
+    except ValueError as error:
+        raise VideoError(f"{flow.header.source}: {error}") from error
+    flow.rows(plan.pairs)
+    return plan
+
+
+def resize_frame(frame: np.ndarray, size: int) -> np.ndarray:
+    """Resize a BGR frame (H, W, 3) uint8, as OpenCV decodes it, to RGB (3, size, size) uint8."""
+    rgb = Image.fromarray(np.ascontiguousarray(frame[:, :, ::-1]))
+    resized = np.asarray(rgb.resize((size, size), Image.Resampling.BICUBIC))
+    return np.ascontiguousarray(resized.transpose(2, 0, 1))
+
+
+def resize_field(levels: np.ndarray, size: int) -> np.ndarray:
+    """Resize a field of 8-bit levels (2, H, W), u then v, to (2, size, size)."""
+    resized = [
+        Image.fromarray(component).resize((size, size), Image.Resampling.BICUBIC)
+        for component in levels
+    ]
+    return np.stack([np.asarray(component) for component in resized])
+
+
+def to_levels(values: np.ndarray, scale: float, offset: float, bound: float) -> np.ndarray:
+    """Return a stored field as 8-bit levels; float16 fields are quantised as uint8 caches are.
+
+    Parameters
+    ----------
+    values : ndarray (2, H, W) uint8 or float16
+    scale, offset : float
+        Of the cache: px = (value − offset) · scale.
+    bound : float
+        Displacement in px of the highest level.
+    """
+    if values.dtype == np.uint8:
+        return values
+    return quantise(dequantise(values, scale, offset), bound)
+
+
+class _Stacks:
+    """Flow stacks of one video; consecutive stacks share the fields they have in common."""
+
+    def __init__(self, flow: FlowCache, rows: np.ndarray, video: VideoInput) -> None:
+        self._flow = flow
+        self._rows = rows
+        self._size = video.input_size if video.resize_flow else None
+        self._bound = _flow_bound(flow.header)
+        self._fields: dict[int, np.ndarray] = {}  # By row of the plan's pairs.
+
+    def read(self, pairs: Sequence[int]) -> np.ndarray:
+        """Stack u₁ v₁ u₂ v₂ … (2L, ·, ·) uint8 of the given rows of the plan's pairs."""
+        self._fields = {
+            pair: self._fields[pair] if pair in self._fields else self._read_field(pair)
+            for pair in dict.fromkeys(pairs)
+        }
+        return np.concatenate([self._fields[pair] for pair in pairs])
+
+    def _read_field(self, pair: int) -> np.ndarray:
+        flow = self._flow
+        values = flow.read(int(self._rows[pair]))
+        levels = to_levels(values, flow.scale, flow.offset, self._bound)
+        return levels if self._size is None else resize_field(levels, self._size)
+
+
+def _flow_bound(header: Header) -> float:
+    options = header.parameters.get("flow")
+    if not isinstance(options, dict) or "bound" not in options:
+        raise CacheError(
+            f"the flow cache of {header.source} does not record its bound; recreate it"
+        )
+    return float(options["bound"])
 
 
 def read_snippets(
-    video: VideoInput, rows: np.ndarray, seconds: dict[str, float], device: str = "cpu"
-) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    video: VideoInput, rows: np.ndarray, seconds: dict[str, float]
+) -> Generator[tuple[int, np.ndarray, np.ndarray], None, None]:
     """Read snippets of a plan, in order, decoding the video once.
 
     Parameters
     ----------
     video
-        The video and its flow cache, or how its flow is computed.
+        The video and its flow cache.
     rows
-        Sorted numbers of the snippets wanted.
+        Sorted numbers of the snippets.
     seconds
         The time spent is added under "decode" and "flow" (resizing included).
-    device
-        Where the CUDA engine runs, if flow is computed by it.
 
     Yields
     ------
     (row, frame, stack)
         RGB (3, S, S) uint8, and (2L, ·, ·) uint8 levels, u₁ v₁ u₂ v₂ …
     """
-    if video.flow is not None:
-        yield from read_cached(video, rows, seconds)
-        return
-    from pipeline.extract_features.direct_flow import read_computed
-
-    yield from read_computed(video, rows, seconds, device)
-
-
-def split_batches(count: int, batch_size: int) -> list[np.ndarray]:
-    """Cut a video's snippets into batches of nearly equal size, `batch_size` at most."""
-    return np.array_split(np.arange(count), -(-count // batch_size))
-
-
-def read_chunks(number: int, video: VideoInput, batch_size: int) -> Iterator[Chunk]:
-    """Read a video in batches of nearly equal size, `batch_size` at most.
-
-    An `InputError` ends the video with a chunk that carries its message.
-    """
-    seconds: dict[str, float] = {}
-    try:
-        with ExitStack() as stack:
-            if video.flow is None:
-                from pipeline.extract_features.direct_flow import computed_chunks
-
-                chunks = computed_chunks(number, video, batch_size, seconds)
-            else:
-                chunks = _cached_chunks(number, video, batch_size, seconds)
-            stack.callback(chunks.close)
-            yield from chunks
-    except InputError as error:
-        yield Chunk(number, np.empty(0, np.int64), error=str(error), seconds=dict(seconds))
+    with open_flow(video.flow) as flow:
+        plan = snippet_plan(flow, video.plan)
+        stacks = _Stacks(flow, flow.rows(plan.pairs), video)
+        began = perf_counter()
+        frames = read_frames(video.path, plan.frame[rows])
+        for row, (index, frame) in zip(rows, frames, strict=True):
+            if index != plan.frame[row]:
+                raise VideoError(f"{video.path}: expected frame {plan.frame[row]}, got {index}")
+            resized = resize_frame(frame, video.input_size)
+            decoded = perf_counter()
+            stack = stacks.read(plan.fields[row].tolist())
+            seconds["decode"] = seconds.get("decode", 0.0) + decoded - began
+            seconds["flow"] = seconds.get("flow", 0.0) + perf_counter() - decoded
+            yield int(row), resized, stack
+            began = perf_counter()
 
 
-def _cached_chunks(
-    number: int, video: VideoInput, batch_size: int, seconds: dict[str, float]
-) -> Generator[Chunk, None, None]:
-    import torch
-
-    count = count_snippets(video)
-    with ExitStack() as stack:
-        reader = read_snippets(video, np.arange(count), seconds)
-        stack.callback(reader.close)  # type: ignore[attr-defined]
-        for part in split_batches(count, batch_size):
-            items = [next(reader) for _ in part]
-            frames = torch.from_numpy(np.stack([frame for _, frame, _ in items]))
-            stacks = torch.from_numpy(np.stack([fields for _, _, fields in items]))
-            yield Chunk(number, part, frames, stacks, seconds=dict(seconds))
-            seconds.clear()
-
-
-def in_background(chunks: Callable[[], Iterable[Chunk]], depth: int = 2) -> Iterator[Chunk]:
-    """Run a reader in a thread of its own, at most `depth` chunks ahead.
-
-    OpenCV, Pillow and NumPy let other threads run meanwhile. An unexpected exception of the
-    reader is raised here. Closing the iterator ends the thread.
-    """
-    ready: queue.Queue[Chunk | BaseException | None] = queue.Queue(maxsize=depth)
-    stopping = threading.Event()
-
-    def put(item: Chunk | BaseException | None) -> bool:
-        while not stopping.is_set():
-            try:
-                ready.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-            return True
-        return False
-
-    def work() -> None:
-        try:
-            for chunk in chunks():
-                if not put(chunk):
-                    return
-            put(None)
-        except BaseException as error:
-            put(error)
-
-    thread = threading.Thread(target=work, name="snippet reader", daemon=True)
-    thread.start()
-    try:
-        while (item := ready.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stopping.set()
-        thread.join()
+def count_snippets(video: VideoInput) -> int:
+    """Return the number of snippets of a video; InputError where its flow is unusable."""
+    with open_flow(video.flow) as flow:
+        return len(snippet_plan(flow, video.plan).frame)

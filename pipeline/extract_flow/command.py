@@ -59,6 +59,12 @@ class FlowStage:
     name: str = "extract-flow"
     rows: str = "flow fields"
 
+    def digest(self, source: Source) -> str:
+        """Digest of a video's content."""
+        from data.video.reading import file_digest
+
+        return file_digest(source.path)
+
     def header(self, source: Source, digest: str) -> Header:
         """Header of a valid cache of this video, as far as its fingerprint."""
         from data.cache.header import Header
@@ -71,7 +77,7 @@ class FlowStage:
 
         return kept(path, self.settings.flow.bound)
 
-    def forecast(self, todo: Sequence[Source]) -> str:
+    def forecast(self, todo: Sequence[Source]) -> list[str]:
         """Return how many fields these videos would give, by their own headers."""
         from data.video.claims import claimed_pairs
         from pipeline.shell.words import format_bytes
@@ -79,7 +85,7 @@ class FlowStage:
         pairs, values = claimed_pairs(
             [s.path for s in todo], self.settings.plan, self.settings.flow
         )
-        return f"pairs     about {pairs:,}, {format_bytes(2 * values)} before compression"
+        return [f"pairs     about {pairs:,}, {format_bytes(2 * values)} before compression"]
 
     def compute(self, todo: Sequence[Source], options: StageOptions) -> Outcome[Source, FlowResult]:
         """Compute videos side by side, the largest first; few videos one by one, by all workers."""

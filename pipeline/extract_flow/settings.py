@@ -120,7 +120,7 @@ def choose_engine(engine: str, device: str) -> str:
     from model.tvl1 import engines
 
     if not _DEVICES.fullmatch(device):
-        raise InputError(f"--device {device}: expected auto, cpu, cuda or cuda:N")
+        raise InputError(f"--device {device}: expected auto, cpu, cuda:N, or several with commas")
     on_gpu = device.startswith("cuda") or (device == "auto" and NVIDIA_DRIVER.exists())
     if engine == "cuda" or (engine == "auto" and on_gpu):
         from model.tvl1.cuda.runtime import available, interpreted

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -66,14 +67,17 @@ class Stage(Protocol[R]):
     def rows(self) -> str:
         """What the rows of a cache are called, for instance "flow fields"."""
 
+    def digest(self, source: Source) -> str:
+        """Digest of a video's content; VideoError where it cannot be read."""
+
     def header(self, source: Source, digest: str) -> Header:
         """Header of a valid cache of this video, as far as its fingerprint."""
 
     def kept(self, path: Path) -> R:
         """Describe a cache that is there and valid."""
 
-    def forecast(self, todo: Sequence[Source]) -> str:
-        """Say how many rows and bytes these videos would give, by their own headers."""
+    def forecast(self, todo: Sequence[Source]) -> list[str]:
+        """Lines that say how many rows and bytes these videos would give, by their headers."""
 
     def compute(self, todo: Sequence[Source], options: StageOptions) -> Outcome[Source, R]:
         """Write the caches of these videos."""
@@ -102,7 +106,8 @@ def run(stage: Stage[R], sources: Sequence[Source], options: StageOptions) -> Ou
     if options.dry_run:
         done = len(planned.wanted) - len(planned.todo)
         emit(f"videos    {len(planned.wanted)}, of which {done} done, {len(planned.todo)} to do")
-        emit(f"{stage.forecast(planned.todo)}\nnothing was written")
+        for line in [*stage.forecast(planned.todo), "nothing was written"]:
+            emit(line)
         return Outcome()
     with swept(options.output):
         if planned.todo:
@@ -125,7 +130,7 @@ def plan(stage: Stage[R], wanted: Sequence[Source], options: StageOptions) -> Pl
         return Plan(list(wanted), list(wanted), done)
     headers: dict[str, Header] = {}
     with ThreadPoolExecutor(4) as pool:  # Hashing waits for the disk.
-        digests = zip(there, pool.map(_digest, there), strict=True)
+        digests = zip(there, pool.map(partial(_digest, stage), there), strict=True)
         for source, digest in progress(digests, total=len(there), desc="check", unit="cache"):
             if isinstance(digest, VideoError):
                 done.failures.append((source, str(digest)))
@@ -145,11 +150,9 @@ def plan(stage: Stage[R], wanted: Sequence[Source], options: StageOptions) -> Pl
     return Plan(list(wanted), [source for source in wanted if source not in known], done)
 
 
-def _digest(source: Source) -> str | VideoError:
-    from data.video.reading import file_digest
-
+def _digest(stage: Stage[R], source: Source) -> str | VideoError:
     try:
-        return file_digest(source.path)
+        return stage.digest(source)
     except VideoError as error:
         return error
 

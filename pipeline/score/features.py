@@ -15,6 +15,7 @@ from data.files import temporary_name
 from data.sources import Source
 from data.video.reading import file_digest
 from pipeline.extract_features.command import extract_features
+from pipeline.extract_features.settings import FeatureSettings
 from pipeline.extract_flow.command import extract_flow
 from pipeline.extract_flow.settings import FlowSettings
 from pipeline.runner.devices import parse_devices
@@ -155,17 +156,16 @@ def _extract(
         return {}
     outcome = extract_features(
         [todo[digest] for digest in wanted.values()],
-        flow,
-        folder,
-        recipe.plan,
-        recipe.trunk,
-        recipe.fusion,
-        making.jobs,
-        making.device,
-        making.batch_size,
-        strict=making.strict,
-        seed=recipe.seed,
-        keep_streams=bool(recipe.parameters["keep_streams"]),
+        FeatureSettings(
+            flow=flow,
+            plan=recipe.plan,
+            trunk=recipe.trunk,
+            fusion=recipe.fusion,
+            seed=recipe.seed,
+            batch_size=making.batch_size,
+            keep_streams=bool(recipe.parameters["keep_streams"]),
+        ),
+        StageOptions(output=folder, jobs=making.jobs, device=making.device, strict=making.strict),
     )
     return {wanted[source.key]: message for source, message in outcome.failures}
 

@@ -39,8 +39,3 @@ def setup(tmp_path_factory: pytest.TempPathFactory) -> Networks:
 @pytest.fixture(scope="session")
 def extract(tmp_path_factory: pytest.TempPathFactory) -> Extract:
     return material(tmp_path_factory).extract
-
-
-@pytest.fixture(scope="session")
-def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return material(tmp_path_factory).both

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import h5py
@@ -25,9 +26,10 @@ from data.sources import Source, find_sources
 from data.video.reading import scan
 from model.features.options import FusionOptions, TrunkOptions
 from model.tvl1.options import TVL1Options
-from pipeline.extract_features.command import FeatureResult, extract_features
-from pipeline.extract_features.plan import FeaturePlan, Settings
-from pipeline.extract_features.share import FeatureTask
+from pipeline.extract_features.command import extract_features
+from pipeline.extract_features.plan import plan_videos, with_weights
+from pipeline.extract_features.settings import FeatureResult, FeatureSettings
+from pipeline.extract_features.snippets import VideoJob
 from pipeline.extract_flow.command import extract_flow
 from pipeline.extract_flow.settings import FlowSettings
 from pipeline.extract_flow.video import FlowResult
@@ -133,6 +135,22 @@ def write_flow(
 Extract = Callable[..., "Outcome[Source, FeatureResult]"]
 
 
+def extract_into(
+    sources: list[Source],
+    flow_folder: Path,
+    output: Path,
+    flow: FlowSettings | None = None,
+    **changes: Any,
+) -> Outcome[Source, FeatureResult]:
+    """Call the command's function with the small networks; `changes` to settings or options."""
+    values: dict[str, Any] = {"plan": PLAN, "trunk": TRUNK, "fusion": FUSION, "flow": flow_folder}
+    values |= {"jobs": ONE, "device": "cpu", "output": output} | changes
+    named = ("plan", "trunk", "fusion", "flow", "keep_streams", "seed", "batch_size")
+    settings = FeatureSettings(**{name: values.pop(name) for name in named if name in values})
+    options = StageOptions(**values)
+    return extract_features(sources, settings, options, flow)
+
+
 class Material:
     """What the tests read and must not change, each made when it is first asked for."""
 
@@ -159,11 +177,9 @@ class Material:
     def made(self) -> Path:
         """Features of both videos, with stream maps."""
         output = self.root / "features"
-        outcome = extract_features(
-            self.sources, self.flow, output, PLAN, TRUNK, FUSION, ONE, "cpu", keep_streams=True
-        )
+        outcome = extract_into(self.sources, self.flow, output, keep_streams=True)
         assert not outcome.failures
-        assert [result.snippets for _, result in outcome.results] == [3, 3]
+        assert [result.rows for _, result in outcome.results] == [3, 3]
         return output
 
     @functools.cached_property
@@ -177,32 +193,10 @@ class Material:
         assert not outcome.failures
         return self.root / "quick"
 
-    @functools.cached_property
-    def both(self) -> tuple[Path, Path]:
-        """Features by two commands, and by one that keeps its flow; each its own stage one."""
-        two, one = self.root / "two", self.root / "one"
-        common = (PLAN, TRUNK, FUSION, ONE, "cpu")
-        assert not extract_features(self.sources, self.quick_flow, two, *common).failures
-        outcome = extract_features(
-            self.sources, None, one, *common, flow=FLOW, tvl1=QUICK, engine="opencv",
-            save_flow=self.root / "kept",
-        )  # fmt: skip
-        assert not outcome.failures
-        return two, one
-
     @property
     def extract(self) -> Extract:
         """The command's function with this material and these options."""
-        return functools.partial(
-            extract_features,
-            self.sources,
-            self.flow,
-            plan=PLAN,
-            trunk=TRUNK,
-            fusion=FUSION,
-            jobs=ONE,
-            device="cpu",
-        )
+        return functools.partial(extract_into, self.sources, self.flow)
 
 
 @functools.cache
@@ -215,15 +209,13 @@ def material(factory: pytest.TempPathFactory) -> Material:
     return _material(factory.getbasetemp())
 
 
-def share(
-    setup: Networks, sources: list[Source], flow: Path, output: Path, **changes: object
-) -> tuple[FeaturePlan, FeatureTask, list]:
+def share(setup: Networks, sources: list[Source], flow: Path, output: Path) -> list[VideoJob]:
     """Plan the work of the whole set into `output`, with the stage one of `made`."""
-    settings = Settings(flow, output, PLAN, TRUNK, FUSION, "float32", ["cpu"], False, False, 0)
-    planned = FeaturePlan(settings, sources, sources)
-    task = planned.task(setup, JobOptions(), None)
-    task = FeatureTask(**{**vars(task), **changes})  # type: ignore[arg-type]
-    return planned, task, planned.jobs(setup.weights, [s.key for s in sources])
+    settings = FeatureSettings(flow=flow, plan=PLAN, trunk=TRUNK, fusion=FUSION)
+    options = StageOptions(output=output)
+    jobs, failures = plan_videos(sources, settings, ["cpu"], options, flow_first=False)
+    assert not failures
+    return list(with_weights(jobs, setup.weights).values())
 
 
 def maps_of(folder: Path, key: str = "one.avi") -> np.ndarray:

@@ -21,23 +21,20 @@ from data.sampling import plan_snippets
 from data.sources import Source
 from data.video.reading import scan
 from pipeline import cli
-from pipeline.extract_features.command import extract_features
 from pipeline.extract_features.forward import Forward
 from pipeline.extract_features.share import ShareResult, run_share
+from pipeline.extract_features.snippets import VideoInput, read_snippets
 from pipeline.stage_one.file import load_stage_one
 from pipeline.stage_one.networks import Networks
 from tests.extract_features.material import (
     BOUND,
     FLOAT,
     FRAMES,
-    FUSION,
     HALF,
-    ONE,
     PLAN,
     SIZE,
-    TRUNK,
-    Extract,
     L,
+    extract_into,
     flow_field,
     maps_of,
     share,
@@ -125,8 +122,6 @@ def test_snippets_carry_their_frames(made: Path, sources: list[Source]) -> None:
 
 def test_a_moving_square_reaches_the_right_channels(sources: list[Source], flow: Path) -> None:
     """Channel 2k is u and 2k+1 is v of the k-th field in time: swapped or shifted stacks fail."""
-    from pipeline.extract_features.snippets import VideoInput, read_snippets
-
     source = next(s for s in sources if s.key == "deep/two.avi")
     plan = plan_snippets(scan(source.path).times, PLAN)
     item = VideoInput(
@@ -143,7 +138,7 @@ def test_a_moving_square_reaches_the_right_channels(sources: list[Source], flow:
 
 
 def test_float16_flow_gives_the_same_features(
-    tmp_path: Path, sources: list[Source], extract: Extract, made: Path
+    tmp_path: Path, sources: list[Source], made: Path
 ) -> None:
     """The way flow is stored must not show beyond its 8-bit levels."""
     for source in sources:
@@ -152,14 +147,12 @@ def test_float16_flow_gives_the_same_features(
     (tmp_path / "out" / "stage_one.safetensors").write_bytes(
         (made / "stage_one.safetensors").read_bytes()
     )
-    outcome = extract_features(
-        sources, tmp_path / "flow16", tmp_path / "out", PLAN, TRUNK, FUSION, ONE, "cpu"
-    )
+    outcome = extract_into(sources, tmp_path / "flow16", tmp_path / "out")
     assert not outcome.failures
     assert np.array_equal(maps_of(tmp_path / "out"), maps_of(made))
 
 
-@pytest.mark.parametrize(("batch_size", "readers"), [(1, 0), (2, 0), (3, 2)])
+@pytest.mark.parametrize(("batch_size", "readers"), [(1, 1), (2, 1), (3, 2)])
 def test_batch_size_and_workers_do_not_change_maps(
     batch_size: int,
     readers: int,
@@ -170,9 +163,8 @@ def test_batch_size_and_workers_do_not_change_maps(
     made: Path,
 ) -> None:
     """Features must not depend on the machine that computed them."""
-    _, task, jobs = share(setup, sources, flow, tmp_path, batch_size=batch_size, readers=readers)
-    forward = Forward(setup.module, batch_size=batch_size)
-    result = run_share(("cpu", jobs), task, forward)
+    jobs = share(setup, sources, flow, tmp_path)
+    result = run_share(jobs, Forward(setup.module, batch_size=batch_size), readers)
     assert sorted(result.done) == sorted(FRAMES)
     assert result.snippets == 6
     for key in FRAMES:
@@ -229,7 +221,6 @@ def test_dry_run_says_what_and_writes_nothing(
     assert f"{6 * 2 * 8} B" in fused
     # Two maps of 2048×2×2 and one of 8×1×1, two bytes each.
     assert f"{6 * 2 * (2 * 2048 * 4 + 8) / 1000:.1f} KB" in streams
-    assert "snippets/s" in fused
     assert not output.exists()
 
 
@@ -252,8 +243,8 @@ def test_the_loop_reports_where_its_time_went(
     tmp_path: Path, setup: Networks, sources: list[Source], flow: Path
 ) -> None:
     """The shares shown to users must cover the run: nothing slow may hide between them."""
-    _, task, jobs = share(setup, sources, flow, tmp_path)
-    result: ShareResult = run_share(("cpu", jobs), task, Forward(setup.module))
+    jobs = share(setup, sources, flow, tmp_path)
+    result: ShareResult = run_share(jobs, Forward(setup.module))
     parts = sum(result.seconds[name] for name in ("waiting", "trunks", "writing"))
     assert 0.5 * result.seconds["total"] < parts <= result.seconds["total"]
     assert result.seconds["decode"] > 0 < result.seconds["flow"]

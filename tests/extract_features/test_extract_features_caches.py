@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -15,22 +16,17 @@ from data.errors import InputError, StaleCacheError
 from data.options import PlanOptions
 from data.sources import Source, find_sources
 from model.features.options import FusionOptions, TrunkOptions
-from pipeline.extract_features.command import extract_features
 from pipeline.extract_features.forward import Forward
-from pipeline.extract_features.plan import FeaturePlan, Settings
 from pipeline.extract_features.share import run_share
 from pipeline.runner.devices import torch_threads
 from pipeline.stage_one.file import load_stage_one
 from pipeline.stage_one.networks import Networks
 from tests.extract_features.material import (
     FRAMES,
-    FUSION,
-    ONE,
-    PLAN,
-    TRUNK,
     Extract,
     L,
     datasets,
+    extract_into,
     maps_of,
     share,
     write_flow,
@@ -75,17 +71,14 @@ def test_changed_options_are_refused_by_name(made: Path, extract: Extract) -> No
     assert content_digest(cache_path(made, "one.avi")) == before
 
 
-def test_changed_flow_is_noticed(
-    tmp_path: Path, sources: list[Source], setup: Networks, made: Path
-) -> None:
+def test_changed_flow_is_noticed(tmp_path: Path, sources: list[Source], made: Path) -> None:
     """Features of flow that was computed anew with other values are stale."""
     source = next(s for s in sources if s.key == "one.avi")
     path = write_flow(tmp_path, source)
     with h5py.File(path, "r+") as file:
         file.attrs["content_digest"] = "0" * 64
-    settings = Settings(tmp_path, made, PLAN, TRUNK, FUSION, "float32", ["cpu"], True, False, 0)
     with pytest.raises(StaleCacheError, match="another flow cache"):
-        FeaturePlan(settings, [source], [source]).todo(setup.weights, overwrite=False)
+        extract_into([source], tmp_path, made, keep_streams=True)
 
 
 class _StoppedError(Exception):
@@ -96,7 +89,7 @@ def test_an_interrupted_write_leaves_no_cache(
     tmp_path: Path, setup: Networks, sources: list[Source], flow: Path
 ) -> None:
     """A half-written file under the final name would be taken for a finished one."""
-    _, task, jobs = share(setup, sources, flow, tmp_path, batch_size=1)
+    jobs = share(setup, sources, flow, tmp_path)
     forward = Forward(setup.module, batch_size=1)
 
     def stop_after_two(snippets: int, seen: list[int] = []) -> None:  # noqa: B006
@@ -105,7 +98,7 @@ def test_an_interrupted_write_leaves_no_cache(
             raise _StoppedError
 
     with pytest.raises(_StoppedError):
-        run_share(("cpu", jobs), task, forward, stop_after_two)
+        run_share(jobs, forward, advance=stop_after_two)
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
 
 
@@ -145,9 +138,7 @@ def test_one_bad_video_does_not_stop_the_others(
         if source.key != "flowless.avi":
             write_flow(tmp_path / "flow", source)
     write_video(fresh / "changed.avi", 3, 9)
-    outcome = extract_features(
-        found, tmp_path / "flow", tmp_path / "out", PLAN, TRUNK, FUSION, ONE, "cpu"
-    )
+    outcome = extract_into(found, tmp_path / "flow", tmp_path / "out")
     assert [source.key for source, _ in outcome.results] == ["good.avi"]
     messages = {source.key: message for source, message in outcome.failures}
     assert "other content" in messages["changed.avi"]
@@ -159,15 +150,13 @@ def test_a_video_that_breaks_while_read_leaves_no_cache(
     tmp_path: Path, setup: Networks, sources: list[Source], flow: Path
 ) -> None:
     """A failure after the first snippets drops that video's cache and goes on with the next."""
-    _, task, jobs = share(setup, sources, flow, tmp_path / "out", batch_size=1)
+    jobs = share(setup, sources, flow, tmp_path / "out")
     broken = jobs[0].input
     content = broken.path.read_bytes()
     copy = tmp_path / "broken.avi"
     copy.write_bytes(content[: len(content) // 2])
-    jobs[0] = type(jobs[0])(
-        type(broken)(**{**vars(broken), "path": copy}), *list(vars(jobs[0]).values())[1:]
-    )
-    result = run_share(("cpu", jobs), task, Forward(setup.module, batch_size=1))
+    jobs[0] = replace(jobs[0], input=replace(broken, path=copy))
+    result = run_share(jobs, Forward(setup.module, batch_size=1))
     assert list(result.failures) == [broken.key]
     assert result.done == [jobs[1].input.key]
     assert [p.suffix for p in (tmp_path / "out").rglob("*") if p.is_file()] == [".h5"]

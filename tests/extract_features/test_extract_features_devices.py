@@ -12,8 +12,8 @@ from torch import Tensor
 from data.errors import InputError
 from data.sources import Source
 from model.features.stage_one import Maps, StageOne
+from pipeline.extract_features.devices import divide
 from pipeline.extract_features.forward import Forward
-from pipeline.extract_features.plan import FeaturePlan
 from pipeline.extract_features.share import run_share
 from pipeline.runner.jobs import JobOptions
 from pipeline.stage_one.networks import Networks
@@ -50,8 +50,8 @@ def test_out_of_memory_halves_the_batch_names_the_video_and_goes_on(
 ) -> None:
     """A batch too large must cost a warning, not the run, and lose no snippet."""
     scarce = _Scarce(setup.module)
-    _, task, jobs = share(setup, sources, flow, tmp_path, batch_size=8)
-    result = run_share(("cpu", jobs), task, Forward(setup.module, batch_size=8, compute=scarce))
+    jobs = share(setup, sources, flow, tmp_path)
+    result = run_share(jobs, Forward(setup.module, batch_size=8, compute=scarce))
     assert result.snippets == 6
     assert not result.failures
     # Three snippets do not fit; halved to one at a time, for good.
@@ -90,8 +90,7 @@ def test_overflow_of_float16_is_a_clear_error(
     """An inf in a cache would spoil training without a word."""
     broken = load_stage_one_copy(setup)
     broken.fusion.project.weight.mul_(1e7)
-    _, task, jobs = share(setup, sources, flow, tmp_path)
-    result = run_share(("cpu", jobs), task, Forward(broken))
+    result = run_share(share(setup, sources, flow, tmp_path), Forward(broken))
     assert len(result.failures) == 2
     for message in result.failures.values():
         assert "fusion project passes 65504" in message
@@ -134,14 +133,13 @@ def test_dask_workers_do_video_by_video(
         assert np.array_equal(maps_of(tmp_path, key), maps_of(made, key))
 
 
-def test_devices_are_balanced_by_snippets(tmp_path: Path, sources: list[Source]) -> None:
+def test_devices_are_balanced_by_snippets() -> None:
     """One long video must not keep a device busy while the others wait."""
     from types import SimpleNamespace
 
-    planned = SimpleNamespace(settings=SimpleNamespace(devices=["cuda:0", "cuda:1"]))
-    jobs = [SimpleNamespace(snippets=n) for n in (10, 50, 10, 30, 10)]
-    shares = FeaturePlan.shares(planned, jobs, one_by_one=False)  # type: ignore[arg-type]
-    loads = {device: sum(j.snippets for j in part) for device, part in shares}
+    jobs: list = [SimpleNamespace(frame_index=np.arange(n)) for n in (10, 50, 10, 30, 10)]
+    shares = divide(jobs, ["cuda:0", "cuda:1"])
+    loads = {device: sum(len(job.frame_index) for job in part) for device, part in shares}
     assert loads == {"cuda:0": 60, "cuda:1": 50}
 
 

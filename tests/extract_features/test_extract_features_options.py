@@ -1,17 +1,18 @@
-"""Flags and folders that users of extract-features combine oddly: told before any work is done."""
+"""Flags and folders that users of extract-features combine oddly: reported before any work."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import cv2
 import pytest
 
 from data.cache.folder import cache_path, read_header
-from data.sources import find_sources
+from data.sources import Source, find_sources
 from pipeline import cli
-from pipeline.extract_features.command import extract_features
-from tests.extract_features.material import FLOW, FUSION, ONE, PLAN, QUICK, TRUNK, draw, quick_flow
+from pipeline.extract_flow.settings import FlowSettings
+from tests.extract_features.material import FLOW, PLAN, QUICK, draw, extract_into, quick_flow
 from tests.helpers import odd_videos
 
 FLAGS = [
@@ -113,34 +114,39 @@ def test_misspelt_devices_are_one_clear_line(
     assert f"--device {device}: expected auto, cpu, cuda:N" in capsys.readouterr().err
 
 
-def test_headers_say_what_computed_the_flow(both: tuple[Path, Path]) -> None:
-    """Without a flow cache, nothing else tells which engine and OpenCV it was."""
-    two, one = (read_header(cache_path(folder, "one.avi")).versions for folder in both)
-    assert one == two
-    assert one["engine"] == "opencv"
-    assert {"opencv", "torch"} <= one.keys()
+def test_headers_say_what_computed_the_flow(
+    tmp_path: Path, made: Path, sources: list[Source]
+) -> None:
+    """A user who finds odd maps asks which engine and OpenCV their flow came from."""
+    assert not quick_flow(sources, tmp_path / "flow").failures
+    shutil.copytree(made, tmp_path / "x", ignore=shutil.ignore_patterns("*.h5"))
+    assert not extract_into(sources, tmp_path / "flow", tmp_path / "x").failures
+    versions = read_header(cache_path(tmp_path / "x", "one.avi")).versions
+    assert versions["engine"] == "opencv"
+    assert {"opencv", "torch"} <= versions.keys()
 
 
 # --- --strict ---
 
 
-def extract(folder: Path, flow: Path | None, output: Path, strict: bool) -> list[str]:
-    """Messages of the videos that failed."""
-    options = {} if flow else {"flow": FLOW, "tvl1": QUICK, "engine": "opencv"}
-    outcome = extract_features(
-        find_sources([folder]), flow, output, PLAN, TRUNK, FUSION, ONE, "cpu",
-        strict=strict, **options,
-    )  # fmt: skip
+def messages(folder: Path, flow: Path, output: Path, *, first: bool, strict: bool) -> list[str]:
+    """Messages of the videos that failed; `first`: extract-flow runs first."""
+    settings = FlowSettings(plan=PLAN, flow=FLOW, tvl1=QUICK, engine="opencv", strict=strict)
+    outcome = extract_into(
+        find_sources([folder]), flow, output, settings if first else None, strict=strict
+    )
     return [message for _, message in outcome.failures]
 
 
 def test_strict_refuses_earlier_features_of_a_damaged_video(tmp_path: Path) -> None:
     """A second, stricter run counts what the first one only warned of as done."""
-    (tmp_path / "videos").mkdir()
-    odd_videos.truncated(tmp_path, 0.6).rename(tmp_path / "videos" / "cut.mp4")
-    assert extract(tmp_path / "videos", None, tmp_path / "x", strict=False) == []
-    (message,) = extract(tmp_path / "videos", None, tmp_path / "x", strict=True)
-    assert "the header claims" in message
+    videos, flow, output = (tmp_path / name for name in ("videos", "flow", "x"))
+    videos.mkdir()
+    odd_videos.truncated(tmp_path, 0.6).rename(videos / "cut.mp4")
+    assert messages(videos, flow, output, first=True, strict=False) == []
+    for first in (True, False):
+        (message,) = messages(videos, flow, output, first=first, strict=True)
+        assert "the header claims" in message
 
 
 def test_strict_lets_remarks_pass(tmp_path: Path) -> None:
@@ -149,10 +155,7 @@ def test_strict_lets_remarks_pass(tmp_path: Path) -> None:
     frames.mkdir(parents=True)
     for number in range(9):
         cv2.imwrite(str(frames / f"img_{number:05}.png"), draw(0, number))
-    flow = tmp_path / "flow"
-    sources = find_sources([tmp_path / "videos"])
-    done = quick_flow(sources, flow, strict=True)
-    assert done.failures == []
+    flow, output = tmp_path / "flow", tmp_path / "x"
+    assert messages(tmp_path / "videos", flow, output, first=True, strict=True) == []
     assert "25 frames a second assumed" in read_header(cache_path(flow, "frames")).warnings[0]
-    for made_from in (flow, None):
-        assert extract(tmp_path / "videos", made_from, tmp_path / "x", strict=True) == []
+    assert messages(tmp_path / "videos", flow, output, first=False, strict=True) == []

@@ -11,13 +11,8 @@ from torchvision import transforms
 from data.cache.flow import quantise
 from model.features.stage_one import StageOne
 from model.features.trunk import Trunk
-from pipeline.extract_features.preprocess import (
-    resize_field,
-    resize_frame,
-    resize_on_device,
-    stack_fields,
-    to_levels,
-)
+from pipeline.extract_features.forward import resize_on_device
+from pipeline.extract_features.snippets import resize_field, resize_frame, to_levels
 
 RNG = np.random.default_rng(0)
 SIZES = [(37, 61), (120, 90), (64, 64)]
@@ -57,15 +52,6 @@ def test_fields_are_resized_by_pillow(shape: tuple[int, int], normaliser: StageO
         assert np.array_equal(resized, np.asarray(expected))
     stack = torch.from_numpy(found)[None]
     torch.testing.assert_close(normaliser.normalise_stacks(stack), stack / 255, rtol=0, atol=0)
-
-
-def test_stacks_alternate_u_and_v_in_time_order() -> None:
-    """u₁ v₁ u₂ v₂ … is the order that published flow trunks were trained with."""
-    fields = [np.full((2, 3, 3), 10 * t, dtype=np.uint8) for t in range(4)]
-    for field in fields:
-        field[1] += 1
-    stack = stack_fields(fields)
-    assert stack[:, 0, 0].tolist() == [0, 1, 10, 11, 20, 21, 30, 31]
 
 
 def test_float16_fields_become_the_levels_of_a_uint8_cache() -> None:

@@ -1,0 +1,130 @@
+"""What must exist before features are computed: flow caches and stage one's networks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from data.errors import InputError, StaleCacheError
+from data.sources import Source, find_sources
+from pipeline.extract_features.settings import FeatureSettings
+from pipeline.extract_features.snippets import (
+    VideoInput,
+    count_snippets,
+    read_snippets,
+    video_input,
+)
+from pipeline.extract_flow.command import extract_flow
+from pipeline.runner.jobs import Outcome
+from pipeline.shell.console import emit, log, progress
+from pipeline.stage_one.file import prepare_stage_one
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pipeline.extract_flow.settings import FlowSettings
+    from pipeline.extract_flow.video import FlowResult
+    from pipeline.runner.stage import StageOptions
+    from pipeline.stage_one.networks import Networks
+
+
+def prepare_flow(
+    sources: Sequence[Source],
+    settings: FeatureSettings,
+    options: StageOptions,
+    flow: FlowSettings | None,
+) -> Outcome[Source, FlowResult]:
+    """Run extract-flow into the flow folder; without `flow` do nothing."""
+    if flow is None or not sources:
+        return Outcome()
+    if options.dry_run:
+        emit(f"flow      {settings.flow}")
+    else:
+        log.info("flow goes to %s", settings.flow)
+    try:
+        return extract_flow(sources, flow, replace(options, output=settings.flow))
+    except StaleCacheError as error:  # Here, --output is the folder of the features.
+        raise StaleCacheError(str(error).replace("--output", "--save-flow")) from error
+
+
+def prepare_networks(
+    sources: Sequence[Source],
+    chosen: Sequence[Source],
+    settings: FeatureSettings,
+    devices: Sequence[str],
+    options: StageOptions,
+    flow: FlowSettings | None,
+) -> Networks:
+    """Load the output's stage one, or build it.
+
+    What is fitted sees training videos of all `sources`, of which `chosen` is this run's shard.
+    """
+
+    def snippets() -> tuple[Tensor, Tensor, list[str]]:
+        training = training_sources(settings, sources)
+        prepare_flow([s for s in training if s not in chosen], settings, options, flow)
+        inputs = [video_input(source, settings) for source in training]
+        return training_snippets(inputs, settings.trunk.training_snippets)
+
+    networks = settings.networks(devices)
+    return prepare_stage_one(options.output, networks, snippets, options.overwrite)
+
+
+def training_sources(settings: FeatureSettings, sources: Sequence[Source]) -> list[Source]:
+    """Videos that training snippets come from, spread evenly over those named, or over all."""
+    named = settings.trunk.training_videos
+    if named is not None:
+        known = {source.path: source for source in sources}
+        sources = [known.get(source.path, source) for source in find_sources([named])]
+    count = min(settings.trunk.training_snippets, len(sources))
+    return [sources[index] for index in _spread(len(sources), count)]
+
+
+def training_snippets(videos: Sequence[VideoInput], count: int) -> tuple[Tensor, Tensor, list[str]]:
+    """Read about `count` snippets, spread evenly over the videos and over each one's time.
+
+    Parameters
+    ----------
+    videos
+        Training videos, at most `count`; those that cannot be read are left out with a warning.
+    count
+        Snippets in all; fewer where the videos have fewer.
+
+    Returns
+    -------
+    frames : Tensor (N, 3, S, S) uint8
+    stacks : Tensor (N, 2L, S, S) uint8
+    keys : list of str
+        The videos that were used.
+
+    Raises
+    ------
+    InputError
+        No video can be read.
+    """
+    import torch
+
+    frames, stacks, keys = [], [], []
+    for number, video in enumerate(progress(videos, desc="training snippets", unit="video")):
+        share = len(range(number, count, len(videos)))
+        try:
+            rows = _spread(count_snippets(video), share)
+            snippets = list(read_snippets(video, rows, {}))
+        except InputError as error:
+            log.warning("%s: left out of the training snippets: %s", video.key, error)
+            continue
+        frames += [frame for _, frame, _ in snippets]
+        stacks += [stack for _, _, stack in snippets]
+        keys.append(video.key)
+    if not keys:
+        raise InputError("none of the training videos can be read")
+    return torch.from_numpy(np.stack(frames)), torch.from_numpy(np.stack(stacks)), keys
+
+
+def _spread(n: int, count: int) -> np.ndarray:
+    """Middles of `count` equal parts of n things, each thing once."""
+    parts = 2 * np.arange(count, dtype=np.int64) + 1
+    return np.unique(n * parts // (2 * count))
