@@ -111,7 +111,7 @@ def test_unwritable_place_is_one_clear_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("keep", [0, 100, 0.5, 0.99])
-def test_truncated_file_is_told(tmp_path: Path, keep: float) -> None:
+def test_truncated_file_is_reported(tmp_path: Path, keep: float) -> None:
     """A file cut short (full disk, broken copy) is read as if it were whole."""
     path = tmp_path / "a.h5"
     write(path)
@@ -205,7 +205,7 @@ def test_check_folder_counts_and_never_rebuilds_unasked(tmp_path: Path) -> None:
     assert check_folder(tmp_path, changed, overwrite=True) == list(wanted)
 
 
-def test_changed_video_of_the_same_name_is_told_once(tmp_path: Path) -> None:
+def test_changed_video_of_the_same_name_is_reported_once(tmp_path: Path) -> None:
     """New recordings under old names are scored with the old recordings' flow."""
     for number in range(5):
         write(cache_path(tmp_path, f"{number}.mp4"))
@@ -252,7 +252,7 @@ with create_cache(sys.argv[1], Header("flow")) as file:
 
 
 def test_killed_writer_leaves_no_cache_and_is_swept(tmp_path: Path) -> None:
-    """A process killed while writing leaves a file that looks finished, or litter for ever."""
+    """A process killed while writing leaves a file that looks finished, or permanent litter."""
     path = tmp_path / "a.h5"
     with subprocess.Popen(
         [sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, cwd=Path.cwd()

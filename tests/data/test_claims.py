@@ -38,7 +38,7 @@ def test_what_claims_nothing_has_no_shape(tmp_path: Path) -> None:
         assert claimed_shape(path) is None
 
 
-def test_a_folder_that_cannot_be_read_stops_nobody(
+def test_a_folder_that_cannot_be_read_has_no_shape(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The schedule of several workers looks at every video first, and ends the whole run."""

@@ -8,7 +8,6 @@ import sys
 import threading
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
@@ -20,42 +19,18 @@ from tests.helpers.odd_videos import FRAMES, HEIGHT, RATE, RECIPES, VFR_KEPT, WI
 from tests.helpers.places import ROOT
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("videos")
-
-
-def grey_distance(frame, picture):
-    grey, expected = (cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) for image in (frame, picture))
-    return np.abs(grey.astype(int) - expected).mean()
-
-
-def check_against_ffmpeg(path, exact=True):
-    """Every frame decoded, none twice, none missing, the picture as FFmpeg gives it."""
-    info = scan(path)
-    expected = odd_videos.decoded_by_ffmpeg(path, info.width, info.height)
-    frames = list(read_frames(path, range(info.frames)))
-    assert [index for index, _ in frames] == list(range(len(expected)))
-    for (_, frame), picture in zip(frames, expected, strict=True):
-        assert frame.dtype == np.uint8
-        assert np.array_equal(frame, picture) if exact else grey_distance(frame, picture) <= 1
-    assert len(info.times) == info.frames
-    assert (np.diff(info.times) >= 0).all()
-    return info
-
-
 @pytest.mark.parametrize("name", [name for name in RECIPES if "interlaced" not in name])
 def test_every_frame_is_the_one_ffmpeg_decodes(folder, name):
     """Fails if a container or codec loses, repeats or shifts frames, or changes their pixels."""
     # Where ten bits become eight, the two builds interpolate colour differently at edges; what flow
     # sees, the grey, differs by less than a level.
-    check_against_ffmpeg(odd_videos.make(name, folder), exact=name != "tenbit.mp4")
+    odd_videos.check_against_ffmpeg(odd_videos.make(name, folder), exact=name != "tenbit.mp4")
 
 
 @pytest.mark.parametrize("name", ["interlaced.mpg", "interlaced.mp4"])
 def test_interlaced_frames_are_converted(folder, name):
     """Fails if frames repeat, fields mix their colours, or the combs in flow come unannounced."""
-    info = check_against_ffmpeg(odd_videos.make(name, folder))
+    info = odd_videos.check_against_ffmpeg(odd_videos.make(name, folder))
     assert info.frames > 10
     assert any("interlaced" in warning for warning in info.warnings)
 
@@ -76,7 +51,7 @@ def test_interlaced_after_progressive_frames(folder):
 @pytest.mark.parametrize("degrees", [90, 180, 270])
 def test_rotation_is_applied_and_recorded(folder, degrees):
     """Fails if phone videos lie on their side, or turn the wrong way."""
-    info = check_against_ffmpeg(odd_videos.rotated(folder, degrees))
+    info = odd_videos.check_against_ffmpeg(odd_videos.rotated(folder, degrees))
     assert info.rotation == 360 - degrees  # the file counts counter-clockwise
     expected = (WIDTH, HEIGHT) if degrees == 180 else (HEIGHT, WIDTH)
     assert (info.width, info.height) == expected
@@ -106,7 +81,7 @@ def test_constant_frame_rate_and_header(folder):
 def test_edit_list_is_obeyed_and_its_count_doubted(folder):
     """Fails if frames that were cut away come back, or the header's count is believed."""
     path = odd_videos.edit_list(folder)
-    info = check_against_ffmpeg(path)
+    info = odd_videos.check_against_ffmpeg(path)
     assert info.frames < info.claimed_frames
     assert info.times[0] == 0
     assert any(f"claims {info.claimed_frames} frames" in warning for warning in info.warnings)
@@ -120,106 +95,6 @@ def test_raw_streams_get_times_from_the_frame_rate(folder):
     assert info.claimed_frames == -1
     assert info.times == pytest.approx(np.arange(FRAMES) / info.fps)
     assert any("no time stamps" in warning for warning in info.warnings)
-
-
-@pytest.mark.parametrize("damage", ["truncated", "corrupted"])
-def test_damaged_files_give_what_is_left_with_a_warning(folder, damage):
-    """Fails if the first damaged packet ends the video, or damage passes unnoticed."""
-    if damage == "truncated":
-        path = odd_videos.truncated(folder, 0.6)
-    else:
-        path = odd_videos.corrupted(folder)
-    info = check_against_ffmpeg(path)
-    assert 2 <= info.frames < FRAMES
-    assert any("frames, " in warning for warning in info.warnings)
-    with pytest.raises(VideoError, match=str(path.name)):
-        scan(path, strict=True)
-
-
-def test_truncated_matroska_is_damage_although_its_count_is_an_estimate(folder):
-    """Fails if allowing for variable rate lets a file that was cut off pass as whole."""
-    path = folder / "half.mkv"
-    content = odd_videos.make("h264.mkv", folder).read_bytes()
-    path.write_bytes(content[: len(content) // 2])
-    assert any("header claims" in warning for warning in scan(path).warnings)
-    with pytest.raises(VideoError, match="header claims"):
-        scan(path, strict=True)
-
-
-@pytest.mark.parametrize("name", ["vfr.mkv", "mpeg2.mpg", "h264.ts", "vp9.webm", "flv.flv"])
-def test_whole_files_pass_strictly(folder, name):
-    """Fails if --strict refuses whole files because their header only estimates the count."""
-    assert scan(odd_videos.make(name, folder), strict=True).frames >= len(VFR_KEPT)
-
-
-def test_frames_after_a_damaged_packet_are_read(folder):
-    """Fails if reading stops at the first packet that cannot be decoded."""
-    path = odd_videos.corrupted(folder)
-    info = scan(path)
-    decoding_failed = [warning for warning in info.warnings if "decoding failed" in warning]
-    assert len(decoding_failed) == 1
-    before = int(decoding_failed[0].split("after ")[1].split()[0])
-    assert info.frames > before + 1
-
-
-@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
-def test_undecodable_codec_is_named(folder, suffix):
-    """Fails if AV1 (which OpenCV's wheels cannot decode) looks like an empty or broken file."""
-    source = ["-f", "lavfi", "-i", f"testsrc2=size={WIDTH}x{HEIGHT}:rate={RATE}:duration=0.5"]
-    av1 = ["-c:v", "libaom-av1", "-cpu-used", "8"]
-    path = odd_videos.encode(folder / f"av1.{suffix}", [*source, *av1])
-    if cv2.VideoCapture(str(path)).grab():
-        pytest.skip("this OpenCV decodes AV1")
-    message = r"codec (AV01|av01).*cannot decode it.*ffmpeg -i"
-    with pytest.raises(VideoError, match=message):
-        scan(path)
-
-
-def test_sound_only_is_told_as_such(folder):
-    """Fails if a sound file looks like a damaged video."""
-    path = odd_videos.encode(folder / "sound.mp4", ["-f", "lavfi", "-i", "sine=440:duration=1"])
-    with pytest.raises(VideoError, match="no video stream"):
-        scan(path)
-
-
-def test_recording_cut_off_before_its_index(folder):
-    """Fails if the commonest kind of broken mp4 is not told from a file that is no video."""
-    content = odd_videos.make("h264.mp4", folder).read_bytes()
-    path = folder / "cut_off.mp4"
-    path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(VideoError, match="without its index"):
-        scan(path)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "empty"),
-        (b"not a video\n", "text file"),
-        ("déjà vu\n".encode() * 100, "text file"),
-        (np.random.default_rng(0).bytes(20000), "finds no video in it"),
-        (b"\0\0\0\x08ftyp\0\0\0\x01moov", "index|no video stream"),
-    ],
-)
-def test_files_that_are_no_video(tmp_path, content, message):
-    """Fails if such a file gives a traceback, or a line that does not say what it is."""
-    path = tmp_path / "no_video.mp4"
-    path.write_bytes(content)
-    for action in (lambda: scan(path), lambda: list(read_frames(path, [0]))):
-        with pytest.raises(VideoError, match=message) as raised:
-            action()
-        assert str(path) in str(raised.value)
-        assert "\n" not in str(raised.value)
-
-
-def test_paths_that_are_no_files(tmp_path):
-    """Fails if a missing file or an empty folder is reported as a broken video."""
-    with pytest.raises(VideoError, match="no such file"):
-        scan(tmp_path / "gone.mp4")
-    with pytest.raises(VideoError, match="expected numbered images"):
-        scan(tmp_path)
-    with pytest.raises(VideoError, match="No such file"):
-        file_digest(tmp_path / "gone.mp4")
 
 
 def test_wanted_frames_are_the_same_however_many_are_wanted(folder):
@@ -244,7 +119,7 @@ def test_still_pictures_are_read_to_the_end(folder):
     """Fails if identical frames go missing."""
     source = ["-f", "lavfi", "-i", "color=gray:size=96x64:rate=20:duration=1"]
     path = odd_videos.encode(folder / "still.mp4", [*source, "-c:v", "libx264"])
-    assert check_against_ffmpeg(path).warnings == ()
+    assert odd_videos.check_against_ffmpeg(path).warnings == ()
 
 
 def test_a_picture_that_stops_moving_is_read_to_the_end(folder):
@@ -252,7 +127,7 @@ def test_a_picture_that_stops_moving_is_read_to_the_end(folder):
     frozen = "tpad=stop_mode=clone:stop_duration=1"
     source = ["-f", "lavfi", "-i", f"testsrc2=size=96x64:rate=20:duration=1,{frozen}"]
     path = odd_videos.encode(folder / "stops.mkv", [*source, "-c:v", "ffv1"])
-    assert check_against_ffmpeg(path).frames == 40
+    assert odd_videos.check_against_ffmpeg(path).frames == 40
 
 
 @pytest.mark.parametrize("indices", [[1, 1], [2, 1], [-1, 0]])
@@ -308,7 +183,7 @@ def test_threads_can_read_side_by_side(folder):
 
 
 def test_ffmpeg_is_silent(folder):
-    """Fails if FFmpeg's or OpenCV's own messages reach the user beside our one line."""
+    """Fails if FFmpeg's or OpenCV's own messages reach the user next to our one line."""
     paths = [odd_videos.corrupted(folder), folder / "random.mp4"]
     paths[1].write_bytes(np.random.default_rng(1).bytes(5000))
     program = (

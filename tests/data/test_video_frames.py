@@ -35,7 +35,7 @@ def test_frames_are_sorted_by_number(tmp_path):
 
 
 def test_scan_states_what_it_assumes(tmp_path):
-    """Fails if the assumed rate is not told, or sizes and counts are wrong."""
+    """Fails if the assumed rate is not reported, or sizes and counts are wrong."""
     folder = frames_in(tmp_path / "take", [f"{n:05d}.png" for n in range(5)])
     (folder / "pairs.csv").write_text("better,worse\n")
     info = scan(folder, strict=True)
@@ -103,7 +103,7 @@ def test_grey_and_sixteen_bit_frames_become_bgr(tmp_path):
         assert (frame == 200).all()
 
 
-def test_pictures_are_told_from_flow_beside_them(tmp_path):
+def test_pictures_are_distinguished_from_flow_next_to_them(tmp_path):
     """Fails if the folders of two-stream tools (img_, flow_x_, flow_y_) mix flow into the video."""
     folder = frames_in(tmp_path / "take", [f"img_{n}.png" for n in range(3)])
     frames_in(folder, [f"flow_{axis}_{n}.png" for axis in "xy" for n in range(2)])
@@ -126,7 +126,7 @@ def test_a_frame_after_the_end_is_an_error(tmp_path):
         list(read_frames(folder, [0, 2]))
 
 
-def test_damage_is_told_from_remarks(tmp_path):
+def test_damage_is_distinguished_from_remarks(tmp_path):
     """Fails if --strict refuses other videos than those whose earlier caches it refuses."""
     folder = tmp_path / "frames"
     frames_in(folder, [f"img_{n}.png" for n in (1, 2, 4)])

@@ -6,8 +6,12 @@ import random
 import subprocess
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+
+from data.video.info import VideoInfo
+from data.video.reading import read_frames, scan
 
 WIDTH, HEIGHT, RATE = 96, 64, 20
 SECONDS = 2
@@ -125,3 +129,22 @@ def decoded_by_ffmpeg(path: Path, width: int, height: int) -> np.ndarray:
     command += ["-pix_fmt", "bgr24"]
     raw = subprocess.run([*command, "-f", "rawvideo", "-"], capture_output=True, check=False).stdout
     return np.frombuffer(raw, dtype=np.uint8).reshape(-1, height, width, 3)
+
+
+def _grey_distance(frame: np.ndarray, picture: np.ndarray) -> float:
+    grey, expected = (cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) for image in (frame, picture))
+    return float(np.abs(grey.astype(int) - expected).mean())
+
+
+def check_against_ffmpeg(path: Path, exact: bool = True) -> VideoInfo:
+    """Every frame decoded, none twice, none missing, the picture as FFmpeg gives it."""
+    info = scan(path)
+    expected = decoded_by_ffmpeg(path, info.width, info.height)
+    frames = list(read_frames(path, range(info.frames)))
+    assert [index for index, _ in frames] == list(range(len(expected)))
+    for (_, frame), picture in zip(frames, expected, strict=True):
+        assert frame.dtype == np.uint8
+        assert np.array_equal(frame, picture) if exact else _grey_distance(frame, picture) <= 1
+    assert len(info.times) == info.frames
+    assert (np.diff(info.times) >= 0).all()
+    return info
