@@ -84,7 +84,7 @@ def _compute_flow(
         device=params["device"],
         strict=params["strict"],
     )
-    return extract_flow(sources, settings, build(StageOptions, {**params, "output": output}))
+    return extract_flow(sources, settings, build(StageOptions, params))
 
 
 def _compute_features(

@@ -27,7 +27,7 @@ def run(*args: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help_loads_no_heavy_library(command: str) -> None:
-    """Help that takes seconds because a network library loads is help nobody asks for."""
+    """Help that takes seconds because a network library loads is not used."""
     code = (
         "import sys; from click.testing import CliRunner; from pipeline.cli import cli;"
         f"result = CliRunner().invoke(cli, {[*command.split(), '--help']!r});"

@@ -158,8 +158,8 @@ def test_full_colour_leaves_out_the_fastest_hundredth() -> None:
     assert full_colour(sparse, None)[0] == pytest.approx(2.0)  # its percentile is 0
 
 
-def test_without_its_video_flow_is_drawn_alone_and_why_is_told(tmp_path: Path) -> None:
-    """A frame of a video that was replaced since would be shown beside foreign flow."""
+def test_without_its_video_flow_is_drawn_alone_and_the_reason_is_reported(tmp_path: Path) -> None:
+    """A frame of a video that was replaced since would be shown next to foreign flow."""
     path = write_flow(tmp_path / "gone.h5")
     result = run(path, "--image", tmp_path / "a.png")
     assert result.exit_code == 0
@@ -172,7 +172,7 @@ def test_without_its_video_flow_is_drawn_alone_and_why_is_told(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["a.h5", "b.h5", "--image", "x.png"], "one flow cache; found 2 paths"),
         (["a.h5", "--image", "x.jpg"], "ends in .png"),
@@ -187,7 +187,7 @@ def test_without_its_video_flow_is_drawn_alone_and_why_is_told(tmp_path: Path) -
     ],
 )
 def test_what_has_no_picture_is_refused_before_anything_is_done(
-    arguments: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A cache overwritten by a picture, or a flag that does nothing, are the worst outcomes."""
     monkeypatch.chdir(tmp_path)
@@ -196,7 +196,7 @@ def test_what_has_no_picture_is_refused_before_anything_is_done(
     write_video(tmp_path / "v.avi")
     result = run(*arguments)
     assert result.exit_code == 2
-    assert told in result.stderr
+    assert message in result.stderr
     assert (tmp_path / "b.h5").read_bytes() == content
     assert not (tmp_path / "x.png").exists()
 

@@ -144,23 +144,23 @@ def test_a_checkpoint_is_known_by_its_own_path(trained: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("checkpoint.safetensors", "not a readable safetensors file"),
         ("metrics.json", "metrics.json is damaged"),
     ],
 )
-def test_a_damaged_run_is_one_problem(name: str, told: str, run_copy: Path) -> None:
+def test_a_damaged_run_is_one_problem(name: str, message: str, run_copy: Path) -> None:
     """Half a run must not pass for a whole one."""
     content = (run_copy / name).read_bytes()
     (run_copy / name).write_bytes(content[: len(content) // 2])
     result = run(run_copy)
     assert result.exit_code == 1
-    assert told in result.stderr
+    assert message in result.stderr
     assert "unexpected" not in result.output
 
 
-def test_an_unfinished_run_is_told(run_copy: Path) -> None:
+def test_an_unfinished_run_is_reported(run_copy: Path) -> None:
     """The user would wait for scores that will never come."""
     (run_copy / "checkpoint.safetensors").unlink()
     (run_copy / "state.pt").write_bytes(b"state")
@@ -180,7 +180,7 @@ def test_a_folder_of_everything_names_its_runs(trained: Path) -> None:
 
 
 def test_evaluations_show_their_table(tmp_path: Path) -> None:
-    """Finished and unfinished evaluations must be told apart."""
+    """Finished and unfinished evaluations must be distinguished."""
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs/full-fold1-seed0.json").write_text("{}")
     unfinished = run(tmp_path)
@@ -215,7 +215,7 @@ def test_a_folder_of_several_data_sets_is_described_one_by_one() -> None:
     assert sorted(found["name"] for found in described(here)) == sorted(names)
 
 
-def test_boxes_are_told_from_a_list_of_videos(tmp_path: Path) -> None:
+def test_boxes_are_distinguished_from_a_list_of_videos(tmp_path: Path) -> None:
     """The demo's own boxes would be called a damaged list of videos."""
     path = tmp_path / "boxes.csv"
     path.write_text("video,frame,x0,y0,x1,y1\na.mp4,0,0,0,.5,.5\na.mp4,1,0,0,.5,.5\n")

@@ -80,7 +80,7 @@ def test_a_changed_video_makes_its_cache_stale(tmp_path: Path) -> None:
     assert f"stale: {video} has changed since" in result.stderr
 
 
-def test_a_video_of_another_size_is_told_without_verifying(tmp_path: Path) -> None:
+def test_a_video_of_another_size_is_reported_without_verifying(tmp_path: Path) -> None:
     """Comparing sizes costs nothing."""
     video = write_video(tmp_path / "a.avi")
     path = write_flow(tmp_path / "a.avi.h5", video)
@@ -145,7 +145,7 @@ def test_flow_of_other_videos_is_not_taken_for_changed(tmp_path: Path) -> None:
 
 
 def test_a_folder_says_how_many_were_verified(tmp_path: Path) -> None:
-    """A silent success cannot be told from a check that was skipped."""
+    """A silent success looks like a check that was skipped."""
     video = write_video(tmp_path / "a.avi")
     write_flow(tmp_path / "flow/a.avi.h5", video)
     write_flow(tmp_path / "flow/b.avi.h5")
@@ -171,7 +171,7 @@ def test_a_cache_that_cannot_be_checked_is_a_problem(jobs: int, tmp_path: Path) 
 
 
 def test_a_source_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:
-    """Whether the cache is stale stays unknown, which is not what was asked for."""
+    """Whether the cache is stale stays unknown, which is no answer."""
     video = write_video(tmp_path / "a.avi")
     path = write_flow(tmp_path / "flow/a.avi.h5", video)
     video.unlink()

@@ -22,7 +22,7 @@ def test_durations_and_sizes_read_as_people_say_them() -> None:
 
 
 def test_one_is_singular_and_thousands_are_separated() -> None:
-    """`1 videos` in a summary, or a count that nobody can read at a glance."""
+    """`1 videos` in a summary, or a count without separators."""
     assert [counted(number, "video") for number in (0, 1, 1024)] == [
         "0 videos",
         "1 video",
