@@ -213,8 +213,8 @@ def _read_maps(
 ) -> tuple[FeatureSet, VideoMaps]:
     """Read the maps of all judged videos, once for all runs of a worker.
 
-    Each worker may fill its share of the free memory; otherwise the maps are mapped from a
-    nameless file in the output folder.
+    Changed caches have another `digest`, and are read again. Each worker may fill its share of the
+    free memory; otherwise the maps are mapped from a nameless file in the output folder.
     """
     features = features_of(settings, keys, dict(spans), streams=streams)
     return features, read_maps(features, workers=workers, scratch=settings.output)

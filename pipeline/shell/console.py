@@ -23,6 +23,7 @@ log = logging.getLogger("pipeline")
 # Without a terminal, a bar would fill a log file: one line in this many seconds.
 LOG_FILE_INTERVAL_S = 30.0
 _SLOW_S = 3.0
+_BAR_LOCK = threading.RLock()
 
 
 @dataclass
@@ -129,6 +130,8 @@ def progress(
     """Return a tqdm bar on stderr with an ETA; silent under `-q` and JSON logs."""
     from tqdm import tqdm
 
+    # Its own lock is a semaphore of the system's, which a worker that is killed would leave behind.
+    tqdm.set_lock(_BAR_LOCK)
     terminal = sys.stderr is not None and sys.stderr.isatty()
     return tqdm(
         iterable,

@@ -66,3 +66,12 @@ def test_closed_streams_are_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     console.emit("result")
     for _ in console.progress(range(2)):
         pass
+
+
+def test_bars_hold_no_semaphore_of_the_system() -> None:
+    """A worker that is killed leaves it behind, and Python warns of it after the last line."""
+    from tqdm import tqdm
+    from tqdm.std import TqdmDefaultWriteLock
+
+    list(console.progress(range(2)))
+    assert not isinstance(tqdm.get_lock(), TqdmDefaultWriteLock)
