@@ -118,7 +118,7 @@ def _add_flow_values(report: Report, flow: FlowCache, everything: bool) -> None:
     if values["still_fields"]:
         report.add("still", f"{counted(values['still_fields'], 'field')} zero everywhere")
     if values["not_finite"]:
-        report.problems.append(f"{counted(values['not_finite'], 'value')} of the flow no numbers")
+        report.problems.append(f"{counted(values['not_finite'], 'value')} of the flow not finite")
 
 
 def _add_clipping(report: Report, flow: FlowCache) -> None:
@@ -173,7 +173,7 @@ def _add_map_values(report: Report, features: FeatureCache, everything: bool) ->
         + _part_read(values["snippets_read"], len(features), "snippets"),
     )
     if values["not_finite"]:
-        report.problems.append(f"{counted(values['not_finite'], 'value')} of the maps no numbers")
+        report.problems.append(f"{counted(values['not_finite'], 'value')} of the maps not finite")
 
 
 def _part_read(read: int, count: int, rows: str) -> str:
@@ -234,7 +234,7 @@ def flow_statistics(flow: FlowCache, everything: bool) -> dict[str, Any]:
     """Describe the fields of a flow cache, read one at a time.
 
     Speeds and displacements are in px; ``still_fields`` are zero everywhere, ``not_finite`` counts
-    values that are no numbers.
+    values that are not finite.
     """
     rows = sampled_rows(len(flow), everything)
     low, high = np.full(2, np.inf), np.full(2, -np.inf)

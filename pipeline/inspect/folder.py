@@ -96,7 +96,7 @@ def summarise(folder: Path, shown: str, contents: Contents, files: Sequence[Repo
     _count_faults(report, files)
     if not (files or tables or contents.temporaries):
         report.problems.append(
-            "holds no videos, caches, runs, evaluations or judgements that are known here"
+            "holds no videos, caches, runs, evaluations or judgements of a known form"
         )
     return report
 
@@ -161,11 +161,11 @@ def _add_caches(report: Report, caches: Sequence[Report], kind: str, unit: str) 
         report.add(
             "",
             f"verified: {good} of {len(caches)} hold what was written, "
-            f"{same} of {len(caches)} source videos are there and unchanged",
+            f"{same} of {len(caches)} source videos are present and unchanged",
         )
     linked = [cache.facts.get("upstream_unchanged") for cache in caches]
     if kind == "feature cache" and any(each is not None for each in linked):
-        report.add("", f"{linked.count(True)} of {len(caches)} made from the flow that is here")
+        report.add("", f"{linked.count(True)} of {len(caches)} made from the flow that is present")
 
 
 def _add_options(

@@ -128,7 +128,7 @@ def _folder_kind(path: Path, options: InspectOptions) -> str:
 
 def file_kind(path: Path, dataset: DatasetOptions) -> str:
     """Return what a file is, by its first bytes and its name."""
-    if not path.is_file():  # reading a pipe or a device would never end
+    if not path.is_file():  # Reading a pipe or a device would never end.
         return "unusable path: neither a file nor a folder"
     suffix = path.suffix.lower()
     if _is_hdf5(path):

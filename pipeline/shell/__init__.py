@@ -1,5 +1,5 @@
 """What the user types and sees: flags, configuration files, log lines and words.
 
 In: the command line. Out: option dataclasses; text on stdout and stderr.
-Open `flags.py` first.
+Open `flags.py` first: a field of a dataclass becomes a flag, a configuration key and a keyword.
 """

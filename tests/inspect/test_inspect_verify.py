@@ -150,7 +150,7 @@ def test_a_folder_says_how_many_were_verified(tmp_path: Path) -> None:
     write_flow(tmp_path / "flow/a.avi.h5", video)
     write_flow(tmp_path / "flow/b.avi.h5")
     result = run(tmp_path / "flow", "--verify")
-    assert "2 of 2 hold what was written, 1 of 2 source videos are there and unchanged" in (
+    assert "2 of 2 hold what was written, 1 of 2 source videos are present and unchanged" in (
         result.stdout
     )
 
