@@ -11,22 +11,16 @@ import click
 
 from data.errors import InputError
 from pipeline.pictures.attention import FilmOptions, OverlayOptions, SheetOptions
-from pipeline.runner.jobs import JobOptions, Outcome, finish
-from pipeline.score.options import (
-    ATTENTION,
-    CACHE,
-    Making,
-    check_run,
-    make_folder,
-    making_options,
-    without_overlays,
-)
+from pipeline.runner.files import check_is_folder, check_writable
+from pipeline.runner.jobs import Outcome, finish
+from pipeline.score.command import ATTENTION, check_run, without_films
+from pipeline.score.settings import CACHE, NewVideoOptions, RunSettings
 from pipeline.shell.console import emit, log, progress
 from pipeline.shell.flags import build, common_options, dataclass_options
 
 if TYPE_CHECKING:
     from data.sources import Source
-    from pipeline.score.run import Member, Scored
+    from pipeline.score.members import Member, Scored
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +57,7 @@ def explain(
     run: str | Path,
     sources: Sequence[Source],
     output: str | Path,
-    making: Making | None = None,
+    features: NewVideoOptions | None = None,
     options: ExplainOptions | None = None,
 ) -> Outcome[Source, Explained]:
     """Draw where a run looked at some videos.
@@ -76,9 +70,9 @@ def explain(
         As `data.sources.find_sources` gives them.
     output : path
         Gets ``<key>.attention.png`` and ``<key>.attention.mp4``, which replace earlier ones.
-    making : Making, optional
-        How features are made, and where they may be there already; those made are kept in
-        ``<output>/cache`` where it names no other folder.
+    features : NewVideoOptions, optional
+        Where features are found, and how missing ones are computed; these are kept in
+        ``<output>/cache`` if no other folder is named.
     options : ExplainOptions, optional
 
     Returns
@@ -93,26 +87,23 @@ def explain(
     """
     from pipeline.pictures.attention import colour_table
     from pipeline.score.features import make_features
-    from pipeline.score.members import stage_one_of
-    from pipeline.score.recipe import find_recipe
-    from pipeline.score.run import Member
+    from pipeline.score.members import Member
 
     output, options = Path(output), options or ExplainOptions()
-    making = making or Making()
-    making = making if making.cache is not None else replace(making, cache=output / CACHE)
-    if output.exists() and not output.is_dir():
-        raise InputError(f"{output}: a file; --output must be a folder")
+    features = features or NewVideoOptions()
+    features = replace(features, cache=features.cache or output / CACHE)
+    check_is_folder(output)
     colour_table(options.overlay.colours)
     member = Member.load(Path(run))
     check_attention(member)
-    recipe = find_recipe(member.run, member.folder, making, stage_one_of(member))
-    make_folder(output, "--output")
-    features = make_features(sources, recipe, making, with_flow=making.features is None)
-    scores = member.score([made for _, made in features.results], making.device)
-    outcome: Outcome[Source, Explained] = Outcome(failures=list(features.failures))
+    settings = RunSettings.from_run(member.run, member.stage_one, member.folder, features)
+    check_writable(output)
+    videos = make_features(sources, settings, features)
+    scores = member.score([each for _, each in videos.results], features.device)
+    outcome: Outcome[Source, Explained] = Outcome(failures=list(videos.failures))
     with progress(total=len(scores), desc="draw", unit="video") as bar:
         for scored in scores:
-            source = scored.made.source
+            source = scored.features.source
             try:
                 outcome.results.append((source, _draw(member, scored, output, options)))
             except InputError as error:
@@ -156,7 +147,7 @@ def _draw(member: Member, scored: Scored, output: Path, options: ExplainOptions)
     film = output / f"{look.video}{ATTENTION}.mp4" if options.film.film else None
     if film is not None:
         timeline = plan_timeline(frame_times(scored))
-        frames = (frame for _, frame in read_frames(scored.made.source.path, timeline.frames))
+        frames = (frame for _, frame in read_frames(scored.features.source.path, timeline.frames))
         write_film(film, look, timeline, frames, options.film, options.overlay)
     entropy = float(look.entropy.mean())
     return Explained(sheet=sheet, film=film, score=look.score, entropy=entropy)
@@ -178,9 +169,8 @@ run.
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("videos", nargs=-1, required=True, metavar="VIDEOS...")
 @dataclass_options(ExplainOptions)
-@making_options
-@dataclass_options(JobOptions)
-@common_options("output", "device", "strict")
+@dataclass_options(NewVideoOptions)
+@common_options("output")
 @click.pass_context
 def command(ctx: click.Context, /, **params: Any) -> None:
     """Show where in the frame a trained RUN looked at VIDEOS, and what it made of it.
@@ -210,13 +200,11 @@ def carry_out(params: dict[str, Any]) -> Outcome[Source, Explained]:
     """
     from data.sources import find_sources
 
-    check_run(params["run"], "explain")
-    if params["shard"]:
-        raise InputError("explain runs in one piece: --shard is for extract-flow and the like")
+    check_run(params["run"], "explain", params["shard"])
     return explain(
         params["run"],
-        without_overlays(find_sources(params["videos"])),
+        without_films(find_sources(params["videos"])),
         params["output"],
-        Making.of(params),
+        NewVideoOptions.of(params),
         build(ExplainOptions, params),
     )

@@ -8,7 +8,7 @@ import numpy as np
 
 from data.cache.features import open_features
 from data.cache.flow import FlowCache, open_flow
-from data.cache.folder import cache_path, content_digest, read_header
+from data.cache.folder import cache_path
 from data.errors import InputError
 from data.options import PlanOptions
 from data.sources import Source
@@ -16,8 +16,8 @@ from data.video.reading import read_frames, scan
 from model.features.geometry import MapGeometry
 from pipeline.extract_features.snippets import snippet_plan
 from pipeline.pictures.attention import Look
-from pipeline.score.run import Member, Scored
-from pipeline.score.search import Made
+from pipeline.score.features import VideoFeatures
+from pipeline.score.members import Member, Scored
 
 
 def look_at(member: Member, scored: Scored) -> Look:
@@ -28,18 +28,18 @@ def look_at(member: Member, scored: Scored) -> Look:
     InputError
         The ranker of the run has no attention over the frame, or a frame cannot be read.
     """
-    parameters, made = member.run.parameters, scored.made
+    parameters, features = member.run.parameters, scored.features
     if scored.attention is None:
         raise InputError(no_attention(member))
-    with open_features(cache_path(made.folder, made.key)) as cache:
+    with open_features(cache_path(features.folder, features.key)) as cache:
         times = np.asarray(cache.time[scored.rows])
     flow = None
-    if made.flow is not None:
-        with open_flow(made.flow) as fields:
+    if features.flow is not None:
+        with open_flow(features.flow) as fields:
             flow = _step_flow(fields, scored, PlanOptions(**parameters["plan"]))
-    frames = dict(read_frames(made.source.path, np.unique(scored.frames)))
+    frames = dict(read_frames(features.source.path, np.unique(scored.frames)))
     return Look(
-        video=made.source.key,
+        video=features.source.key,
         headline=_headline(member, scored),
         score=scored.score,
         times=times,
@@ -71,25 +71,17 @@ def look_at_cached(
         There is no such cache, or the ranker has no attention over the frame.
     """
     member = Member.load(run)
-    path = cache_path(features, key)
     fields = cache_path(flow, key) if flow is not None else None
-    made = Made(
-        Source(video, key),
-        features,
-        key,
-        fields if fields is not None and fields.is_file() else None,
-        read_header(path),
-        content_digest(path),
-    )
-    return look_at(member, member.score([made], "cpu")[0])
+    cached = VideoFeatures.read(Source(video, key), features, key, fields)
+    return look_at(member, member.score([cached], "cpu")[0])
 
 
 def frame_times(scored: Scored) -> np.ndarray:
     """Return the seconds of all frames of a video: from its flow cache, or by reading it."""
-    made = scored.made
-    if made.flow is None:
-        return scan(made.source.path).times
-    with open_flow(made.flow) as cache:
+    features = scored.features
+    if features.flow is None:
+        return scan(features.source.path).times
+    with open_flow(features.flow) as cache:
         return np.asarray(cache.frame_time)
 
 

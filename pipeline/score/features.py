@@ -1,256 +1,274 @@
-"""Features of videos that a run has not seen: found where they are there, otherwise made."""
+"""Features of new videos: found in the user's folders, or computed as in the training of a run."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data.cache.folder import cache_path, content_digest, read_header
-from data.errors import InputError, VideoError
-from data.files import temporary_name
+from data.cache.flow import open_flow
+from data.cache.folder import cache_path, content_digest, find_caches, read_header
+from data.cache.header import Header
+from data.errors import CacheError, InputError, VideoError
 from data.sources import Source
 from data.video.reading import file_digest
 from pipeline.extract_features.command import extract_features
-from pipeline.extract_features.settings import FeatureSettings
+from pipeline.extract_features.snippets import snippet_plan
 from pipeline.extract_flow.command import extract_flow
-from pipeline.extract_flow.settings import FlowSettings
-from pipeline.runner.devices import parse_devices
+from pipeline.runner.files import check_writable, read_safetensors, write_safetensors
 from pipeline.runner.jobs import Outcome, in_order
 from pipeline.runner.stage import StageOptions
-from pipeline.score.options import Making, make_folder
-from pipeline.score.recipe import Recipe, planned
-from pipeline.score.search import Made, Search, find_kept
+from pipeline.score.settings import NewVideoOptions, RunSettings
 from pipeline.shell.console import log
+from pipeline.stage_one.file import FILE_NAME
+
+# What may differ from training: it moves maps by rounding only.
+_ROUNDING = ("precision", "flow_resize")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoFeatures:
+    """The features of one video.
+
+    Attributes
+    ----------
+    source : Source
+        The video as the user named it.
+    path : Path
+        Its feature cache.
+    folder, key : Path, str
+        The folder of feature caches, and the name of the video in it.
+    flow : Path or None
+        Its flow cache, if there is one.
+    header : Header
+        Of the feature cache.
+    digest : str
+        Of the content of the feature cache.
+    """
+
+    source: Source
+    folder: Path
+    key: str
+    flow: Path | None
+    header: Header
+    digest: str
+
+    @classmethod
+    def read(
+        cls, source: Source, folder: Path, key: str, flow: Path | None = None
+    ) -> VideoFeatures:
+        """Read the header of a feature cache; CacheError where there is none."""
+        path = cache_path(folder, key)
+        return cls(
+            source=source,
+            folder=folder,
+            key=key,
+            flow=flow if flow is not None and flow.is_file() else None,
+            header=read_header(path),
+            digest=content_digest(path),
+        )
 
 
 def make_features(
-    sources: Sequence[Source], recipe: Recipe, making: Making, *, with_flow: bool = False
-) -> Outcome[Source, Made]:
-    """Return the features of some videos, made as the recipe says.
+    sources: Sequence[Source], settings: RunSettings, options: NewVideoOptions
+) -> Outcome[Source, VideoFeatures]:
+    """Return the features of some videos; compute those that do not exist yet.
 
-    Caches in the user's folders are recognised by the content of the videos, whatever the videos
-    are called. Those that do not fit the recipe are left alone, and the log says so.
+    Caches in the user's folders are found by the key of the video, those of earlier calls by the
+    digest of the video. Caches that do not fit the settings are not used, and the log says so.
 
-    Parameters
-    ----------
-    with_flow : bool
-        Make flow even where features are there already, for pictures.
+    Raises
+    ------
+    InputError
+        A folder holds no caches of its kind, or the cache folder cannot be written to.
     """
-    found = Search(recipe, making)
-    outcome: Outcome[Source, Made] = Outcome()
-    todo: dict[str, Source] = {}
-    of: dict[str, list[Source]] = {}
-    made: dict[str, Made] = {}
+    for folder, kind in ((options.features, "features"), (options.flow, "flow")):
+        if folder is not None and not find_caches(folder, kind):
+            raise InputError(
+                f"{folder}: holds no {kind} caches; --{kind} takes an output of extract-{kind}"
+            )
+    outcome: Outcome[Source, VideoFeatures] = Outcome()
+    missing: list[_Place] = []
     for source in sources:
         try:
             digest = file_digest(source.path)
         except VideoError as error:
             outcome.failures.append((source, str(error)))
             continue
-        of.setdefault(digest, []).append(source)
-        ready = found.features(source, digest)
-        if ready is None or (with_flow and ready.flow is None):
-            todo[digest] = Source(source.path, f"{source.path.name}-{digest[:12]}")
-        if ready is not None:
-            made[digest] = ready
-    failures = _make(todo, made, recipe, making, found, with_flow)
-    for digest, wanted in of.items():
-        for source in wanted:
-            if digest in failures:
-                outcome.failures.append((source, failures[digest]))
+        flow = _given_flow(source, digest, settings, options)
+        own, given = _places(source, digest, flow, settings)
+        features = (
+            _given_features(source, digest, flow, settings, options)
+            or own.kept(digest, settings)
+            or given.kept(digest, settings)
+        )
+        if features is not None:
+            outcome.results.append((source, features))
+        else:
+            missing.append(own if flow is None else given)
+    if missing:
+        check_writable(settings.cache, "--cache")
+        log.info("flow and features go to %s", settings.cache)
+        settings.log_differences(options)
+        failures = _compute(missing, settings, options)
+        for place in missing:
+            if message := failures.get(place.named):
+                outcome.failures.append((place.source, message))
             else:
-                outcome.results.append((source, replace(made[digest], source=source)))
+                outcome.results.append((place.source, place.read()))
     return in_order(outcome, sources)
 
 
-def _make(
-    todo: Mapping[str, Source],
-    made: dict[str, Made],
-    recipe: Recipe,
-    making: Making,
-    found: Search,
-    with_flow: bool,
-) -> dict[str, str]:
-    """Make what is missing; add it to `made`, and return failures by digest."""
-    if not todo:
-        return {}
-    recipe = _for_here(recipe, making)
-    if making.cache is None:
-        raise ValueError("making: expected a cache folder (see with_cache)")
-    folder = making.cache / recipe.name(_engine_record(recipe, making), recipe.trunk.precision)
-    _told(folder, recipe, making)
-    todo = _without_kept(todo, made, folder, recipe, with_flow)
-    linked = {digest: path for digest in todo if (path := found.flow(digest)) is not None}
-    fresh = {digest: source for digest, source in todo.items() if digest not in linked}
-    failures = _make_flow(fresh, folder / "flow", recipe, making)
-    for digest, path in linked.items():
-        _link(path, cache_path(folder / "given", todo[digest].key))
-    without = {digest for digest in todo if digest not in made}
-    if without:
-        _stage_one(folder / "features", recipe)
-    for chosen, flow in ((fresh, folder / "flow"), (linked, folder / "given")):
-        wanted = {
-            todo[digest].key: digest
-            for digest in chosen
-            if digest in without and digest not in failures
-        }
-        failures |= _extract(wanted, todo, flow, folder / "features", recipe, making)
-    for digest, source in todo.items():
-        if digest in failures:
-            continue
-        flow_path = cache_path(folder / ("given" if digest in linked else "flow"), source.key)
-        if digest in made:
-            made[digest] = replace(made[digest], flow=flow_path)
-            continue
-        path = cache_path(folder / "features", source.key)
-        header, content = read_header(path), content_digest(path)
-        made[digest] = Made(source, folder / "features", source.key, flow_path, header, content)
-    # Features that are there do not fail for want of a picture of their flow.
-    return {digest: message for digest, message in failures.items() if digest not in made}
+@dataclass(frozen=True)
+class _Place:
+    """Where score's own cache has, or will have, the features of a video."""
+
+    source: Source  # as the user named it
+    named: Source  # under its key in the cache
+    folder: Path  # of feature caches
+    flow: Path | None  # its flow cache
+
+    def read(self) -> VideoFeatures:
+        """Read the header of the cache; CacheError where there is none."""
+        return VideoFeatures.read(self.source, self.folder, self.named.key, self.flow)
+
+    def kept(self, digest: str, settings: RunSettings) -> VideoFeatures | None:
+        """Return the features that an earlier call has kept of a video with this digest."""
+        try:
+            features = self.read()
+        except CacheError:
+            return None
+        header = features.header
+        fits = header.source_digest == digest and header.weights == settings.weights
+        return features if fits else None
 
 
-def _without_kept(
-    todo: Mapping[str, Source],
-    made: dict[str, Made],
-    folder: Path,
-    recipe: Recipe,
-    with_flow: bool,
-) -> dict[str, Source]:
-    """Add what an earlier call has kept to `made`; return what still lacks something."""
-    rest = {}
-    for digest, source in todo.items():
-        if digest not in made and (kept := find_kept(folder, source, digest, recipe)):
-            made[digest] = kept
-        if digest not in made or (with_flow and made[digest].flow is None):
-            rest[digest] = source
-    return rest
-
-
-def _make_flow(
-    fresh: Mapping[str, Source], folder: Path, recipe: Recipe, making: Making
-) -> dict[str, str]:
-    if not fresh:
-        return {}
-    digests = {source.key: digest for digest, source in fresh.items()}
-    outcome = extract_flow(
-        list(fresh.values()),
-        _flow_settings(recipe, making),
-        StageOptions(output=folder, jobs=making.jobs, strict=making.strict),
+def _places(
+    source: Source, digest: str, flow: Path | None, settings: RunSettings
+) -> tuple[_Place, _Place]:
+    """Return the places of features from flow computed here, and from flow that was given."""
+    own = Source(source.path, f"{source.path.name}-{digest[:12]}")
+    return (
+        _Place(source, own, settings.features, cache_path(settings.flow_folder, own.key)),
+        _Place(source, source, settings.given, flow),
     )
-    return {digests[source.key]: message for source, message in outcome.failures}
 
 
-def _extract(
-    wanted: Mapping[str, str],
-    todo: Mapping[str, Source],
-    flow: Path,
-    folder: Path,
-    recipe: Recipe,
-    making: Making,
-) -> dict[str, str]:
-    if not wanted:
-        return {}
-    outcome = extract_features(
-        [todo[digest] for digest in wanted.values()],
-        FeatureSettings(
-            flow=flow,
-            plan=recipe.plan,
-            trunk=recipe.trunk,
-            fusion=recipe.fusion,
-            seed=recipe.seed,
-            batch_size=making.batch_size,
-            keep_streams=bool(recipe.parameters["keep_streams"]),
-        ),
-        StageOptions(output=folder, jobs=making.jobs, device=making.device, strict=making.strict),
-    )
-    return {wanted[source.key]: message for source, message in outcome.failures}
-
-
-def _for_here(recipe: Recipe, making: Making) -> Recipe:
-    """Compute in float32 where there is no GPU, whatever training did."""
-    on_cuda = all(device.startswith("cuda") for device in parse_devices(making.device))
-    if recipe.trunk.precision == "float16" and not on_cuda:
+def _given_features(
+    source: Source,
+    digest: str,
+    flow: Path | None,
+    settings: RunSettings,
+    options: NewVideoOptions,
+) -> VideoFeatures | None:
+    """Return the features of a video in the user's folder, if they exist and fit."""
+    if options.features is None:
+        return None
+    try:
+        features = VideoFeatures.read(source, options.features, source.key, flow)
+    except CacheError as error:
+        log.warning("%s; not used", error)
+        return None
+    header = features.header
+    different = [
+        name.replace("_", " ")
+        for name, value in settings.parameters.items()
+        if not _fits(name, header.parameters.get(name), value)
+    ]
+    if header.weights != settings.weights:
+        different.append("weights")
+    if header.source_digest != digest:
+        different = ["video"]
+    if different:
         log.warning(
-            "the training features were computed in float16 on a GPU, these are in float32 on the "
-            "CPU: scores may differ in the third digit"
+            "%s: made with other %s than the training features; not used",
+            cache_path(options.features, source.key),
+            " and ".join(different),
         )
-        return replace(recipe, trunk=replace(recipe.trunk, precision="float32"))
-    resized = "torch" if on_cuda else "Pillow"
-    if recipe.parameters["flow_resize"] != resized:
+        return None
+    return features
+
+
+def _fits(name: str, value: Any, trained: Any) -> bool:
+    """Whether an option of features is that of training, or leaves the maps as they are."""
+    if name == "keep_streams":
+        return bool(value) or not trained
+    return name in _ROUNDING or bool(value == trained)
+
+
+def _given_flow(
+    source: Source, digest: str, settings: RunSettings, options: NewVideoOptions
+) -> Path | None:
+    """Return the flow cache of a video in the user's folder, if it exists and fits."""
+    if options.flow is None:
+        return None
+    path, trained = cache_path(options.flow, source.key), settings.parameters["flow"]
+    try:
+        with open_flow(path) as cache:
+            header = cache.header
+            snippet_plan(cache, settings.flow.plan)
+    except InputError as error:
+        log.warning("%s; not used", error)
+        return None
+    different = [name for name in trained if header.parameters.get(name) != trained[name]]
+    if header.source_digest != digest:
+        log.warning("%s: made from another video than %s; not used", path, source.path)
+    elif different:
         log.warning(
-            "the training flow was resized by %s, this by %s: levels may differ by 1",
-            recipe.parameters["flow_resize"],
-            resized,
+            "%s: made with other options (%s) than the training flow; not used",
+            path,
+            ", ".join(different),
         )
-    return recipe
+    else:
+        return path
+    return None
 
 
-def _engine_record(recipe: Recipe, making: Making) -> dict[str, Any]:
-    """Return the flow parameters that caches made here will have."""
-    return _flow_settings(recipe, making).parameters
-
-
-def _flow_settings(recipe: Recipe, making: Making) -> FlowSettings:
-    return FlowSettings.resolved(
-        plan=recipe.plan,
-        flow=recipe.flow,
-        tvl1=recipe.tvl1,
-        engine=making.engine,
-        device=making.device,
-        strict=making.strict,
-    )
-
-
-def _told(folder: Path, recipe: Recipe, making: Making) -> None:
-    """Make the folder, say where it is, and what differs from training here."""
-    make_folder(folder, "--cache")
-    log.info("flow and features go to %s", folder)
-    here = _engine_record(recipe, making)
-    for name in ("engine", "preparation"):
-        trained = recipe.flow_parameters.get(name)
-        if trained != here[name]:
-            log.warning(
-                "the training flow was made by %s %s, this is made by %s: scores may differ a "
-                "little",
-                name,
-                trained,
-                here[name],
-            )
-    if planned(recipe.plan) != recipe.parameters["plan"]:
-        raise InputError(
-            f"{recipe.stage_one}: the run's sampling plan is not one that this version knows"
+def _compute(
+    missing: Sequence[_Place], settings: RunSettings, options: NewVideoOptions
+) -> dict[Source, str]:
+    """Compute missing features, and their flow where none was given; return the failures."""
+    failures: dict[Source, str] = {}
+    own = list(dict.fromkeys(place.named for place in missing if place.folder == settings.features))
+    if own:
+        stage = StageOptions(output=settings.flow_folder, jobs=options.jobs, strict=options.strict)
+        failures |= dict(extract_flow(own, settings.flow, stage).failures)
+        own = [source for source in own if source not in failures]
+    given = [place.named for place in missing if place.folder == settings.given]
+    for source in given:  # Another video had this key in an earlier call.
+        cache_path(settings.given, source.key).unlink(missing_ok=True)
+    for sources, flow, output in (
+        (own, settings.flow_folder, settings.features),
+        (given, options.flow, settings.given),
+    ):
+        if not sources:
+            continue
+        _copy_stage_one(output, settings)
+        outcome = extract_features(
+            sources,
+            flow,
+            output,
+            settings.flow.plan,
+            settings.trunk,
+            settings.fusion,
+            options.jobs,
+            options.device,
+            options.batch_size,
+            strict=options.strict,
+            seed=settings.seed,
+            keep_streams=bool(settings.parameters["keep_streams"]),
         )
+        failures |= dict(outcome.failures)
+    return failures
 
 
-def _stage_one(folder: Path, recipe: Recipe) -> None:
+def _copy_stage_one(folder: Path, settings: RunSettings) -> None:
     """Put the run's stage one where extract-features looks for it; it is checked by digest."""
-    from pipeline.runner.files import read_safetensors, write_safetensors
-    from pipeline.stage_one.file import FILE_NAME
-
     if (folder / FILE_NAME).exists():
         return
-    folder.mkdir(exist_ok=True)
-    tensors, known = read_safetensors(recipe.stage_one)
-    # Another process may have been faster, with the same content.
-    with suppress(FileExistsError):
-        write_safetensors(
-            folder / FILE_NAME,
-            tensors,
-            known | {"precision": recipe.trunk.precision},
-            replace=False,
-        )
-
-
-def _link(path: Path, to: Path) -> None:
-    """Make a cache known under another key, without a copy where links are possible."""
-    to.parent.mkdir(parents=True, exist_ok=True)
-    temporary = to.parent / temporary_name()
-    try:
-        temporary.symlink_to(path.resolve())
-    except OSError:
-        shutil.copyfile(path, temporary)
-    temporary.replace(to)
+    tensors, metadata = read_safetensors(settings.stage_one)
+    metadata["precision"] = settings.trunk.precision
+    with suppress(FileExistsError):  # Another process may have been faster, with the same content.
+        write_safetensors(folder / FILE_NAME, tensors, metadata, replace=False)

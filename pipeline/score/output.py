@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import InputError
-from pipeline.runner.files import write_csv, write_json
-from pipeline.score.command import ScoreResult, VideoScore
+from pipeline.runner.files import check_writable, write_csv, write_json
 from pipeline.score.ranking import Neighbour
+from pipeline.score.scores import ScoreResult, VideoScore
 from pipeline.shell.words import table_text
 
 # The first and the last columns of the CSV; an ensemble's own stand between them.
@@ -27,9 +27,9 @@ _KEYS = {"run", "members", "training", "videos", "failures"}
 _NAMES = ("video", "next better", "next worse")
 
 
-def lines(found: ScoreResult) -> list[str]:
+def lines(result: ScoreResult) -> list[str]:
     """Return the scores as a table, best first, with what the numbers mean below it."""
-    rows = sorted((row for _, row in found.outcome.results), key=lambda row: -row.score)
+    rows = sorted((row for _, row in result.outcome.results), key=lambda row: -row.score)
     several = rows[0].spread is not None
     head = ["video", "score", "rank", "percentile", "next better", "next worse"]
     if several:
@@ -42,7 +42,7 @@ def lines(found: ScoreResult) -> list[str]:
         if row.note:
             by_note.setdefault(row.note, []).append(row.video)
     notes = [f"{', '.join(videos)}: {note}" for note, videos in by_note.items()]
-    return [*table.split("\n"), "", *_explanation(found, several), *notes]
+    return [*table.split("\n"), "", *_explanation(result, several), *notes]
 
 
 def _cells(row: VideoScore, several: bool) -> list[str]:
@@ -61,12 +61,12 @@ def _cells(row: VideoScore, several: bool) -> list[str]:
     return cells
 
 
-def _neighbour(found: Neighbour | None, otherwise: str) -> str:
-    return otherwise if found is None else f"{found.video} ({found.score:+.3f})"
+def _neighbour(neighbour: Neighbour | None, otherwise: str) -> str:
+    return otherwise if neighbour is None else f"{neighbour.video} ({neighbour.score:+.3f})"
 
 
-def _explanation(found: ScoreResult, several: bool) -> list[str]:
-    reference = found.reference
+def _explanation(result: ScoreResult, several: bool) -> list[str]:
+    reference = result.reference
     count = len(reference.videos)
     low, high = float(reference.scores.min()), float(reference.scores.max())
     if not several:
@@ -75,7 +75,7 @@ def _explanation(found: ScoreResult, several: bool) -> list[str]:
             f"{high:+.3f} (mean {reference.mean:+.3f}, sd {reference.deviation:.3f}).",
         ]
     return [
-        f"Mean of {len(found.members)} runs, each standardised on its own training videos; ± is "
+        f"Mean of {len(result.members)} runs, each standardised on its own training videos; ± is "
         "the standard deviation over the runs, ranks are the best and the worst of theirs.",
         f"Ranked among {count} training videos, whose mean scores run from {low:+.3f} to "
         f"{high:+.3f}.",
@@ -109,16 +109,28 @@ def table_rows(rows: Sequence[VideoScore]) -> list[dict[str, Any]]:
     return result
 
 
-def claim(table: Path | None, everything: Path | None) -> None:
-    """Make sure that only earlier scores would be replaced.
+def claim(
+    folder: Path | None, table: Path | None, everything: Path | None
+) -> tuple[Path | None, Path | None]:
+    """Return where to write CSV and JSON; refuse to replace what `score` did not write.
 
     Raises
     ------
     InputError
-        A file that `score` did not write is in the way, such as the scores.csv of a run folder.
+        Another file is in the way, such as the scores.csv of a run folder, or a place cannot be
+        written to.
     """
-    for path, is_ours in ((table, _is_table), (everything, _is_record)):
-        if path is None or not path.exists():
+    if folder is not None:
+        if folder.exists() and not folder.is_dir():
+            raise InputError(
+                f"{folder}: a file; --output must be a folder (or use --csv and --json)"
+            )
+        table, everything = table or folder / "scores.csv", everything or folder / "scores.json"
+    for path, flag, is_ours in ((table, "--csv", _is_table), (everything, "--json", _is_record)):
+        if path is None:
+            continue
+        check_writable(path.parent, f"--output or {flag}")
+        if not path.exists():
             continue
         if not path.is_file():
             raise InputError(f"{path}: not a plain file; name another place for the scores")
@@ -128,9 +140,10 @@ def claim(table: Path | None, everything: Path | None) -> None:
             raise InputError(f"{path}: cannot be read ({error.strerror})") from error
         if not ours:
             raise InputError(
-                f"{path}: is there already and was not written by score; name another place with "
+                f"{path}: already exists and was not written by score; name another place with "
                 "--output, --csv or --json"
             )
+    return table, everything
 
 
 def _is_table(path: Path) -> bool:
@@ -147,19 +160,19 @@ def _is_record(path: Path) -> bool:
 
 
 def write_results(
-    found: ScoreResult, run: Path, table: Path | None, everything: Path | None
+    result: ScoreResult, run: Path, table: Path | None, everything: Path | None
 ) -> None:
     """Write CSV and JSON where places for them are given."""
-    rows = [row for _, row in found.outcome.results]
+    rows = [row for _, row in result.outcome.results]
     if table is not None:  # Also without a score: an earlier table would pass for this one.
         write_csv(table, table_rows(rows), None if rows else (*_COLUMNS, *_LAST))
     if everything is not None:
-        write_json(everything, _everything(found, run))
+        write_json(everything, _everything(result, run))
 
 
-def _everything(found: ScoreResult, run: Path) -> dict[str, Any]:
-    reference = found.reference
-    results = found.outcome.results
+def _everything(result: ScoreResult, run: Path) -> dict[str, Any]:
+    reference = result.reference
+    results = result.outcome.results
     rows = {row.video: row for _, row in results}
     return {
         "run": str(run),
@@ -172,14 +185,14 @@ def _everything(found: ScoreResult, run: Path) -> dict[str, Any]:
                 "mean": member.reference.mean,
                 "sd": member.reference.deviation,
             }
-            for member in found.members
+            for member in result.members
         ],
-        "weights": found.members[0].run.weights,
+        "weights": result.members[0].run.weights,
         "training": dict(zip(reference.videos, reference.scores.tolist(), strict=True)),
         "videos": [
             _record(flat, rows[flat["video"]]) for flat in table_rows([row for _, row in results])
         ],
-        "failures": [{"video": s.key, "message": m} for s, m in found.outcome.failures],
+        "failures": [{"video": s.key, "message": m} for s, m in result.outcome.failures],
         "version": importlib.metadata.version("dexterank"),
     }
 

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data.cache.features import open_features
 from data.errors import InputError
 from data.sources import Source, find_sources
 from pipeline.runner.files import read_safetensors, write_safetensors
 from pipeline.runs.folder import CHECKPOINT, load_run
-from pipeline.score.command import score_videos
-from pipeline.score.options import Making, without_overlays
+from pipeline.score.command import score_videos, without_films
 from pipeline.score.ranking import Neighbour, Reference
+from pipeline.score.settings import NewVideoOptions
 from pipeline.stage_one.file import FILE_NAME
 from tests.helpers.scored_material import (
     TRAINING,
@@ -89,24 +90,52 @@ def test_features_made_again_give_the_training_score(world: World, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_flow_that_is_there_is_not_computed_again(world: World, tmp_path: Path) -> None:
+def test_given_flow_is_not_computed_again(world: World, tmp_path: Path) -> None:
     """Flow takes the longest; a user who has it must be able to give it, and it must be right.
 
     When it is gone later, the features that were kept must be enough for a score.
     """
-    copied = shutil.copy(world.videos / "b.mp4", tmp_path / "copied.mp4")
+    copied = shutil.copy(world.videos / "b.mp4", tmp_path / "b.mp4")
     flow = shutil.copytree(world.flow, tmp_path / "flow")
     arguments = ("score", world.run, copied, "--cache", tmp_path / "cache", *ONE)
     done(*arguments, "--csv", tmp_path / "scores.csv", "--flow", flow)
-    made = [path for path in (tmp_path / "cache").rglob("*.h5") if not path.is_symlink()]
-    assert [path.parent.name for path in made] == ["features"]
-    assert rows_of(tmp_path / "scores.csv")["copied.mp4"]["note"].endswith("others (b.mp4)")
+    (made,) = (tmp_path / "cache").rglob("*.h5")
+    with open_features(made) as cache, open_features(world.features / "b.mp4.h5") as trained:
+        np.testing.assert_array_equal(cache.time[:], trained.time[:])
+        assert cache.header.upstream == trained.header.upstream
+    assert rows_of(tmp_path / "scores.csv")["b.mp4"]["note"].endswith("ranked among the others")
     shutil.rmtree(flow)
     done(*arguments, "--csv", tmp_path / "again.csv")
     assert rows_of(tmp_path / "again.csv") == rows_of(tmp_path / "scores.csv")
-    links = [path for path in (tmp_path / "cache").rglob("*.h5") if path.is_symlink()]
-    assert len(links) == 1
-    assert [p for p in (tmp_path / "cache").rglob("*.h5") if p not in links] == made
+    assert list((tmp_path / "cache").rglob("*.h5")) == [made]
+
+
+@pytest.mark.slow
+def test_caches_of_another_video_are_not_used(world: World, tmp_path: Path) -> None:
+    """A new recording under an old name must not get the score, or the flow, of the old one."""
+    (tmp_path / "new").mkdir()
+    videos = [shutil.copy(world.videos / "b.mp4", tmp_path / "new" / "a.mp4")]
+    videos.append(shutil.copy(world.videos / "c.mp4", tmp_path / "new" / "c.mp4"))
+    result = done(
+        *("score", world.run, *videos, "--cache", tmp_path / "cache", *ONE),
+        *("--features", world.features, "--flow", world.flow, "--csv", tmp_path / "scores.csv"),
+    )
+    rows = rows_of(tmp_path / "scores.csv")
+    trained = {key: float(row["score"]) for key, row in rows_of(world.run / "scores.csv").items()}
+    spread = np.std(list(trained.values()))
+    assert float(rows["a.mp4"]["score"]) == pytest.approx(trained["b.mp4"], abs=0.01 * spread)
+    assert float(rows["c.mp4"]["score"]) == trained["c.mp4"]
+    assert "a.mp4.h5: made with other video" in result.stderr
+    assert "a.mp4.h5: made from another video" in result.stderr
+    # The name is taken by other features from given flow: they are replaced, not confused.
+    given = ("--cache", tmp_path / "cache", "--flow", tmp_path / "flow")
+    for video in ("c.mp4", "d.mp4"):
+        new = shutil.copy(world.videos / video, tmp_path / "new" / "x.mp4")
+        (tmp_path / "flow").mkdir(exist_ok=True)
+        shutil.copy(world.flow / f"{video}.h5", tmp_path / "flow" / "x.mp4.h5")
+        done("score", world.run, new, *given, *ONE, "--csv", tmp_path / "x.csv")
+        score = float(rows_of(tmp_path / "x.csv")["x.mp4"]["score"])
+        assert score == pytest.approx(trained[video], abs=0.01 * spread)
 
 
 @pytest.mark.slow
@@ -149,10 +178,12 @@ def test_an_ensemble_is_the_mean_of_standardised_scores(world: World, tmp_path: 
     runs = [tmp_path / "runs" / name for name in ("one", "two")]
     for seed, folder in enumerate(runs):
         train(world, folder, "--seed", seed)
-    making = Making(cache=tmp_path / "c", features=world.features, flow=world.flow, device="cpu")
+    options = NewVideoOptions(
+        cache=tmp_path / "c", features=world.features, flow=world.flow, device="cpu"
+    )
     sources = find_sources([world.videos])
-    found = score_videos(tmp_path / "runs", sources, making, ensemble=True)
-    named = score_videos(runs[0], sources, making, also=[runs[1]])
+    found = score_videos(tmp_path / "runs", sources, options, ensemble=True)
+    named = score_videos(runs[0], sources, options, also=[runs[1]])
     standard = []
     for folder in runs:
         run = load_run(folder)
@@ -168,7 +199,7 @@ def test_an_ensemble_is_the_mean_of_standardised_scores(world: World, tmp_path: 
         own = [int((each > each[place]).sum()) + 1 for each in standard]
         assert row.ranks == (min(own), max(own))
         assert row.place.rank == int((expected > expected[place]).sum()) + 1
-    alone = score_videos(runs[0], sources, making, ensemble=True).outcome.results[0][1]
+    alone = score_videos(runs[0], sources, options, ensemble=True).outcome.results[0][1]
     assert alone.spread is None  # A spread of one run would look like certainty.
     assert alone.score == load_run(runs[0]).scores[0]
 
@@ -241,13 +272,13 @@ def test_no_other_file_is_replaced(tmp_path: Path, flag: str) -> None:
     assert mine.read_text().startswith("video,score,rank")
 
 
-def test_overlays_are_no_videos(tmp_path: Path) -> None:
-    """With results among the videos a second call would score and explain its own overlays."""
+def test_films_of_explain_are_no_videos(tmp_path: Path) -> None:
+    """With results among the videos a second call would score and explain its own films."""
     video = Source(tmp_path / "a.mp4", "a.mp4")
-    overlay = Source(tmp_path / "a.mp4.attention.gif", "a.mp4.attention.gif")
-    assert without_overlays([video, overlay]) == [video]
+    film = Source(tmp_path / "a.mp4.attention.mp4", "a.mp4.attention.mp4")
+    assert without_films([video, film]) == [video]
     with pytest.raises(InputError, match="explain wrote"):
-        without_overlays([overlay])
+        without_films([film])
 
 
 # --- ranking ---

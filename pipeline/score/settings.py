@@ -1,0 +1,265 @@
+"""Settings of the two stages for new videos, derived from a run so that maps are as in training."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from data.cache.header import canonical_json
+from data.errors import InputError, StaleCacheError
+from data.options import FlowOptions, PlanOptions
+from model.features.options import FusionOptions, TrunkOptions
+from model.tvl1.options import TVL1Options
+from pipeline.extract_flow.settings import FlowSettings
+from pipeline.runner.files import read_safetensors
+from pipeline.runner.jobs import JobOptions
+from pipeline.shell.console import log
+from pipeline.shell.flags import build, shared
+
+if TYPE_CHECKING:
+    from pipeline.runs.folder import Run
+
+#: Folder below the output in which flow and features are kept.
+CACHE = "cache"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewVideoOptions:
+    """Where features of new videos are found, and how missing ones are computed."""
+
+    features: Path | None = field(
+        default=None,
+        metadata={"help": "Take features from this output of extract-features where they fit."},
+    )
+    flow: Path | None = field(
+        default=None,
+        metadata={"help": "Take flow from this output of extract-flow where it fits."},
+    )
+    cache: Path | None = field(
+        default=None,
+        metadata={
+            "show_default": f"{CACHE}/ in --output",
+            "help": "Keep the flow and features that are computed here for the next time.",
+        },
+    )
+    rgb_weights: str | None = field(
+        default=None,
+        metadata={
+            "metavar": "FILE",
+            "help": "The RGB trunk's weights, if the file was moved since training.",
+        },
+    )
+    flow_weights: str | None = field(
+        default=None,
+        metadata={
+            "metavar": "FILE",
+            "help": "The flow trunk's weights, if the file was moved since training.",
+        },
+    )
+    engine: str = shared("engine")
+    batch_size: int | None = field(
+        default=None,
+        metadata={
+            "min": 1,
+            "show_default": "auto",
+            "help": "Snippets a batch; halved when memory runs out.",
+        },
+    )
+    jobs: JobOptions = field(default_factory=JobOptions)
+    device: str = shared("device")
+    strict: bool = shared("strict")
+
+    @classmethod
+    def of(cls, params: dict[str, Any]) -> NewVideoOptions:
+        """Build from a command's parameters; caches are kept below its output by default."""
+        options, output = build(cls, params), params["output"]
+        if options.cache is None and output is not None:
+            return replace(options, cache=output / CACHE)
+        return options
+
+    @property
+    def on_cuda(self) -> bool:
+        """Whether the networks run on GPUs alone."""
+        from pipeline.runner.devices import parse_devices
+
+        return all(device.startswith("cuda") for device in parse_devices(self.device))
+
+
+@contextmanager
+def with_cache(options: NewVideoOptions) -> Iterator[NewVideoOptions]:
+    """Use a temporary folder for flow and features if the user named none to keep them in."""
+    if options.cache is not None:
+        yield options
+        return
+    with TemporaryDirectory(prefix="dexterank-") as folder:
+        log.info("flow and features are not kept; --cache DIR keeps them for the next time")
+        yield replace(options, cache=Path(folder))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """Settings of the two stages with which the maps of a new video are those of training.
+
+    Attributes
+    ----------
+    stage_one : Path
+        The run's copy of stage one's weights.
+    flow : FlowSettings
+        With the engine used here.
+    trunk, fusion : options
+        With the present places of weight files, and the arithmetic used here.
+    seed : int
+        Of random trunks.
+    parameters, weights : dict
+        As the training features recorded them.
+    cache : Path
+        Folder for caches made with these settings; its name stands for all of them.
+    """
+
+    stage_one: Path
+    flow: FlowSettings
+    trunk: TrunkOptions
+    fusion: FusionOptions
+    seed: int
+    parameters: dict[str, Any]
+    weights: dict[str, str]
+    cache: Path
+
+    @classmethod
+    def from_run(
+        cls, run: Run, stage_one: Path | None, folder: Path, options: NewVideoOptions
+    ) -> RunSettings:
+        """Derive the settings from a run.
+
+        Parameters
+        ----------
+        run : Run
+        stage_one : Path or None
+            The file of stage one's weights, if there is one.
+        folder : Path
+            Of the run.
+        options : NewVideoOptions
+            With a cache folder (see `with_cache`).
+
+        Raises
+        ------
+        InputError
+            Something is not recorded, or weight files are missing or not those of training.
+        """
+        from pipeline.stage_one.file import FILE_NAME
+
+        if options.cache is None:
+            raise ValueError("options: expected a cache folder (see with_cache)")
+        if stage_one is None:
+            raise InputError(
+                f"{folder / FILE_NAME}: not found; it is what makes features of new videos: copy "
+                "it there from the folder of the training features"
+            )
+        known, recorded = read_safetensors(stage_one)[1], run.parameters.get("flow")
+        if not isinstance(known.get("trunk"), dict) or not isinstance(known.get("fusion"), dict):
+            raise InputError(f"{stage_one}: not a stage-one file of this version")
+        if known.get("weights") != run.weights:
+            raise InputError(
+                f"{stage_one}: holds other weights than the training features were made with"
+            )
+        trunk = _located(TrunkOptions(**known["trunk"]), stage_one, run, options)
+        if not isinstance(recorded, dict):
+            raise InputError(
+                f"{folder}: does not say with which options its flow was made, being older than "
+                "this version; extract its features and train it again"
+            )
+        flow = FlowSettings.resolved(
+            plan=PlanOptions(**run.parameters["plan"]),
+            flow=FlowOptions(**recorded["flow"]),
+            tvl1=TVL1Options(**recorded["tvl1"]),
+            engine=options.engine,
+            device=options.device,
+            strict=options.strict,
+        )
+        if flow.plan.recorded() != run.parameters["plan"]:
+            raise InputError(
+                f"{stage_one}: the run's sampling plan is not one that this version knows"
+            )
+        precision = str(known["precision"]) if options.on_cuda else "float32"
+        name = [run.parameters, recorded, run.weights, flow.parameters, precision]
+        digest = hashlib.sha256(canonical_json(name).encode()).hexdigest()[:12]
+        return cls(
+            stage_one=stage_one,
+            flow=flow,
+            trunk=replace(trunk, precision=precision),  # type: ignore[arg-type]
+            fusion=FusionOptions(**known["fusion"]),
+            seed=int(known["seed"]),
+            parameters=run.parameters,
+            weights=run.weights,
+            cache=options.cache / digest,
+        )
+
+    @property
+    def flow_folder(self) -> Path:
+        """Folder of flow caches that are computed here."""
+        return self.cache / "flow"
+
+    @property
+    def features(self) -> Path:
+        """Folder of feature caches from this flow; the keys hold the digest of the video."""
+        return self.cache / "features"
+
+    @property
+    def given(self) -> Path:
+        """Folder of feature caches from the user's flow caches, by their keys."""
+        return self.cache / "given"
+
+    def log_differences(self, options: NewVideoOptions) -> None:
+        """Warn of what differs from training on this machine."""
+        if self.parameters["precision"] != self.trunk.precision:
+            log.warning(
+                "the training features were computed in float16 on a GPU, these are in float32 on "
+                "the CPU: scores may differ in the third digit"
+            )
+        elif self.parameters["flow_resize"] != (here := "torch" if options.on_cuda else "Pillow"):
+            log.warning(
+                "the training flow was resized by %s, this by %s: levels may differ by 1",
+                self.parameters["flow_resize"],
+                here,
+            )
+        for name in ("engine", "preparation"):
+            trained, now = self.parameters["flow"].get(name), self.flow.parameters[name]
+            if trained != now:
+                log.warning(
+                    "the training flow was made by %s %s, this is made by %s: scores may differ a "
+                    "little",
+                    name,
+                    trained,
+                    now,
+                )
+
+
+def _located(
+    trunk: TrunkOptions, stage_one: Path, run: Run, options: NewVideoOptions
+) -> TrunkOptions:
+    """Return the options with weight files that exist and are those of training."""
+    from pipeline.stage_one.file import load_stage_one
+    from pipeline.stage_one.networks import origins
+
+    moved = {"rgb_weights": options.rgb_weights, "flow_weights": options.flow_weights}
+    trunk = replace(trunk, **{name: file for name, file in moved.items() if file})  # type: ignore[arg-type]
+    files = {k: v for k, v in origins(trunk).items() if v not in ("random", "imagenet")}
+    for name, file in files.items():
+        if not Path(file).is_file():
+            raise InputError(
+                f"{stage_one}: the {name} trunk's weights came from {file}, which does not exist; "
+                f"name the file with --{name}-weights (digest {run.weights[name][:8]})"
+            )
+    if files:
+        try:
+            load_stage_one(stage_one.parent, **moved)
+        except StaleCacheError as error:
+            message = str(error).partition("; pass")[0]
+            flags = " and ".join(f"--{name}-weights" for name in files)
+            raise InputError(f"{message}; give the files used in training with {flags}") from error
+    return trunk
