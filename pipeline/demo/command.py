@@ -27,7 +27,7 @@ from pipeline.report.content import ReportSettings
 from pipeline.runner.jobs import JobOptions, Outcome, finish, run_jobs
 from pipeline.runner.stage import StageOptions
 from pipeline.runs.folder import claim_page, is_page, load_run
-from pipeline.score.options import Making
+from pipeline.score.settings import NewVideoOptions
 from pipeline.shell.console import emit
 from pipeline.shell.flags import build, common_options, dataclass_options
 from pipeline.train_ranker.command import train_ranker
@@ -134,7 +134,12 @@ def _explain(sources: Sequence[Source], stage: StageOptions) -> Outcome[Source, 
         stage.output / "run",
         unseen if len(unseen) < 2 else [unseen[0], unseen[-1]],
         stage.output / "explained",
-        Making(features=stage.output / "features", flow=stage.output / "flow", jobs=stage.jobs),
+        NewVideoOptions(
+            features=stage.output / "features",
+            flow=stage.output / "flow",
+            jobs=stage.jobs,
+            device=stage.device,
+        ),
         ExplainOptions(film=FilmOptions(film=False)),
     )
 

@@ -98,12 +98,10 @@ def make_features(
             outcome.failures.append((source, str(error)))
             continue
         flow = _given_flow(source, digest, settings, options)
-        own, given = _places(source, digest, flow, settings)
-        features = (
-            _given_features(source, digest, flow, settings, options)
-            or own.kept(digest, settings)
-            or given.kept(digest, settings)
-        )
+        features = _given_features(source, digest, flow, settings, options)
+        if features is None:
+            own, given = _places(source, digest, flow, settings)
+            features = own.kept(digest, settings) or given.kept(digest, settings)
         if features is not None:
             outcome.results.append((source, features))
         else:

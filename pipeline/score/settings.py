@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -117,8 +118,8 @@ class RunSettings:
         Of random trunks.
     parameters, weights : dict
         As the training features recorded them.
-    cache : Path
-        Folder for caches made with these settings; its name stands for all of them.
+    root : Path
+        Folder for caches.
     """
 
     stage_one: Path
@@ -128,7 +129,7 @@ class RunSettings:
     seed: int
     parameters: dict[str, Any]
     weights: dict[str, str]
-    cache: Path
+    root: Path
 
     @classmethod
     def from_run(
@@ -186,8 +187,6 @@ class RunSettings:
                 f"{stage_one}: the run's sampling plan is not one that this version knows"
             )
         precision = str(known["precision"]) if options.on_cuda else "float32"
-        name = [run.parameters, recorded, run.weights, flow.parameters, precision]
-        digest = hashlib.sha256(canonical_json(name).encode()).hexdigest()[:12]
         return cls(
             stage_one=stage_one,
             flow=flow,
@@ -196,8 +195,20 @@ class RunSettings:
             seed=int(known["seed"]),
             parameters=run.parameters,
             weights=run.weights,
-            cache=options.cache / digest,
+            root=options.cache,
         )
+
+    @cached_property
+    def cache(self) -> Path:
+        """Folder for caches made with these settings; its name stands for all of them."""
+        content = [
+            self.parameters,
+            self.parameters["flow"],
+            self.weights,
+            self.flow.parameters,
+            self.trunk.precision,
+        ]
+        return self.root / hashlib.sha256(canonical_json(content).encode()).hexdigest()[:12]
 
     @property
     def flow_folder(self) -> Path:
