@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from data.sources import Source
 from data.video.reading import file_digest
 from pipeline.extract_features.command import extract_features
 from pipeline.extract_features.snippets import snippet_plan
-from pipeline.extract_flow.command import extract_flow
+from pipeline.extract_flow.settings import FlowSettings
 from pipeline.runner.files import check_writable, read_safetensors, write_safetensors
 from pipeline.runner.jobs import Outcome, in_order
 from pipeline.runner.stage import StageOptions
@@ -149,8 +149,8 @@ def _places(
     """Return the places of features from flow computed here, and from flow that was given."""
     own = Source(source.path, f"{source.path.name}-{digest[:12]}")
     return (
-        _Place(source, own, settings.features, cache_path(settings.flow_folder, own.key)),
-        _Place(source, source, settings.given, flow),
+        _Place(source, own, _own(settings), cache_path(settings.cache / "flow", own.key)),
+        _Place(source, source, _given(settings), flow),
     )
 
 
@@ -229,37 +229,33 @@ def _compute(
 ) -> dict[Source, str]:
     """Compute missing features, and their flow where none was given; return the failures."""
     failures: dict[Source, str] = {}
-    own = list(dict.fromkeys(place.named for place in missing if place.folder == settings.features))
-    if own:
-        stage = StageOptions(output=settings.flow_folder, jobs=options.jobs, strict=options.strict)
-        failures |= dict(extract_flow(own, settings.flow, stage).failures)
-        own = [source for source in own if source not in failures]
-    given = [place.named for place in missing if place.folder == settings.given]
-    for source in given:  # Another video had this key in an earlier call.
-        cache_path(settings.given, source.key).unlink(missing_ok=True)
-    for sources, flow, output in (
-        (own, settings.flow_folder, settings.features),
-        (given, options.flow, settings.given),
-    ):
-        if not sources:
+    for folder in (_own(settings), _given(settings)):
+        places = [place for place in missing if place.folder == folder]
+        if not places:
             continue
-        _copy_stage_one(output, settings)
-        outcome = extract_features(
-            sources,
-            flow,
-            output,
-            settings.flow.plan,
-            settings.trunk,
-            settings.fusion,
-            options.jobs,
-            options.device,
-            options.batch_size,
-            strict=options.strict,
-            seed=settings.seed,
-            keep_streams=bool(settings.parameters["keep_streams"]),
+        flow: FlowSettings | None = settings.flow
+        features = replace(settings.features, flow=settings.cache / "flow")
+        if folder == _given(settings) and options.flow is not None:
+            flow, features = None, replace(features, flow=options.flow)
+            for place in places:  # Another video may have had this key in an earlier call.
+                cache_path(folder, place.named.key).unlink(missing_ok=True)
+        _copy_stage_one(folder, settings)
+        sources = list(dict.fromkeys(place.named for place in places))
+        stage = StageOptions(
+            output=folder, jobs=options.jobs, device=options.device, strict=options.strict
         )
-        failures |= dict(outcome.failures)
+        failures |= dict(extract_features(sources, features, stage, flow).failures)
     return failures
+
+
+def _own(settings: RunSettings) -> Path:
+    """Folder of features from flow that is computed here; the keys hold the video's digest."""
+    return settings.cache / "features"
+
+
+def _given(settings: RunSettings) -> Path:
+    """Folder of features from the user's flow caches, by their keys."""
+    return settings.cache / "given"
 
 
 def _copy_stage_one(folder: Path, settings: RunSettings) -> None:
@@ -267,6 +263,6 @@ def _copy_stage_one(folder: Path, settings: RunSettings) -> None:
     if (folder / FILE_NAME).exists():
         return
     tensors, metadata = read_safetensors(settings.stage_one)
-    metadata["precision"] = settings.trunk.precision
+    metadata["precision"] = settings.features.trunk.precision
     with suppress(FileExistsError):  # Another process may have been faster, with the same content.
         write_safetensors(folder / FILE_NAME, tensors, metadata, replace=False)

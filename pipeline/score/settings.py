@@ -16,11 +16,12 @@ from data.errors import InputError, StaleCacheError
 from data.options import FlowOptions, PlanOptions
 from model.features.options import FusionOptions, TrunkOptions
 from model.tvl1.options import TVL1Options
+from pipeline.extract_features.settings import FeatureSettings, all_cuda
 from pipeline.extract_flow.settings import FlowSettings
 from pipeline.runner.files import read_safetensors
 from pipeline.runner.jobs import JobOptions
 from pipeline.shell.console import log
-from pipeline.shell.flags import build, shared
+from pipeline.shell.flags import build, option, shared
 
 if TYPE_CHECKING:
     from pipeline.runs.folder import Run
@@ -33,43 +34,30 @@ CACHE = "cache"
 class NewVideoOptions:
     """Where features of new videos are found, and how missing ones are computed."""
 
-    features: Path | None = field(
-        default=None,
-        metadata={"help": "Take features from this output of extract-features where they fit."},
+    features: Path | None = option(
+        "Take features from this output of extract-features where they fit.", default=None
     )
-    flow: Path | None = field(
-        default=None,
-        metadata={"help": "Take flow from this output of extract-flow where it fits."},
+    flow: Path | None = option(
+        "Take flow from this output of extract-flow where it fits.", default=None
     )
-    cache: Path | None = field(
+    cache: Path | None = option(
+        "Keep the flow and features that are computed here for the next time.",
         default=None,
-        metadata={
-            "show_default": f"{CACHE}/ in --output",
-            "help": "Keep the flow and features that are computed here for the next time.",
-        },
+        show_default=f"{CACHE}/ in --output",
     )
-    rgb_weights: str | None = field(
+    rgb_weights: str | None = option(
+        "The RGB trunk's weights, if the file was moved since training.",
         default=None,
-        metadata={
-            "metavar": "FILE",
-            "help": "The RGB trunk's weights, if the file was moved since training.",
-        },
+        metavar="FILE",
     )
-    flow_weights: str | None = field(
+    flow_weights: str | None = option(
+        "The flow trunk's weights, if the file was moved since training.",
         default=None,
-        metadata={
-            "metavar": "FILE",
-            "help": "The flow trunk's weights, if the file was moved since training.",
-        },
+        metavar="FILE",
     )
     engine: str = shared("engine")
-    batch_size: int | None = field(
-        default=None,
-        metadata={
-            "min": 1,
-            "show_default": "auto",
-            "help": "Snippets a batch; halved when memory runs out.",
-        },
+    batch_size: int | None = option(
+        "Snippets a batch; halved when memory runs out.", default=None, min=1, show_default="auto"
     )
     jobs: JobOptions = field(default_factory=JobOptions)
     device: str = shared("device")
@@ -88,7 +76,7 @@ class NewVideoOptions:
         """Whether the networks run on GPUs alone."""
         from pipeline.runner.devices import parse_devices
 
-        return all(device.startswith("cuda") for device in parse_devices(self.device))
+        return all_cuda(parse_devices(self.device))
 
 
 @contextmanager
@@ -112,24 +100,18 @@ class RunSettings:
         The run's copy of stage one's weights.
     flow : FlowSettings
         With the engine used here.
-    trunk, fusion : options
-        With the present places of weight files, and the arithmetic used here.
-    seed : int
-        Of random trunks.
+    features : FeatureSettings
+        With the present places of weight files and the arithmetic used here; the folder of flow
+        caches is that above all caches, until one is chosen.
     parameters, weights : dict
         As the training features recorded them.
-    root : Path
-        Folder for caches.
     """
 
     stage_one: Path
     flow: FlowSettings
-    trunk: TrunkOptions
-    fusion: FusionOptions
-    seed: int
+    features: FeatureSettings
     parameters: dict[str, Any]
     weights: dict[str, str]
-    root: Path
 
     @classmethod
     def from_run(
@@ -190,44 +172,30 @@ class RunSettings:
         return cls(
             stage_one=stage_one,
             flow=flow,
-            trunk=replace(trunk, precision=precision),  # type: ignore[arg-type]
-            fusion=FusionOptions(**known["fusion"]),
-            seed=int(known["seed"]),
+            features=FeatureSettings(
+                flow=options.cache,
+                plan=flow.plan,
+                trunk=replace(trunk, precision=precision),  # type: ignore[arg-type]
+                fusion=FusionOptions(**known["fusion"]),
+                seed=int(known["seed"]),
+                batch_size=options.batch_size,
+                keep_streams=bool(run.parameters["keep_streams"]),
+            ),
             parameters=run.parameters,
             weights=run.weights,
-            root=options.cache,
         )
 
     @cached_property
     def cache(self) -> Path:
         """Folder for caches made with these settings; its name stands for all of them."""
-        content = [
-            self.parameters,
-            self.parameters["flow"],
-            self.weights,
-            self.flow.parameters,
-            self.trunk.precision,
-        ]
-        return self.root / hashlib.sha256(canonical_json(content).encode()).hexdigest()[:12]
-
-    @property
-    def flow_folder(self) -> Path:
-        """Folder of flow caches that are computed here."""
-        return self.cache / "flow"
-
-    @property
-    def features(self) -> Path:
-        """Folder of feature caches from this flow; the keys hold the digest of the video."""
-        return self.cache / "features"
-
-    @property
-    def given(self) -> Path:
-        """Folder of feature caches from the user's flow caches, by their keys."""
-        return self.cache / "given"
+        flow, precision = self.flow.parameters, self.features.trunk.precision
+        content = [self.parameters, self.parameters["flow"], self.weights, flow, precision]
+        digest = hashlib.sha256(canonical_json(content).encode()).hexdigest()
+        return self.features.flow / digest[:12]
 
     def log_differences(self, options: NewVideoOptions) -> None:
         """Warn of what differs from training on this machine."""
-        if self.parameters["precision"] != self.trunk.precision:
+        if self.parameters["precision"] != self.features.trunk.precision:
             log.warning(
                 "the training features were computed in float16 on a GPU, these are in float32 on "
                 "the CPU: scores may differ in the third digit"
