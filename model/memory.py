@@ -1,4 +1,4 @@
-"""Lack of memory told from other failures, whichever library meets it."""
+"""Out of memory, from whichever library: one test for it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import torch
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Tell lack of memory, of a device or of the host, from other failures."""
-    told = str(error)
+    """Return whether an error is lack of memory, on a device or on the host."""
+    message = str(error)
     return (
         isinstance(error, torch.OutOfMemoryError)
-        or "can't allocate memory" in told
-        or "[CUDA]: out of memory" in told  # Triton's.
+        or "can't allocate memory" in message
+        or "[CUDA]: out of memory" in message  # Triton's.
     )

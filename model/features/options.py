@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrunkOptions:
     """Which trunks turn a snippet into stream maps (paper, section 3.1)."""
 
@@ -63,7 +63,7 @@ class TrunkOptions:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FusionOptions:
     """How the two stream maps become one fused map (paper, section 3.1; authors' sizes)."""
 

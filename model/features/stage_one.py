@@ -86,25 +86,25 @@ def for_inference(stage: StageOne, device: torch.device, dtype: torch.dtype) -> 
 def first_overflow(stage: StageOne, frames: Tensor, stacks: Tensor) -> str | None:
     """Name the first layer whose output float16 cannot hold, or None.
 
-    Runs the batch once more with a look at every block; meant for the error message only.
+    Runs the batch once more and checks every block; meant for the error message only.
     """
-    found: list[str] = []
+    overflowed: list[str] = []
     hooks = []
     for stream in ("rgb", "flow", "fusion"):
         for name, module in getattr(stage, stream).named_modules():
             if not list(module.children()) or name.count(".") == 1:
-                hooks.append(module.register_forward_hook(_watch(f"{stream} {name}", found)))
+                hooks.append(module.register_forward_hook(_watch(f"{stream} {name}", overflowed)))
     try:
         stage(frames, stacks)
     finally:
         for hook in hooks:
             hook.remove()
-    return found[0] if found else None
+    return overflowed[0] if overflowed else None
 
 
-def _watch(name: str, found: list[str]) -> Callable[[nn.Module, object, Tensor], None]:
+def _watch(name: str, overflowed: list[str]) -> Callable[[nn.Module, object, Tensor], None]:
     def hook(module: nn.Module, args: object, output: Tensor) -> None:
-        if not found and not bool((output.abs() <= HALF_MAX).all()):
-            found.append(name)
+        if not overflowed and not bool((output.abs() <= HALF_MAX).all()):
+            overflowed.append(name)
 
     return hook

@@ -47,7 +47,7 @@ class Trunk(nn.Module):
         self.eval()
 
     def train(self, mode: bool = True) -> Trunk:
-        """Stay in eval mode whatever a parent asks for: the trunks are frozen."""
+        """Stay in eval mode even under a parent's `train`: the trunks are frozen."""
         return super().train(False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -141,7 +141,7 @@ def calibrate(trunk: Trunk, batches: Iterable[Tensor]) -> None:
 
 
 def state_digest(state: Mapping[str, Tensor]) -> str:
-    """SHA-256 (hex) of names, shapes, types and values, whatever file they came from."""
+    """SHA-256 (hex) of names, shapes, types and values, independent of their file."""
     digest = hashlib.sha256()
     for name in sorted(state):
         if name.endswith("num_batches_tracked"):

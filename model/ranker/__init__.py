@@ -14,8 +14,8 @@ arXiv:1901.02579) and cited by these numbers in the code:
 8. S = w_Sᵀ h_task_N + b_S
 9. loss = mean over pairs of max(0, margin − S_better + S_worse)
 
-Differs from the paper: both hidden states start at zero, because the published normal draw, made
-anew at every scoring, moves scores by 5 % of their spread and flips pairs; the draw remains as
+Differs from the paper: both hidden states start at zero, because the published normal draw,
+repeated at every scoring, moves scores by 5 % of their spread and flips pairs; the draw remains as
 `initial_hidden="normal"`. The LayerNorms (LN) are in the authors' code, not in their equations.
 
 `full` is that model; every other module named in `variants` replaces one part of it, or is a

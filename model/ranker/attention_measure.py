@@ -1,4 +1,4 @@
-"""Does attention find what it should? Mass inside a known box, and the pointing game.
+"""Whether attention finds what it should: mass inside a known box, and the pointing game.
 
 The pointing game (Zhang et al., "Top-down neural attention by excitation backprop", ECCV 2016)
 asks whether the most attended place lies in the box. Both measures need a comparison: chance, that
@@ -127,7 +127,7 @@ def compare(
     boxes: Array,
     geometry: MapGeometry | None = None,
 ) -> dict[str, Agreement]:
-    """Measure several networks, e.g. "trained" and "untrained", and "chance" beside them."""
+    """Measure several networks, e.g. "trained" and "untrained", and "chance" with them."""
     measured = {name: agreement(maps, boxes, geometry) for name, maps in attentions.items()}
     height, width = next(iter(attentions.values())).shape[1:]
     return measured | {"chance": chance(boxes, height, width, geometry)}
@@ -136,7 +136,7 @@ def compare(
 def _centre_inside(
     boxes: Array, height: int, width: int, geometry: MapGeometry | None
 ) -> NDArray[np.bool_]:
-    """Tell which cells have their centre in the box, (N, H, W)."""
+    """Return which cells have their centre in the box, (N, H, W)."""
     left, top, right, bottom = np.asarray(boxes, dtype=np.float64).T[:, :, None]
     x = (geometry or MapGeometry.even(width)).centres(width)
     y = (geometry or MapGeometry.even(height)).centres(height)

@@ -29,7 +29,7 @@ def _number(default: Any, text: str, source: str, low: float | None = None) -> A
     return field(default=default, metadata=metadata)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RankerOptions:
     """Which ranker, and its sizes; all of it travels in the checkpoint."""
 
@@ -68,7 +68,7 @@ class RankerOptions:
             raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainOptions:
     """How the ranker is fitted. The defaults converge on sets of ten to a hundred videos."""
 
@@ -130,7 +130,7 @@ class TrainOptions:
 
 
 # The authors' training, by data set (their code). The snippet stride belongs to reading the
-# features, so that it stands apart in SNIPPET_STRIDE.
+# features, so it is kept apart, in SNIPPET_STRIDE.
 _AUTHORS: dict[str, Any] = {
     "optimizer": "sgd",
     "learning_rate": 5e-4,
@@ -166,7 +166,7 @@ SNIPPET_STRIDE: dict[str, int] = {
 def apply_preset(
     options: TrainOptions, preset: Preset, explicit: Collection[str] = ()
 ) -> TrainOptions:
-    """Return `options` with a preset's values, save for the fields that the user gave.
+    """Return `options` with a preset's values, except for the fields that the user gave.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The task RNN over attended maps, whatever attends: Eqs. (7) and (8)."""
+"""The task RNN over attended maps, for any attention: Eqs. (7) and (8)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def initial_state(
     Raises
     ------
     ValueError
-        If a normal draw is wanted and no CPU generator is given.
+        If the draw is normal and no CPU generator is given.
     """
     if kind == "zeros":
         return like.new_zeros(len(like), size)
@@ -60,7 +60,7 @@ class AttentionState(nn.Module):
     """What turns snippet and task state into h_att, Eqs. (1) to (3); variants differ here."""
 
     def prepare(self, x: Tensor) -> Tensor | None:
-        """Compute from x (B, T, P, C) what no hidden state enters, (B, T, …), or nothing."""
+        """Compute the part of x (B, T, P, C) that needs no hidden state, (B, T, …), or None."""
         raise NotImplementedError
 
     def forward(self, prepared: Any, h_task: Tensor, h_att: Tensor) -> Tensor:
@@ -72,11 +72,11 @@ class Look(nn.Module):
     """What turns each snippet's map into one vector for the task RNN; variants differ here."""
 
     def prepare(self, x: Tensor) -> dict[str, Any]:
-        """Compute, for all steps at once, what no hidden state enters; x (B, T, P, C)."""
+        """Compute, for all steps at once, what needs no hidden state; x (B, T, P, C)."""
         raise NotImplementedError
 
     def forward(
-        self, seen: dict[str, Any], t: int, h_att: Tensor, h_task: Tensor
+        self, prepared: dict[str, Any], t: int, h_att: Tensor, h_task: Tensor
     ) -> tuple[Tensor, Tensor | None, Tensor]:
         """Return v_t (B, C), α_t (B, P) or None, and h_att_t (B, D)."""
         raise NotImplementedError
@@ -99,7 +99,7 @@ class Attend(Look):
         self.spatial = spatial
 
     def prepare(self, x: Tensor) -> dict[str, Any]:
-        """Compute, for all steps at once, what no hidden state enters; x (B, T, P, C)."""
+        """Compute, for all steps at once, what needs no hidden state; x (B, T, P, C)."""
         return {
             "state": self.state.prepare(x),
             "projected": self.spatial.project(x).unbind(1),
@@ -107,12 +107,12 @@ class Attend(Look):
         }
 
     def forward(
-        self, seen: dict[str, Any], t: int, h_att: Tensor, h_task: Tensor
+        self, prepared: dict[str, Any], t: int, h_att: Tensor, h_task: Tensor
     ) -> tuple[Tensor, Tensor | None, Tensor]:
         """Return v_t (B, C), α_t (B, P) and h_att_t (B, D)."""
-        prepared = None if seen["state"] is None else seen["state"][:, t]
-        h_att = self.state(prepared, h_task, h_att)
-        v, alpha = self.spatial(seen["projected"][t], seen["x"][t], h_att)
+        state = prepared["state"]
+        h_att = self.state(None if state is None else state[:, t], h_task, h_att)
+        v, alpha = self.spatial(prepared["projected"][t], prepared["x"][t], h_att)
         return v, alpha, h_att
 
 
@@ -153,12 +153,12 @@ class RecurrentRanker(nn.Module):
         generator : torch.Generator, optional
             For `initial_hidden="normal"`.
         """
-        seen = self.attend.prepare(by_position(x))
+        prepared = self.attend.prepare(by_position(x))
         h_att = initial_state(self.initial_hidden, x, self.hidden_size, generator)
         h_task = initial_state(self.initial_hidden, x, self.hidden_size, generator)
         hidden, alphas = [], []
         for t in range(x.shape[1]):
-            v, alpha, h_att = self.attend(seen, t, h_att, h_task)
+            v, alpha, h_att = self.attend(prepared, t, h_att, h_task)
             h_task = self.rnn_task(v, h_task)  # Eq. (7)
             hidden.append(h_task)
             alphas.append(alpha)

@@ -16,7 +16,7 @@ from model.ranker.options import RankerOptions, TrainOptions
 from model.ranker.scoring import pair_accuracy, ranges_of
 from model.ranker.videos import SnippetRanges, VideoMaps
 
-# Videos scored at once when only scores are wanted; bounds the memory of one pass.
+# Videos scored at once without gradients; bounds the memory of one pass.
 _CHUNK = 32
 
 Record = dict[str, float]

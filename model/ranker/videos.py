@@ -97,7 +97,7 @@ def whole_video(videos: VideoMaps, n_segments: int) -> SnippetRanges:
     if int(videos.segment.max()) >= n_segments:
         raise ValueError(
             f"snippets are numbered for {int(videos.segment.max()) + 1} segments or more, "
-            f"asked for {n_segments}"
+            f"expected {n_segments}"
         )
     first, count = [], []
     for begin, end in zip(videos.start[:-1].tolist(), videos.start[1:].tolist(), strict=True):

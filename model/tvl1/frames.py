@@ -13,12 +13,12 @@ def check_frames(i0: npt.NDArray[np.uint8], i1: npt.NDArray[np.uint8]) -> None:
     """Raise a ValueError unless both frames are grey, 8-bit, of one size and 2 px a side."""
     for name, frame in (("first", i0), ("second", i1)):
         if not isinstance(frame, np.ndarray) or frame.ndim != 2:
-            found = getattr(frame, "shape", type(frame).__name__)
-            raise ValueError(f"{name} frame: expected a grey (H, W) array, got {found}")
+            shape = getattr(frame, "shape", type(frame).__name__)
+            raise ValueError(f"{name} frame: expected a grey (H, W) array, got {shape}")
         if frame.dtype != np.uint8:
             nan = np.issubdtype(frame.dtype, np.floating) and bool(np.isnan(frame).any())
-            found = f"{frame.dtype} with NaN" if nan else str(frame.dtype)
-            raise ValueError(f"{name} frame: expected uint8 grey levels 0 to 255, got {found}")
+            kind = f"{frame.dtype} with NaN" if nan else str(frame.dtype)
+            raise ValueError(f"{name} frame: expected uint8 grey levels 0 to 255, got {kind}")
         if min(frame.shape) < 2:
             raise ValueError(f"{name} frame: expected at least 2x2 px, got {frame.shape}")
     if i0.shape != i1.shape:

@@ -8,7 +8,7 @@ _OPENCV = "OpenCV's default"
 _MEDIANS = (1, 3, 5)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TVL1Options:
     """Parameters of the TV-L1 energy and of its solver.
 
@@ -95,7 +95,7 @@ class TVL1Options:
     )
 
     def __post_init__(self) -> None:
-        """Refuse what the method is not defined for."""
+        """Refuse values for which the method is not defined."""
         for name in ("tau", "lam", "theta"):
             _require(getattr(self, name) > 0, name, "a number above 0", getattr(self, name))
         for name in ("scales", "warps", "inner", "outer"):
@@ -107,7 +107,7 @@ class TVL1Options:
         _require(self.median in _MEDIANS, "median", "1, 3 or 5", self.median)
 
 
-def _require(holds: bool, name: str, wanted: str, got: object) -> None:
+def _require(holds: bool, name: str, expected: str, got: object) -> None:
     """Raise a ValueError naming the parameter unless the condition holds."""
     if not holds:
-        raise ValueError(f"TV-L1 parameter {name}: expected {wanted}, got {got}")
+        raise ValueError(f"TV-L1 parameter {name}: expected {expected}, got {got}")

@@ -51,10 +51,10 @@ class GatedLook(Look):
         return {"v": v.unbind(1), "alpha": alpha.unbind(1)}
 
     def forward(
-        self, seen: dict[str, Any], t: int, h_att: Tensor, h_task: Tensor
+        self, prepared: dict[str, Any], t: int, h_att: Tensor, h_task: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return v_t (B, C), α_t (B, P), and `h_att` as it was."""
-        return seen["v"][t], seen["alpha"][t], h_att
+        return prepared["v"][t], prepared["alpha"][t], h_att
 
 
 def build(options: RankerOptions, channels: int, height: int, width: int) -> RecurrentRanker:

@@ -24,7 +24,7 @@ class AttentionLayer(AttentionState):
         return self.norm_x(pooled(x))  # Eq. (1)
 
     def forward(self, x_bar: Tensor, h_task: Tensor, h_att: Tensor) -> Tensor:
-        """Return h_att_t (B, D); the one before is not looked at."""
+        """Return h_att_t (B, D); the previous one is ignored."""
         return self.linear(torch.cat([x_bar, self.norm_h(h_task)], dim=1))  # Eq. (2)
 
 

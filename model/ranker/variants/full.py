@@ -1,4 +1,4 @@
-"""The paper's ranker: an attention RNN told what is seen and how the task stands."""
+"""The paper's ranker: an attention RNN that sees the pooled map and the task's state."""
 
 from __future__ import annotations
 

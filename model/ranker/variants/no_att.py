@@ -18,10 +18,10 @@ class AverageLook(Look):
         return {"v": x.mean(dim=2).unbind(1)}
 
     def forward(
-        self, seen: dict[str, Any], t: int, h_att: Tensor, h_task: Tensor
+        self, prepared: dict[str, Any], t: int, h_att: Tensor, h_task: Tensor
     ) -> tuple[Tensor, None, Tensor]:
         """Return v_t (B, C), no weights, and `h_att` as it was."""
-        return seen["v"][t], None, h_att
+        return prepared["v"][t], None, h_att
 
 
 def build(options: RankerOptions, channels: int, height: int, width: int) -> RecurrentRanker:

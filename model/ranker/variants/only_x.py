@@ -22,7 +22,7 @@ class SnippetRNN(AttentionState):
         return self.norm_x(pooled(x))  # Eq. (1)
 
     def forward(self, x_bar: Tensor, h_task: Tensor, h_att: Tensor) -> Tensor:
-        """Return h_att_t (B, D); `h_task` is not looked at."""
+        """Return h_att_t (B, D); `h_task` is ignored."""
         return self.gru(x_bar, h_att)  # Eq. (3)
 
 

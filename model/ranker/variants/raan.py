@@ -18,7 +18,7 @@ from model.ranker.loss import ranking_loss
 from model.ranker.options import RankerOptions
 from model.ranker.recurrent import Output
 
-ATTENTION_RATE = 0.1  # learning rate of the attention beside that of the scores (RAAN's code)
+ATTENTION_RATE = 0.1  # learning rate of the attention relative to that of the scores (RAAN's code)
 
 
 class TemporalFilters(nn.Module):
@@ -60,7 +60,7 @@ class Branch(nn.Module):
 
 @dataclass
 class BranchOutput(Output):
-    """What the losses need beside the score.
+    """What the losses need, apart from the score.
 
     Attributes
     ----------

@@ -46,11 +46,11 @@ class ChannelThenSpace(Look):
         return {"x": x.unbind(1), "average": x.mean(dim=2).unbind(1)}
 
     def forward(
-        self, seen: dict[str, Any], t: int, h_att: Tensor, h_task: Tensor
+        self, prepared: dict[str, Any], t: int, h_att: Tensor, h_task: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return v_t (B, C), α_t (B, P), and `h_att` as it was."""
-        beta = self.channel(seen["average"][t], h_task)
-        x = seen["x"][t] * beta[:, None]
+        beta = self.channel(prepared["average"][t], h_task)
+        x = prepared["x"][t] * beta[:, None]
         v, alpha = self.spatial(self.spatial.project(x), x, h_task)
         return v, alpha, h_att
 

@@ -7,8 +7,8 @@ under OpenCV versions that round it otherwise, of very narrow images and of disp
 2^20 px; a median over NaN or -0, or of another size.
 
 Threads share nothing, and the interpreter lock is free while they compute. Each thread keeps the
-workspace of its last call, about 90 bytes a pixel, for the next: the system would hand out and
-clear all pages anew.
+workspace of its last call, about 90 bytes a pixel, for the next: otherwise the system
+would hand out and clear all pages again.
 """
 
 from __future__ import annotations

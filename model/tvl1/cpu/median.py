@@ -1,7 +1,7 @@
 """A 5x5 median filter in place, with the values of ``cv2.medianBlur``.
 
-A median selects: its value does not depend on how it is found, but for NaN and the sign of
-zero, which are told apart beforehand and left to OpenCV. Two rows are filtered at a time.
+A median selects: its value does not depend on the order of comparisons, except for NaN and
+the sign of zero; planes that hold NaN or -0 are left to OpenCV. Two rows are filtered at a time.
 They share four rows of their windows: each column of these is sorted once for all windows,
 and each two neighbouring columns are merged once. Of the 20 values that two windows share,
 the 7 smallest and the 7 largest cannot be the median of 25; the other 6 are merged with
@@ -196,7 +196,7 @@ def _put_inside(w: int, at: int, value: Lanes, left: int) -> None:
 
 @kernel
 def _still(w: int, rows: tuple, start: int, width: int) -> bool:
-    """Tell whether all windows from start on hold nothing but 0, so that there is no change."""
+    """Return whether all windows from start on hold only 0, so that nothing changes."""
     for x in range(0, width + 4, WIDTH):
         i = start - 2 + x
         for row in range(6):
@@ -240,7 +240,7 @@ def _keep_row(grid: Grid, plane: int, ring: int, y: int) -> None:
 
 @kernel
 def ordinary(grid: Grid, plane: int) -> bool:
-    """Tell whether a plane's pixels hold neither NaN nor -0."""
+    """Return whether a plane's pixels hold neither NaN nor -0."""
     for y in range(grid.height):
         at = plane + (y + 1) * grid.row + WIDTH
         for x in range(0, grid.width, WIDTH):

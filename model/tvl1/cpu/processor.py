@@ -8,9 +8,9 @@ from numba.core import config
 
 def _features() -> set[str]:
     """Return the processor features that numba compiles for."""
-    asked = getattr(config, "CPU_FEATURES", None)
-    if asked is not None:
-        return {name[1:] for name in asked.split(",") if name.startswith("+")}
+    chosen = getattr(config, "CPU_FEATURES", None)
+    if chosen is not None:
+        return {name[1:] for name in chosen.split(",") if name.startswith("+")}
     if getattr(config, "CPU_NAME", None) is not None:
         return set()
     host = llvmlite.binding.get_host_cpu_features()

@@ -165,7 +165,7 @@ def _linearise(work: Flat, warped: Flat, height: int, width: int, state: int) ->
 def _cached(**options: Any) -> Callable:
     """Return numba's decorator, caching on disk where any folder for that can be written.
 
-    Numba uses NUMBA_CACHE_DIR if set, else __pycache__ beside the source, else the user's
+    Numba uses NUMBA_CACHE_DIR if set, else __pycache__ next to the source, else the user's
     cache folder; workers may fill it at the same time. Without any, each process compiles.
     """
 

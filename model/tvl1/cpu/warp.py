@@ -158,7 +158,7 @@ def _smooth_block(
 
 @kernel
 def _gather(grid: Grid, source: int, floor_x: int, floor_y: int) -> None:
-    """Copy a block's taps beside each other; the lanes' whole coordinates lie at the indices."""
+    """Copy a block's taps next to each other; the lanes' whole coordinates lie at the indices."""
     size = source_plane(grid.height, grid.width)
     room = CHANNELS * size
     for lane in range(WIDTH):
@@ -234,7 +234,7 @@ def _still_block(grid: Grid, source: int, x: int, y: int) -> tuple[Lanes, Lanes,
 
 @inlined
 def _far(x: Lanes) -> bool:
-    """Tell whether a displacement is not finite or too large to be exact here."""
+    """Return whether a displacement is not finite or too large to be exact here."""
     return any_lane((x > spread(FAR)) | (x < spread(-FAR)) | (x != x))
 
 

@@ -96,7 +96,8 @@ def calc_stream(
     batch : int, optional
         Pairs at a time at most; by default what fits the device's memory.
     on_shrink : callable, optional
-        Told the batch before and after, each time the device's memory runs out and it is halved.
+        Called with the batch size before and after, each time the device's memory runs out and
+        it is halved.
 
     Yields
     ------

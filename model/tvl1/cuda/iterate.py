@@ -171,7 +171,7 @@ def iterate(
         for t in range(chunk_rows + 2 * K):
             y = top - K + t
             u, v, p11, p12, p21, p22, ix, iy, rho_c = ahead
-            # The next row is asked for before this one is worked on.
+            # The next row is loaded before this one is processed.
             ahead = _read_row(work, uv, dual, PLANE, y + 1, x, height, width, wanted)
             inverse = _inverse(tl.maximum(ix * ix + iy * iy, _LEAST_GRADIENT))
             row = (u, v, p11, p12, p21, p22, ix, iy, inverse, rho_c)

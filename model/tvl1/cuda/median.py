@@ -3,7 +3,7 @@
 Strips as in `model.tvl1.cuda.iterate`: a lane sorts its own column of 3 or 5 values, takes its
 neighbours' sorted columns by warp shuffles and sorts the ranks across. In a square whose
 columns and rows are sorted, few places can hold the median; for 5 x 5 those are the middle
-anti-diagonal and the ones beside it, and the median of all is the median of three numbers:
+anti-diagonal and its two neighbours, and the median of all is the median of three numbers:
 the largest of the lower diagonal, the median of the middle one, the least of the upper one.
 """
 

@@ -3,8 +3,8 @@
 One program (a thread block) does all levels, warps, medians and iterations of its pair and
 decides itself when to stop, so that nothing but the pair's own work is waited for: the host
 launches one kernel a batch, pairs that converge at once make room for the next, and a result
-does not depend on what else is in the batch. A barrier of the block stands wherever threads
-read what others wrote.
+does not depend on what else is in the batch. A barrier of the block stands between every
+write and the reads of other threads.
 """
 
 # The arguments and tuples of these functions are Triton's, which Python's checkers do not know.

@@ -1,7 +1,7 @@
 """Warping and resizing as Triton kernel parts, and the kernels that build the pyramid.
 
 They follow OpenCV 5: ``cv2.remap`` with INTER_CUBIC at coordinates that are not rounded, zero
-outside the image; ``cv2.resize`` with INTER_LINEAR, positions and weights from tables made by
+outside the image; ``cv2.resize`` with INTER_LINEAR, positions and weights from the tables of
 `model.tvl1.cuda.layout`.
 """
 

@@ -16,7 +16,7 @@ def test_convfusion_is_the_papers_equation() -> None:
     """Concatenate, 2×2 stride 2, ReLU, 1×1: recomputed in float64 by loops over windows."""
     fusion = ConvFusion(6, hidden=5, channels=4).requires_grad_(False)
     rgb, flow = torch.randn(2, 2, 6, 4, 4, generator=GENERATOR)
-    found = fusion(rgb, flow).numpy()
+    result = fusion(rgb, flow).numpy()
     x = np.concatenate([rgb.numpy(), flow.numpy()], axis=1).astype(np.float64)
     w1, b1 = (fusion.reduce.weight.numpy(), fusion.reduce.bias.numpy())  # type: ignore[union-attr]
     w2, b2 = (fusion.project.weight.numpy(), fusion.project.bias.numpy())  # type: ignore[union-attr]
@@ -26,7 +26,7 @@ def test_convfusion_is_the_papers_equation() -> None:
             hidden = np.maximum(np.einsum("bcuv,dcuv->bd", window, w1) + b1, 0)
             expected = hidden @ w2[:, :, 0, 0].T + b2
             # Float32 sums of 48 terms.
-            np.testing.assert_allclose(found[:, :, i, j], expected, atol=1e-5)
+            np.testing.assert_allclose(result[:, :, i, j], expected, atol=1e-5)
 
 
 def test_authors_sizes() -> None:
@@ -43,10 +43,10 @@ def test_random_fusion_is_pytorchs_start_from_its_own_seed() -> None:
     expected = ConvFusion(8, 4, 2)
     torch.manual_seed(99)
     before = torch.random.get_rng_state()
-    found = random_fusion(8, 4, 2, seed=5)
+    result = random_fusion(8, 4, 2, seed=5)
     assert torch.equal(before, torch.random.get_rng_state())
     for name, value in expected.state_dict().items():
-        assert torch.equal(found.state_dict()[name], value)
+        assert torch.equal(result.state_dict()[name], value)
 
 
 @pytest.mark.parametrize("snippets", [4, 40])

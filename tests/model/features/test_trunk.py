@@ -56,18 +56,18 @@ def full_network(trunk: Trunk, channels: int) -> torch.nn.Module:
     return torch.nn.Sequential(*list(net.eval().children())[:-2])
 
 
-def relative(found: Tensor, expected: Tensor) -> float:
-    return float((found - expected).abs().max() / expected.abs().max())
+def relative(result: Tensor, expected: Tensor) -> float:
+    return float((result - expected).abs().max() / expected.abs().max())
 
 
 def test_trunk_is_torchvisions_network_without_its_head(flow_trunk: Trunk) -> None:
     """Otherwise published weights would mean something else here."""
     x = smooth(2, 2 * L) / 255
     with torch.no_grad():
-        found, expected = flow_trunk(x), full_network(flow_trunk, 2 * L)(x)
-    assert found.shape == (2, 2048, 2, 2)
+        result, expected = flow_trunk(x), full_network(flow_trunk, 2 * L)(x)
+    assert result.shape == (2, 2048, 2, 2)
     # The same operations in the same order: equal to the bit.
-    assert torch.equal(found, expected)
+    assert torch.equal(result, expected)
 
 
 @pytest.mark.parametrize(("stage", "shape"), [("conv5", (2048, 3, 3)), ("conv4", (1024, 5, 5))])

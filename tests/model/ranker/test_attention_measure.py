@@ -15,9 +15,9 @@ def test_attention_measures_count_what_lies_in_the_box():
     np.testing.assert_allclose(box_coverage(boxes, 2, 2)[0], [[1, 0], [0, 0]])
     np.testing.assert_allclose(box_coverage(boxes, 2, 2)[1], [[0, 0.5], [0, 0.5]])
     attention = np.array([[[0.7, 0.1], [0.1, 0.1]], [[0.0, 0.0], [1.0, 0.0]]])
-    found = agreement(attention, boxes)
-    assert found.mass == pytest.approx((0.7 + 0) / 2)
-    assert (found.pointing, found.maps) == (0.5, 2)
+    result = agreement(attention, boxes)
+    assert result.mass == pytest.approx((0.7 + 0) / 2)
+    assert (result.pointing, result.maps) == (0.5, 2)
     assert chance(boxes, 2, 2).mass == pytest.approx(0.25)
     # Evenly spread attention points everywhere: a cell in four, and the two whose middles are in.
     assert chance(boxes, 2, 2).pointing == pytest.approx((0.25 + 0.5) / 2)

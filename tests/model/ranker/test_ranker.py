@@ -81,12 +81,12 @@ def test_the_recurrences_are_the_written_equations(variant):
     out = model(x)
     p = {name: value.detach().numpy() for name, value in model.named_parameters()}
     for row in range(2):
-        wanted, alphas = written_equations(variant, p, x[row].flatten(2).mT.numpy())
+        expected, alphas = written_equations(variant, p, x[row].flatten(2).mT.numpy())
         # float64 sums of a few dozen terms in another order: 1e-12 leaves two digits to spare.
-        np.testing.assert_allclose(out.score[row].item(), wanted, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(out.score[row].item(), expected, rtol=0, atol=1e-12)
         if alphas:
-            found = out.attention[row].flatten(1).detach().numpy()
-            np.testing.assert_allclose(found, np.stack(alphas), rtol=0, atol=1e-12)
+            result = out.attention[row].flatten(1).detach().numpy()
+            np.testing.assert_allclose(result, np.stack(alphas), rtol=0, atol=1e-12)
 
 
 def test_the_loss_is_the_mean_margin_loss():

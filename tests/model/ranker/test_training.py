@@ -68,10 +68,10 @@ def test_same_seed_same_weights_other_seed_others():
 def test_fitting_leaves_the_callers_random_numbers_alone():
     """Fails if a fit reseeds PyTorch's own generator under its caller."""
     torch.manual_seed(5)
-    wanted = torch.rand(3)
+    expected = torch.rand(3)
     torch.manual_seed(5)
     fit(noise_videos(), PAIRS, None, RANKER, TrainOptions(epochs=1), seed=0)
-    assert torch.equal(torch.rand(3), wanted)
+    assert torch.equal(torch.rand(3), expected)
 
 
 @pytest.mark.parametrize("variant", ["full", "raan", "video_lstm"])
@@ -112,8 +112,8 @@ def test_the_best_validation_epoch_is_kept_and_patience_stops():
     scores = score(result.model, videos, N).score
     lead = scores[0] - scores[1]
     # float32 loss of one pair, scored in a batch then and alone now.
-    wanted = result.history[result.best_epoch - 1]["validation_loss"]
-    assert max(0, 0.5 - lead) == pytest.approx(wanted, abs=1e-5)
+    expected = result.history[result.best_epoch - 1]["validation_loss"]
+    assert max(0, 0.5 - lead) == pytest.approx(expected, abs=1e-5)
 
 
 def test_validation_videos_do_not_train():

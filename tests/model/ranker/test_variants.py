@@ -93,9 +93,9 @@ def test_threads_that_build_at_once_get_the_weights_of_their_seeds(monkeypatch):
     alone = [build(options, C, H, W, seed).state_dict() for seed in range(8)]
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(lambda seed: build(options, C, H, W, seed), range(8)))
-    for wanted, found in zip(alone, together, strict=True):
-        for name, each in found.state_dict().items():
-            assert torch.equal(each, wanted[name]), name
+    for expected, model in zip(alone, together, strict=True):
+        for name, each in model.state_dict().items():
+            assert torch.equal(each, expected[name]), name
 
 
 @pytest.mark.parametrize("variant", list(BUILD))
@@ -169,9 +169,9 @@ def test_sca_scales_channels_then_weighs_places():
     )
     scaled = places * beta[:, None]
     a = [sp.w_a(torch.tanh(sp.w_xa(place) + sp.w_ha(h[0])))[0] for place in scaled.T]
-    wanted = torch.softmax(torch.stack(a), 0)
-    torch.testing.assert_close(alpha[0], wanted, rtol=0, atol=1e-12)
-    torch.testing.assert_close(v[0], scaled @ wanted, rtol=0, atol=1e-12)
+    expected = torch.softmax(torch.stack(a), 0)
+    torch.testing.assert_close(alpha[0], expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(v[0], scaled @ expected, rtol=0, atol=1e-12)
 
 
 def test_visual_looks_where_its_last_state_says_and_covers():
@@ -186,8 +186,8 @@ def test_visual_looks_where_its_last_state_says_and_covers():
     pairs = torch.tensor([[0, 1]])
     ranking = torch.clamp(0.5 - out.score[0] + out.score[1], min=0)
     coverage = (1 - out.attention.sum(1)).square().sum((1, 2)).mean()
-    wanted = ranking + 2 * coverage
-    assert model.loss(out, pairs, 0.5).item() == pytest.approx(wanted.item(), abs=1e-12)
+    expected = ranking + 2 * coverage
+    assert model.loss(out, pairs, 0.5).item() == pytest.approx(expected.item(), abs=1e-12)
 
 
 def raan_losses(model, x, better, worse, margin):
@@ -226,8 +226,8 @@ def test_raan_has_its_four_losses_each_training_its_own_part():
     loss.backward()
     for name, part in (("fc", ranking), ("filters", attention)):
         parameters = [p for n, p in model.named_parameters() if name in n and "uniform" not in n]
-        wanted = torch.autograd.grad(part, parameters, retain_graph=True)
-        for parameter, gradient in zip(parameters, wanted, strict=True):
+        expected = torch.autograd.grad(part, parameters, retain_graph=True)
+        for parameter, gradient in zip(parameters, expected, strict=True):
             torch.testing.assert_close(parameter.grad, gradient, rtol=0, atol=1e-12)
 
 
@@ -236,10 +236,10 @@ def test_raan_scores_add_both_branches():
     model = small("raan")
     x = torch.randn(2, N, C, H, W).double()
     pooled = x.mean((3, 4))
-    wanted = sum(
+    expected = sum(
         branch.scores(pooled, branch.filters(pooled)).mean(1) for branch in (model.high, model.low)
     )
-    torch.testing.assert_close(model(x).score, wanted, rtol=0, atol=1e-12)
+    torch.testing.assert_close(model(x).score, expected, rtol=0, atol=1e-12)
 
 
 def test_raan_attention_learns_more_slowly():

@@ -117,7 +117,7 @@ def test_layout_keeps_levels_and_tables_apart():
 
 
 def test_memory_grows_with_the_batch_and_counts_every_buffer():
-    """Told memory under the true one would run out on the device; see the engine's buffers."""
+    """A figure under the true one would run out of device memory; see the engine's buffers."""
     one = memory_bytes(256, 340, None, 1)
     assert memory_bytes(256, 340, None, 64) == 64 * one
     pixels = 256 * 340

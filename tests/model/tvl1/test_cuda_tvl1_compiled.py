@@ -88,8 +88,8 @@ def compiled(
         attrs={(i,): [["tt.divisibility", 16]] for i, n in enumerate(names) if kinds[n][0] == "*"},
     )
     options = {name: value for name, value in settings.items() if name not in names}
-    made = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
-    return made, resources(made.asm["cubin"])
+    kernel = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+    return kernel, resources(kernel.asm["cubin"])
 
 
 def resources(cubin: bytes) -> dict[str, int]:
@@ -100,10 +100,10 @@ def resources(cubin: bytes) -> dict[str, int]:
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin)
         file.flush()
-        told = subprocess.run(
+        usage = subprocess.run(
             [tool, "-res-usage", file.name], capture_output=True, text=True, check=True
         ).stdout
-    found = dict(re.findall(r"(REG|STACK|SHARED|LOCAL):(\d+)", told))
+    found = dict(re.findall(r"(REG|STACK|SHARED|LOCAL):(\d+)", usage))
     return {name: int(value) for name, value in found.items()}
 
 
@@ -119,8 +119,8 @@ def test_the_solver_compiles_without_moving_values_about(
     """
     options, shape = TVL1Options(median=median), Shape()
     kernel, args, settings = launches_of(monkeypatch, options, shape)["solve_kernel"]
-    made, used = compiled(kernel, args, settings, capability)
-    assert "convert_layout" not in made.asm["ttgir"]
+    binary, used = compiled(kernel, args, settings, capability)
+    assert "convert_layout" not in binary.asm["ttgir"]
     assert used["REG"] * 32 * shape.warps <= REGISTERS
     assert used["SHARED"] <= SHARED
     assert used["LOCAL"] == 0

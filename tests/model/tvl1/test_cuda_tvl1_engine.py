@@ -48,10 +48,10 @@ def test_whole_engine_agrees_with_the_cpu_engine(pairs, solved):
     """The parts may be right and their order wrong: buffers, warps, medians, levels, stops."""
     for i, (first, second) in enumerate(zip(*pairs, strict=True)):
         expected = numba_calc(first, second, SMALL)
-        found = solved[0][i].permute(1, 2, 0).cpu().numpy()
+        result = solved[0][i].permute(1, 2, 0).cpu().numpy()
         # A few dozen iterations with roundings that differ in the last bit; no stop is near.
-        np.testing.assert_allclose(found, expected, atol=2e-3)
-        assert np.abs(found - expected).mean() < 2e-4
+        np.testing.assert_allclose(result, expected, atol=2e-3)
+        assert np.abs(result - expected).mean() < 2e-4
 
 
 def test_identical_frames_have_exactly_no_motion(solved):
@@ -133,11 +133,11 @@ def test_a_reader_survives_a_lack_of_memory(pairs, solved, monkeypatch, error):
     monkeypatch.setattr(CudaTVL1, "_solve", scarce)
     first, still, little = pairs[0][0], pairs[1][1], pairs[1][2]
     read = [(first, still), (first, little), (first, still)]
-    told = []
-    fields = calc_stream(read, SMALL, DEVICE, 3, lambda *sizes: told.append(sizes))
+    shrunk = []
+    fields = calc_stream(read, SMALL, DEVICE, 3, lambda *sizes: shrunk.append(sizes))
     expected = solved[0][[1, 2, 1]].permute(0, 2, 3, 1).cpu().numpy()
     np.testing.assert_array_equal(np.stack(list(fields)), expected)
-    assert told == [(3, 1)]
+    assert shrunk == [(3, 1)]
     room = 0
     with pytest.raises(ValueError, match="no memory for the flow of a single pair of 34x20"):
         list(calc_stream(read, SMALL, DEVICE, 3))
@@ -149,17 +149,17 @@ def test_a_reader_survives_a_lack_of_memory(pairs, solved, monkeypatch, error):
 def test_a_stop_within_a_pass_is_kept(pairs):
     """Iterations beyond the stop, done before its error was known, must leave no trace."""
     options = TVL1Options(scales=1, warps=1, inner=6, outer=2, epsilon=0.05, median=1)
-    found = []
+    result = []
     for stages in (1, 4):
         shape = Shape(warps=8, stages=stages)
         engine = CudaTVL1(20, 34, options, DEVICE, batch=2, shape=shape)
         flow = engine.calc_batch(on_device(pairs[0][[0, 2]]), on_device(pairs[1][[0, 2]]))
-        found.append((flow.cpu(), engine.counts.cpu()[..., :2]))
-    assert torch.equal(found[0][1], found[1][1])
-    iterations = found[0][1][..., 0].flatten()
+        result.append((flow.cpu(), engine.counts.cpu()[..., :2]))
+    assert torch.equal(result[0][1], result[1][1])
+    iterations = result[0][1][..., 0].flatten()
     assert ((iterations % 6) % 4 > 0).any(), "no pair stopped within a pass"
     # The same operations; only their contraction may differ between two compiled kernels.
-    torch.testing.assert_close(found[0][0], found[1][0], atol=1e-4, rtol=0)
+    torch.testing.assert_close(result[0][0], result[1][0], atol=1e-4, rtol=0)
 
 
 @needs_opencv5
@@ -169,9 +169,9 @@ def test_options_reach_the_on_device(pairs):
         tau=0.2, lam=0.1, theta=0.4, scales=2, scale_step=0.85, warps=1, inner=3, outer=1, median=3
     )
     expected = numba_calc(pairs[0][0], pairs[1][0], options)
-    found = calc(pairs[0][0], pairs[1][0], options)
-    assert found.shape == (20, 34, 2)
-    np.testing.assert_allclose(found, expected, atol=2e-3)  # as for the whole engine
+    result = calc(pairs[0][0], pairs[1][0], options)
+    assert result.shape == (20, 34, 2)
+    np.testing.assert_allclose(result, expected, atol=2e-3)  # as for the whole engine
 
 
 def test_wrong_frames_are_refused():
@@ -209,15 +209,15 @@ def test_full_size_is_within_the_gate():
     moves = [(0.5, -0.25), (3.0, 1.0), (-6.0, 2.5), (0.0, 0.0)]
     first = np.stack([view(image, 0, 0, height, width)] * len(moves))
     second = np.stack([view(image, dx, dy, height, width) for dx, dy in moves])
-    found = calc_batch(on_device(first), on_device(second)).permute(0, 2, 3, 1).cpu().numpy()
+    result = calc_batch(on_device(first), on_device(second)).permute(0, 2, 3, 1).cpu().numpy()
     expected = np.stack([numba_calc(a, b) for a, b in zip(first, second, strict=True)])
-    assert np.linalg.norm(found - expected, axis=-1).mean() <= 0.03
-    levels = [quantise(f, 20.0).astype(int) for f in (found, expected)]
+    assert np.linalg.norm(result - expected, axis=-1).mean() <= 0.03
+    levels = [quantise(f, 20.0).astype(int) for f in (result, expected)]
     assert (abs(levels[0] - levels[1]) <= 1).mean() >= 0.99
 
 
 @pytest.mark.skipif(not GPU, reason="needs a GPU: measures its memory")
-def test_memory_stays_within_what_was_told():
+def test_memory_stays_within_what_was_shrunk():
     """A batch chosen from a figure that is too small would run out of memory."""
     engine = CudaTVL1(120, 160, TVL1Options(warps=1, inner=2, outer=1), DEVICE, batch=32)
     frames = torch.zeros((32, 120, 160), dtype=torch.uint8, device=DEVICE)

@@ -39,12 +39,12 @@ def iterate_kernel(
     work, errors, count, height, width, strips, chunks, chunk_rows, step, theta, ascent,
     PLANE: tl.constexpr, S: tl.constexpr, K: tl.constexpr,
 ):  # fmt: skip
-    found = iterate(
+    result = iterate(
         work, 0, 1, PLANE, count, height, width, strips, chunks, chunk_rows,
         step, theta, ascent, S, K,
     )  # fmt: skip
     for k in tl.static_range(K):
-        tl.store(errors + k, found[k])
+        tl.store(errors + k, result[k])
 
 
 @triton.jit
@@ -176,12 +176,12 @@ def test_pyramid_and_gradients_are_opencvs():
         for (h, w), start in zip(engine.layout.sizes, engine.layout.starts, strict=True):
             if start:
                 image = cv2.resize(image, None, fx=0.8, fy=0.8, interpolation=cv2.INTER_LINEAR)
-            found = flat[start : start + 3 * h * w].reshape(3, h, w)
+            result = flat[start : start + 3 * h * w].reshape(3, h, w)
             edge = cv2.copyMakeBorder(image, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
             gradient_x = 0.5 * (edge[1:-1, 2:] - edge[1:-1, :-2])
             gradient_y = 0.5 * (edge[2:, 1:-1] - edge[:-2, 1:-1])
             # float32 sums of products of up to 255.
-            np.testing.assert_allclose(found, [image, gradient_x, gradient_y], atol=2e-4)
+            np.testing.assert_allclose(result, [image, gradient_x, gradient_y], atol=2e-4)
 
 
 def test_flow_is_carried_to_the_finer_level_as_opencv_does():
@@ -199,6 +199,6 @@ def test_flow_is_carried_to_the_finer_level_as_opencv_does():
         int(layout.levels[0, 9]), int(layout.levels[0, 10]), h, w, height, width, 1.25, plane,
         BLOCK=BLOCK, num_warps=4, **SETTINGS,
     )  # fmt: skip
-    for found, component in zip(target.cpu().numpy(), coarse, strict=True):
+    for result, component in zip(target.cpu().numpy(), coarse, strict=True):
         expected = cv2.resize(component, (width, height), interpolation=cv2.INTER_LINEAR) * 1.25
-        np.testing.assert_allclose(found, expected, atol=1e-5)
+        np.testing.assert_allclose(result, expected, atol=1e-5)

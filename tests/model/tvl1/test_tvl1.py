@@ -169,11 +169,11 @@ def test_unknown_engine() -> None:
 
 def test_identity_names_versions_and_guarantee() -> None:
     """Breaks if a cache's header no longer says what its numbers rest on."""
-    found = engines.identity("numba")
-    assert found["engine"] == "numba"
-    assert found["guarantee"] in ("bit-identical", "within the gate")
-    assert found["opencv"][0].isdigit()
-    assert found["numba"]
+    identity = engines.identity("numba")
+    assert identity["engine"] == "numba"
+    assert identity["guarantee"] in ("bit-identical", "within the gate")
+    assert identity["opencv"][0].isdigit()
+    assert identity["numba"]
     assert engines.identity("opencv")["guarantee"] == "bit-identical"
 
 
@@ -224,16 +224,19 @@ def test_auto_takes_the_cpu_where_the_gpu_cannot_run(no_gpu: str) -> None:
 
 
 def test_auto_takes_the_gpu_where_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Breaks if a usable GPU is left idle, or used when the CPU was asked for."""
+    """Breaks if a usable GPU is left idle, or used when the CPU was chosen."""
     monkeypatch.setattr("model.tvl1.cuda.runtime.available", lambda: (True, ""))
     assert engines.choose("auto", "cuda:0") == engines.choose("cuda") == "cuda"
     assert engines.choose("auto", "cpu") == "numba"
 
 
 def test_identity_of_the_cuda_engine() -> None:
-    """Breaks if a cache made on a GPU does not tell which libraries made it, or promises bits."""
-    found = engines.identity("cuda")
-    assert found["engine"] == "cuda"
-    assert found["guarantee"] == "within the gate"
-    assert found["torch"] == torch.__version__.split("+")[0] or found["torch"] == torch.__version__
-    assert found["triton"]
+    """Breaks if a cache made on a GPU does not say which libraries made it, or promises bits."""
+    identity = engines.identity("cuda")
+    assert identity["engine"] == "cuda"
+    assert identity["guarantee"] == "within the gate"
+    assert (
+        identity["torch"] == torch.__version__.split("+")[0]
+        or identity["torch"] == torch.__version__
+    )
+    assert identity["triton"]

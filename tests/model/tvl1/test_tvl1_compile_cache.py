@@ -15,7 +15,7 @@ from tests.helpers.places import ROOT
 
 NOWHERE = "/dev/null/no-such-folder"  # Cannot be created, not even by root.
 
-# Calls the entry point that compiles fastest; says where it is kept and whether it was there.
+# Calls the entry point that compiles fastest; says where it is kept and whether it existed.
 CODE = """
 import json
 import numpy as np
@@ -58,13 +58,13 @@ def run(package: Path, **variables: str) -> dict:
 def test_without_any_folder_it_is_compiled_in_each_process(package: Path) -> None:
     """Breaks if an installation that cannot be written to, without a home, cannot run at all."""
     places = {"HOME": NOWHERE, "XDG_CACHE_HOME": NOWHERE, "NUMBA_CACHE_DIR": NOWHERE}
-    found = run(package, **places)
-    assert found["path"] is None
-    assert found["zeroed"] > 0
+    result = run(package, **places)
+    assert result["path"] is None
+    assert result["zeroed"] > 0
 
 
 def test_users_folder_is_used_where_the_package_is_read_only(package: Path, tmp_path: Path) -> None:
-    """Breaks if each worker of a system-wide installation compiles anew."""
+    """Breaks if each worker of a system-wide installation compiles again."""
     places = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     first = run(package, **places)
     assert Path(first["path"]).is_relative_to(tmp_path)
