@@ -89,6 +89,12 @@ class FlowCache:
         self.clipped = float(self._flow.attrs["clipped"])
         self.shape: tuple[int, int, int, int] = self._flow.shape
         self.dtype: np.dtype = self._flow.dtype
+        # Repacked by another program, chunks may differ.
+        self._own_chunks = (
+            self._flow.chunks == (1, *self.shape[1:])
+            and self._flow.compression == "gzip"
+            and self._flow.id.get_create_plist().get_nfilters() == 1
+        )
         self._row = {
             pair: row
             for row, pair in enumerate(
@@ -103,8 +109,14 @@ class FlowCache:
     def read(self, row: int) -> np.ndarray:
         """One field as stored: (2, H, W), uint8 or float16."""
         try:
+            if self._own_chunks:
+                # HDF5 would decompress too, but hold the interpreter lock meanwhile.
+                skipped, content = self._flow.id.read_direct_chunk((row, 0, 0, 0))
+                if not skipped:
+                    values = np.frombuffer(zlib.decompress(content), self.dtype)
+                    return values.reshape(self.shape[1:])
             return np.asarray(self._flow[row])
-        except OSError as error:
+        except (OSError, ValueError, zlib.error) as error:
             raise CacheError(
                 f"{self.path}: field {row} cannot be read; delete the file and run extract-flow"
             ) from error

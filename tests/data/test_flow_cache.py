@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import h5py
 import numpy as np
@@ -108,6 +108,34 @@ def test_reading_gives_rows_fields_and_times(tmp_path: Path) -> None:
         )
         with pytest.raises(CacheError, match=r"2 of 3 pairs.*3 → 4.*extract-flow.*/videos/a\.mp4"):
             opened.rows(np.array([[0, 1], [3, 4], [4, 5]]))
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"compression": "gzip", "shuffle": True}, {"chunks": True}]
+)
+def test_repacked_fields_are_read(tmp_path: Path, options: dict[str, Any]) -> None:
+    """A cache whose chunks another program wrote comes out as noise."""
+    write(tmp_path / "a.h5", some_fields())
+    with flow_cache.open_flow(tmp_path / "a.h5") as opened:
+        expected = [opened.read(row) for row in range(4)]
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        values, attributes = file["flow"][()], dict(file["flow"].attrs)
+        del file["flow"]
+        file.create_dataset("flow", data=values, **options).attrs.update(attributes)
+    with flow_cache.open_flow(tmp_path / "a.h5") as opened:
+        for row in range(4):
+            np.testing.assert_array_equal(opened.read(row), expected[row])
+
+
+def test_a_damaged_field_is_named(tmp_path: Path) -> None:
+    """A bit that fell over ends a run without saying in which file."""
+    write(tmp_path / "a.h5", some_fields())
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        file["flow"].id.write_direct_chunk((2, 0, 0, 0), b"damaged")
+    with flow_cache.open_flow(tmp_path / "a.h5") as opened:
+        with pytest.raises(CacheError, match=r"a\.h5: field 2 cannot be read"):
+            opened.read(2)
+        opened.read(3)
 
 
 def test_missing_field_or_wrong_shape_leaves_no_file(tmp_path: Path) -> None:

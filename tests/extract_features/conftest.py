@@ -32,8 +32,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def setup(tmp_path_factory: pytest.TempPathFactory) -> Networks:
-    return material(tmp_path_factory).setup
+def networks(tmp_path_factory: pytest.TempPathFactory) -> Networks:
+    return material(tmp_path_factory).networks
 
 
 @pytest.fixture(scope="session")

@@ -183,7 +183,7 @@ class Material:
         return output
 
     @functools.cached_property
-    def setup(self) -> Networks:
+    def networks(self) -> Networks:
         return load_stage_one(self.made)
 
     @functools.cached_property
@@ -209,13 +209,13 @@ def material(factory: pytest.TempPathFactory) -> Material:
     return _material(factory.getbasetemp())
 
 
-def share(setup: Networks, sources: list[Source], flow: Path, output: Path) -> list[VideoJob]:
+def share(networks: Networks, sources: list[Source], flow: Path, output: Path) -> list[VideoJob]:
     """Plan the work of the whole set into `output`, with the stage one of `made`."""
     settings = FeatureSettings(flow=flow, plan=PLAN, trunk=TRUNK, fusion=FUSION)
     options = StageOptions(output=output)
     jobs, failures = plan_videos(sources, settings, ["cpu"], options, flow_first=False)
     assert not failures
-    return list(with_weights(jobs, setup.weights).values())
+    return list(with_weights(jobs, networks.weights).values())
 
 
 def maps_of(folder: Path, key: str = "one.avi") -> np.ndarray:

@@ -44,8 +44,8 @@ from tests.extract_features.material import (
 # --- the right numbers ---
 
 
-def plain_trunk(setup: Networks, stream: str) -> torch.nn.Module:
-    trunk = getattr(setup.module, stream)
+def plain_trunk(networks: Networks, stream: str) -> torch.nn.Module:
+    trunk = getattr(networks.module, stream)
     net = resnet101(weights=None)
     net.conv1 = torch.nn.Conv2d(trunk.conv1.in_channels, 64, 7, 2, 3, bias=False)
     net.load_state_dict(trunk.state_dict(), strict=False)
@@ -82,15 +82,15 @@ def plain_inputs(path: Path) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("key", FRAMES)
 def test_caches_hold_what_plain_torchvision_computes(
-    key: str, videos: Path, made: Path, setup: Networks
+    key: str, videos: Path, made: Path, networks: Networks
 ) -> None:
     """Frames, stacks, preprocessing, trunks and fusion, all recomputed independently."""
     frames, stacks = plain_inputs(videos / key)
     with torch.no_grad():
-        rgb = plain_trunk(setup, "rgb")(frames)
-        flow = plain_trunk(setup, "flow")(stacks)
+        rgb = plain_trunk(networks, "rgb")(frames)
+        flow = plain_trunk(networks, "flow")(stacks)
         joined = torch.cat([rgb, flow], dim=1)
-        weights = setup.module.fusion.state_dict()
+        weights = networks.module.fusion.state_dict()
         hidden = torch.nn.functional.conv2d(
             joined, weights["reduce.weight"], weights["reduce.bias"], stride=2
         ).relu()
@@ -157,14 +157,14 @@ def test_batch_size_and_workers_do_not_change_maps(
     batch_size: int,
     readers: int,
     tmp_path: Path,
-    setup: Networks,
+    networks: Networks,
     sources: list[Source],
     flow: Path,
     made: Path,
 ) -> None:
     """Features must not depend on the machine that computed them."""
-    jobs = share(setup, sources, flow, tmp_path)
-    result = run_share(jobs, Forward(setup.module, batch_size=batch_size), readers)
+    jobs = share(networks, sources, flow, tmp_path)
+    result = run_share(jobs, Forward(networks.module, batch_size=batch_size), readers)
     assert sorted(result.done) == sorted(FRAMES)
     assert result.snippets == 6
     for key in FRAMES:
@@ -174,10 +174,10 @@ def test_batch_size_and_workers_do_not_change_maps(
         assert (np.abs(found.astype(np.float32) - expected) <= allowed).all()
 
 
-def test_stage_one_comes_back_from_its_file(made: Path, setup: Networks, videos: Path) -> None:
+def test_stage_one_comes_back_from_its_file(made: Path, networks: Networks, videos: Path) -> None:
     """Scoring a new video later needs exactly these weights, statistics and sizes."""
     again = load_stage_one(made)
-    for name, value in setup.module.state_dict().items():
+    for name, value in networks.module.state_dict().items():
         assert torch.equal(again.module.state_dict()[name], value)
     assert (again.settings.stack_length, again.settings.precision, again.settings.seed) == (
         L,
@@ -240,11 +240,11 @@ def test_exit_codes_and_summary(
 
 
 def test_the_loop_reports_where_its_time_went(
-    tmp_path: Path, setup: Networks, sources: list[Source], flow: Path
+    tmp_path: Path, networks: Networks, sources: list[Source], flow: Path
 ) -> None:
     """The shares shown to users must cover the run: nothing slow may hide between them."""
-    jobs = share(setup, sources, flow, tmp_path)
-    result: ShareResult = run_share(jobs, Forward(setup.module))
+    jobs = share(networks, sources, flow, tmp_path)
+    result: ShareResult = run_share(jobs, Forward(networks.module))
     parts = sum(result.seconds[name] for name in ("waiting", "trunks", "writing"))
     assert 0.5 * result.seconds["total"] < parts <= result.seconds["total"]
     assert result.seconds["decode"] > 0 < result.seconds["flow"]

@@ -86,11 +86,11 @@ class _StoppedError(Exception):
 
 
 def test_an_interrupted_write_leaves_no_cache(
-    tmp_path: Path, setup: Networks, sources: list[Source], flow: Path
+    tmp_path: Path, networks: Networks, sources: list[Source], flow: Path
 ) -> None:
     """A half-written file under the final name would be taken for a finished one."""
-    jobs = share(setup, sources, flow, tmp_path)
-    forward = Forward(setup.module, batch_size=1)
+    jobs = share(networks, sources, flow, tmp_path)
+    forward = Forward(networks.module, batch_size=1)
 
     def stop_after_two(snippets: int, seen: list[int] = []) -> None:  # noqa: B006
         seen.append(snippets)
@@ -147,56 +147,56 @@ def test_one_bad_video_does_not_stop_the_others(
 
 
 def test_a_video_that_breaks_while_read_leaves_no_cache(
-    tmp_path: Path, setup: Networks, sources: list[Source], flow: Path
+    tmp_path: Path, networks: Networks, sources: list[Source], flow: Path
 ) -> None:
     """A failure after the first snippets drops that video's cache and goes on with the next."""
-    jobs = share(setup, sources, flow, tmp_path / "out")
+    jobs = share(networks, sources, flow, tmp_path / "out")
     broken = jobs[0].input
     content = broken.path.read_bytes()
     copy = tmp_path / "broken.avi"
     copy.write_bytes(content[: len(content) // 2])
     jobs[0] = replace(jobs[0], input=replace(broken, path=copy))
-    result = run_share(jobs, Forward(setup.module, batch_size=1))
+    result = run_share(jobs, Forward(networks.module, batch_size=1))
     assert list(result.failures) == [broken.key]
     assert result.done == [jobs[1].input.key]
     assert [p.suffix for p in (tmp_path / "out").rglob("*") if p.is_file()] == [".h5"]
 
 
 def test_weights_of_both_trunks_and_the_fusion_stand_in_every_cache(
-    made: Path, setup: Networks
+    made: Path, networks: Networks
 ) -> None:
     """Stage two refuses mixed caches by these digests."""
     headers = [read_header(cache_path(made, key)) for key in FRAMES]
-    assert headers[0].weights == headers[1].weights == setup.weights
-    assert len(set(setup.weights.values())) == 3
+    assert headers[0].weights == headers[1].weights == networks.weights
+    assert len(set(networks.weights.values())) == 3
 
 
 # --- stage one kept beside the caches ---
 
 
 def test_random_trunks_do_not_depend_on_the_number_of_threads(
-    tmp_path: Path, extract: Extract, setup: Networks
+    tmp_path: Path, extract: Extract, networks: Networks
 ) -> None:
     """A fusion learnt on them, or the next shard, must find the same digests on other machines."""
     with torch_threads(2):
         extract(output=tmp_path)
-    assert load_stage_one(tmp_path).weights == setup.weights
+    assert load_stage_one(tmp_path).weights == networks.weights
 
 
 def test_given_weights_are_read_again_and_checked(
-    tmp_path: Path, extract: Extract, setup: Networks
+    tmp_path: Path, extract: Extract, networks: Networks
 ) -> None:
     """A weight file that was exchanged must not pass for the one the features were made with."""
     path = tmp_path / "rgb.pth"
-    torch.save({"state_dict": setup.module.rgb.state_dict()}, path)
+    torch.save({"state_dict": networks.module.rgb.state_dict()}, path)
     trunk = TrunkOptions(rgb_weights=str(path), input_size=64)
     output = tmp_path / "out"
     extract(output=output, trunk=trunk)
     loaded = load_stage_one(output)
-    assert loaded.weights["rgb"] == setup.weights["rgb"]
+    assert loaded.weights["rgb"] == networks.weights["rgb"]
     stem = loaded.module.flow.conv1.weight
     assert torch.equal(stem[:, 0], stem[:, 3])  # The flow trunk starts as the RGB one, inflated.
-    state = setup.module.rgb.state_dict()
+    state = networks.module.rgb.state_dict()
     state["bn1.bias"] = state["bn1.bias"] + 1
     torch.save(state, path)
     with pytest.raises(StaleCacheError, match="rgb weights"):

@@ -42,16 +42,16 @@ class _Scarce:
 
 def test_out_of_memory_halves_the_batch_names_the_video_and_goes_on(
     tmp_path: Path,
-    setup: Networks,
+    networks: Networks,
     sources: list[Source],
     flow: Path,
     made: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A batch too large must cost a warning, not the run, and lose no snippet."""
-    scarce = _Scarce(setup.module)
-    jobs = share(setup, sources, flow, tmp_path)
-    result = run_share(jobs, Forward(setup.module, batch_size=8, compute=scarce))
+    scarce = _Scarce(networks.module)
+    jobs = share(networks, sources, flow, tmp_path)
+    result = run_share(jobs, Forward(networks.module, batch_size=8, compute=scarce))
     assert result.snippets == 6
     assert not result.failures
     # Three snippets do not fit; halved to one at a time, for good.
@@ -60,37 +60,37 @@ def test_out_of_memory_halves_the_batch_names_the_video_and_goes_on(
         assert np.allclose(maps_of(tmp_path, key), maps_of(made, key), atol=5e-3)
 
 
-def test_a_snippet_too_large_for_the_device_fails_its_video(setup: Networks) -> None:
+def test_a_snippet_too_large_for_the_device_fails_its_video(networks: Networks) -> None:
     """Halving ends at one snippet; then only another size or device helps."""
 
     def full(frames: Tensor, stacks: Tensor) -> Maps:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    forward = Forward(setup.module, batch_size=4, compute=full)
+    forward = Forward(networks.module, batch_size=4, compute=full)
     frames = torch.zeros(4, 3, 64, 64, dtype=torch.uint8)
     with pytest.raises(InputError, match="single snippet; use a smaller --input-size"):
         forward.submit(frames, torch.zeros(4, 2 * L, 64, 64, dtype=torch.uint8), "v.avi")
 
 
-def test_other_errors_are_not_taken_for_a_lack_of_memory(setup: Networks) -> None:
+def test_other_errors_are_not_taken_for_a_lack_of_memory(networks: Networks) -> None:
     """A defect must not be retried until it looks like a small batch."""
 
     def wrong(frames: Tensor, stacks: Tensor) -> Maps:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    forward = Forward(setup.module, batch_size=4, compute=wrong)
+    forward = Forward(networks.module, batch_size=4, compute=wrong)
     frames = torch.zeros(4, 3, 64, 64, dtype=torch.uint8)
     with pytest.raises(RuntimeError, match="shapes"):
         forward.submit(frames, torch.zeros(4, 2 * L, 64, 64, dtype=torch.uint8), "v.avi")
 
 
 def test_overflow_of_float16_is_a_clear_error(
-    tmp_path: Path, setup: Networks, sources: list[Source], flow: Path
+    tmp_path: Path, networks: Networks, sources: list[Source], flow: Path
 ) -> None:
     """An inf in a cache would spoil training without a word."""
-    broken = load_stage_one_copy(setup)
+    broken = load_stage_one_copy(networks)
     broken.fusion.project.weight.mul_(1e7)
-    result = run_share(share(setup, sources, flow, tmp_path), Forward(broken))
+    result = run_share(share(networks, sources, flow, tmp_path), Forward(broken))
     assert len(result.failures) == 2
     for message in result.failures.values():
         assert "fusion project passes 65504" in message
@@ -98,10 +98,10 @@ def test_overflow_of_float16_is_a_clear_error(
     assert not [p for p in tmp_path.rglob("*") if p.is_file()]
 
 
-def load_stage_one_copy(setup: Networks) -> StageOne:
+def load_stage_one_copy(networks: Networks) -> StageOne:
     import copy
 
-    return copy.deepcopy(setup.module)
+    return copy.deepcopy(networks.module)
 
 
 def test_two_devices_share_the_videos(

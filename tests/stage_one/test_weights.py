@@ -12,7 +12,6 @@ import torch
 from safetensors.torch import save_file
 
 from data.errors import InputError
-from pipeline.runner import files
 from pipeline.stage_one import weights
 
 STATE = {"conv1.weight": torch.arange(6.0).reshape(2, 3), "bn1.bias": torch.ones(2)}
@@ -105,28 +104,6 @@ def test_without_a_network_the_error_says_what_to_pass(
     with pytest.raises(InputError, match=r"--rgb-weights FILE.*--weights random") as caught:
         weights.imagenet_state()
     assert "\n" not in str(caught.value)
-
-
-def test_own_files_keep_tensors_and_metadata(tmp_path: Path) -> None:
-    """Sizes and options travel inside the file; a failed write leaves nothing behind."""
-    path = tmp_path / "new" / "own.safetensors"
-    files.write_safetensors(path, STATE, {"seed": 3, "sizes": {"hidden": [1, 2]}})
-    tensors, metadata = files.read_safetensors(path)
-    assert same(tensors)
-    assert metadata == {"seed": 3, "sizes": {"hidden": [1, 2]}}
-    assert [p.name for p in path.parent.iterdir()] == ["own.safetensors"]
-
-
-def test_the_first_of_two_writers_wins_where_asked(tmp_path: Path) -> None:
-    """Two shards must end with one stage one, or their caches would not belong together."""
-    path = tmp_path / "shared.safetensors"
-    files.write_safetensors(path, STATE, {"writer": 1}, replace=False)
-    with pytest.raises(FileExistsError):
-        files.write_safetensors(path, STATE, {"writer": 2}, replace=False)
-    assert files.read_safetensors(path)[1] == {"writer": 1}
-    files.write_safetensors(path, STATE, {"writer": 3})
-    assert files.read_safetensors(path)[1] == {"writer": 3}
-    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_tar_archive_is_not_taken_for_a_checkpoint(tmp_path: Path) -> None:
