@@ -125,7 +125,6 @@ def fit(
     ranker: RankerOptions,
     train: TrainOptions,
     seed: int,
-    on_epoch: Callable[[Record], None] | None = None,
     *,
     device: torch.device | str = "cpu",
     state: FitState | None = None,
@@ -145,8 +144,6 @@ def fit(
         `protocol="last"`, the test pairs for `protocol="authors"`.
     seed : int
         Of initial weights, snippet draws and order of pairs.
-    on_epoch : callable, optional
-        Called with each epoch's record.
     state : FitState, optional
         Continue from here.
     on_state : callable, optional
@@ -181,8 +178,6 @@ def fit(
         state.model = model.state_dict()
         if state.enter(record, optimizer, generator):
             state.best_model = copy.deepcopy(state.model)
-        if on_epoch is not None:
-            on_epoch(record)
         if on_state is not None:
             on_state(state)
     # No loss follows the last step, so it would not show there.

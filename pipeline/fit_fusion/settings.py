@@ -10,7 +10,7 @@ from data.judgements.options import DatasetOptions
 from model.ranker.options import Preset, RankerOptions, TrainOptions
 from pipeline.runner.files import check_writable
 from pipeline.runs.judgements import Judgements, read_judgements
-from pipeline.shell.flags import shared
+from pipeline.shell.flags import option, shared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,23 +31,17 @@ class FusionSettings:
 
     features: Path = shared("features", help="Output of extract-features --keep-streams.")
     pairs: Path = shared("pairs")
-    fold: int = field(
+    fold: int = option(
+        "Use the training pairs of this fold alone, counted from 1; 0 takes all pairs.",
         default=0,
-        metadata={
-            "help": "Use the training pairs of this fold alone, counted from 1; 0 takes all pairs.",
-            "min": 0,
-        },
+        min=0,
     )
     output: Path = shared(
         "output", help="Checkpoint to write (.safetensors); its training curve goes next to it."
     )
     preset: Preset = shared("preset")
-    memory_gb: float = field(
-        default=4.0,
-        metadata={
-            "help": "Stream maps kept in memory; the rest is read again each time.",
-            "min": 0,
-        },
+    memory_gb: float = option(
+        "Stream maps kept in memory; the rest is read again each time.", default=4.0, min=0
     )
     dataset: DatasetOptions = field(default_factory=DatasetOptions)
     ranker: RankerOptions = field(default_factory=RankerOptions)

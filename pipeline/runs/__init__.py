@@ -1,5 +1,6 @@
 """What training needs and leaves: judgements matched to caches, maps in memory, run folders.
 
-In: feature caches and judgements; run folders. Out: tensors and pairs; a loaded `Run`.
-Open `judgements.py` first.
+In: feature caches and judgements; run folders. Out: pairs by cache key (`judgements.py`), tensors
+(`maps.py`), a loaded `Run` (`folder.py`), records for reports (`record.py`) and the state that an
+unfinished training goes on from (`state.py`). Open `judgements.py` first.
 """

@@ -17,6 +17,7 @@ from data.judgements.reading import read_dataset
 from data.judgements.splits import Split, cuts_groups, hold_out
 from model.ranker.options import TrainOptions
 from pipeline.shell.console import log
+from pipeline.shell.flags import option
 
 if TYPE_CHECKING:
     from data.cache.features import FeatureCache
@@ -28,23 +29,19 @@ Value = TypeVar("Value")
 _SLACK = 0.98
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class JudgementOptions:
     """What to do about judgements that contradict each other or name unknown videos."""
 
-    missing: Missing = field(
+    missing: Missing = option(
+        "Judged videos without features, or misspelt: refuse, or leave their pairs out and report "
+        "how many.",
         default="error",
-        metadata={
-            "help": "Judged videos without features, or misspelt: refuse, or leave their pairs "
-            "out and report how many."
-        },
     )
-    strict: bool = field(
+    strict: bool = option(
+        "Refuse pairs that contradict each other or form cycles. Otherwise they are reported, with "
+        "the accuracy that they leave attainable, and used.",
         default=False,
-        metadata={
-            "help": "Refuse pairs that contradict each other or form cycles. Otherwise they are "
-            "reported, with the accuracy that they leave attainable, and used."
-        },
     )
 
 

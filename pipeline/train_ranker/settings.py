@@ -10,7 +10,7 @@ from data.judgements.options import DatasetOptions
 from model.ranker.options import SNIPPET_STRIDE, Preset, RankerOptions, TrainOptions
 from pipeline.runs.folder import claim
 from pipeline.runs.judgements import JudgementOptions, Judgements, read_judgements
-from pipeline.shell.flags import shared
+from pipeline.shell.flags import option, shared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,28 +31,22 @@ class TrainSettings:
 
     features: Path = shared("features")
     pairs: Path = shared("pairs")
-    test_pairs: Path | None = field(
-        default=None,
-        metadata={"help": "Judgements to test on at the end; training never sees them."},
+    test_pairs: Path | None = option(
+        "Judgements to test on at the end; training never sees them.", default=None
     )
     output: Path = shared("output")
-    fold: int = field(
+    fold: int = option(
+        "Train and test on this fold of the data set, counted from 1; 0 trains on all pairs.",
         default=0,
-        metadata={
-            "help": "Train and test on this fold of the data set, counted from 1; 0 trains on all "
-            "pairs.",
-            "min": 0,
-        },
+        min=0,
     )
     preset: Preset = shared("preset")
     snippet_stride: int | None = shared("snippet_stride")
-    threads: int = field(
-        default=1,
-        metadata={"help": "CPU threads; more do not make so small a network faster.", "min": 1},
+    threads: int = option(
+        "CPU threads; more do not make so small a network faster.", default=1, min=1
     )
-    resume: bool = field(
-        default=False,
-        metadata={"switch": True, "help": "Go on with an interrupted run, to the same end."},
+    resume: bool = option(
+        "Go on with an interrupted run, to the same end.", default=False, switch=True
     )
     ranker: RankerOptions = field(default_factory=RankerOptions)
     train: TrainOptions = field(default_factory=TrainOptions)
