@@ -159,7 +159,7 @@ class Bench:
     def measure(self, repeats: int, output: Path) -> dict[str, tuple[float, float]]:
         """Return the median wall and CPU seconds of each, in turn so that drift hits all alike.
 
-        CPU seconds are those of all threads: on a busy machine they tell more than wall time.
+        CPU seconds are those of all threads: on a busy machine they are steadier than wall time.
         """
         todo: dict[str, Callable[[], None]] = {
             "bare trunks": lambda: self._trunks(self.fast),

@@ -30,7 +30,7 @@ from model.tvl1.options import TVL1Options
 Frame = npt.NDArray[np.uint8]
 Flow = npt.NDArray[np.float32]
 
-# Grey levels of noise that OpenCV is given to tell how much its own result moves.
+# Grey levels of noise that OpenCV is given to measure how much its own result moves.
 NOISE = 0.01
 # Flow is cut at ±20 px and stored in 8 bits: one level is 40/255 px.
 BOUND = 20.0

@@ -1,7 +1,7 @@
-"""Check and time the CUDA TV-L1 engine: one command tells all of it.
+"""Check and time the CUDA TV-L1 engine: one command for all of it.
 
 Needs a GPU, PyTorch with Triton and NumPy; no OpenCV. Results are compared with OpenCV's
-fields from a file that benchmarks/tvl1_cuda_reference.py made beforehand::
+fields from a file that benchmarks/tvl1_cuda_reference.py writes::
 
     python benchmarks/tvl1_cuda.py --json result.json
     python benchmarks/tvl1_cuda.py --json result.json --tests --limit 500
@@ -9,11 +9,11 @@ fields from a file that benchmarks/tvl1_cuda_reference.py made beforehand::
     python benchmarks/tvl1_cuda.py --interpret                      # smoke test without a GPU
 
 A section that fails says so, and the next one runs; the file grows section by section. The exit
-status is 1 when a section or a check failed. The sections, the most telling first:
+status is 1 when a section or a check failed. The sections, the most important first:
 
 - exactness: no motion gives 0, a batch equals its pairs, a second run equals the first;
-- gate: difference from OpenCV, each pair beside OpenCV's own noise on that pair;
-- whole: pairs per second over batch sizes, ns per pixel-iteration, memory against what was told;
+- gate: difference from OpenCV, each pair next to OpenCV's own noise on that pair;
+- whole: pairs per second over batch sizes, ns per pixel-iteration, memory against its estimate;
 - copy: the device's own speed of reading and writing, the yardstick of bytes moved;
 - iterations: ns per pixel-iteration and bytes moved, without medians and warps;
 - large: 640x480; parts: medians, warps, pyramid; shapes: other thread blocks; tests: --tests.
@@ -48,10 +48,10 @@ from model.tvl1.options import TVL1Options
 
 
 def describe() -> dict[str, Any]:
-    """Tell the device and the versions."""
+    """Print and return the device and the versions."""
     import triton
 
-    found: dict[str, Any] = {
+    machine: dict[str, Any] = {
         "python": platform.python_version(),
         "torch": torch.__version__,
         "triton": triton.__version__,
@@ -59,13 +59,13 @@ def describe() -> dict[str, Any]:
     }
     if DEVICE == "cuda":
         device = torch.cuda.get_device_properties(0)
-        found["device"] = device.name
-        found["multiprocessors"] = device.multi_processor_count
-        found["memory_gib"] = round(device.total_memory / 2**30, 1)
-        found["capability"] = f"{device.major}.{device.minor}"
-    for name, value in found.items():
+        machine["device"] = device.name
+        machine["multiprocessors"] = device.multi_processor_count
+        machine["memory_gib"] = round(device.total_memory / 2**30, 1)
+        machine["capability"] = f"{device.major}.{device.minor}"
+    for name, value in machine.items():
         print(f"{name:16} {value}")
-    return found
+    return machine
 
 
 def pairs_of(height: int, width: int, count: int) -> tuple[Tensor, Tensor]:
@@ -111,7 +111,7 @@ def run(report: Report, sizes: Sizes, reference: Path | None, tests: bool) -> No
 
 
 def main() -> None:
-    """Run everything that was asked for."""
+    """Parse the command line and run the sections."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

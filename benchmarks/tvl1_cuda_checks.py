@@ -29,22 +29,22 @@ TESTS = (
 )
 
 
-def levels_apart(found: Tensor, expected: Tensor) -> Tensor:
+def levels_apart(flow: Tensor, expected: Tensor) -> Tensor:
     """Return how many 8-bit levels two fields are apart."""
-    levels = [torch.round(flow.clamp(-BOUND, BOUND) * (127 / BOUND)) for flow in (found, expected)]
+    levels = [torch.round(each.clamp(-BOUND, BOUND) * (127 / BOUND)) for each in (flow, expected)]
     return (levels[0] - levels[1]).abs()
 
 
 def check_gate(path: Path) -> dict[str, Any]:
-    """Compare with OpenCV's fields, each pair beside OpenCV's own noise on that pair."""
+    """Compare with OpenCV's fields, each pair next to OpenCV's own noise on that pair."""
     reference = read_reference(path)
     first, second = (torch.from_numpy(reference[name]) for name in ("first", "second"))
     expected = torch.from_numpy(reference["flow"])
     shape = Shape(1024, 2) if INTERPRET else Shape()
     engine = CudaTVL1(*first.shape[1:], device=DEVICE, batch=min(len(first), 128), shape=shape)
-    found = torch.from_numpy(sample(engine.calc_batch(first, second).cpu().numpy()))
-    mean = (found - expected).norm(dim=1).mean((1, 2)).numpy()
-    share = (levels_apart(found, expected) <= 1).float().mean((1, 2, 3)).numpy()
+    flow = torch.from_numpy(sample(engine.calc_batch(first, second).cpu().numpy()))
+    mean = (flow - expected).norm(dim=1).mean((1, 2)).numpy()
+    share = (levels_apart(flow, expected) <= 1).float().mean((1, 2, 3)).numpy()
     result = judge(mean, share, reference["noise"], reference["opencv"])
     result["pairs"] = len(mean)
     return result
@@ -77,7 +77,7 @@ def judge(mean: np.ndarray, share: np.ndarray, noise: np.ndarray, opencv: str) -
         for i in range(len(mean))
     ]
     table(
-        f"Against OpenCV {opencv}; beside it OpenCV itself with .01 grey levels of noise on the"
+        f"Against OpenCV {opencv}; next to it OpenCV itself with .01 grey levels of noise on the"
         f" same pair, {draws} draws",
         (
             "pair",

@@ -69,8 +69,8 @@ class Report:
             try:
                 self.results[name] = run()
             except Exception as error:  # Out of memory, a compiler's, a driver's: any.
-                told = (str(error).splitlines() or [""])[0]
-                print(f"\n{name}: FAILED: {type(error).__name__}: {told}")
+                message = (str(error).splitlines() or [""])[0]
+                print(f"\n{name}: FAILED: {type(error).__name__}: {message}")
                 self.results[name] = {"failed": traceback.format_exc()}
         self.results.setdefault("seconds", {})[name] = time.monotonic() - self._began - spent
         self._write()
@@ -89,8 +89,8 @@ class Report:
     @property
     def passed(self) -> bool:
         """Whether no section failed and every check in them passed."""
-        found = [result for result in self.results.values() if isinstance(result, dict)]
-        return all("failed" not in r and r.get("passed", True) for r in found)
+        sections = [result for result in self.results.values() if isinstance(result, dict)]
+        return all("failed" not in r and r.get("passed", True) for r in sections)
 
 
 def synchronise() -> None:

@@ -26,7 +26,7 @@ Flow = npt.NDArray[np.float32]
 
 DEFAULT = Path(__file__).with_name("tvl1_cuda_reference.npz")
 HEIGHT, WIDTH = 256, 340
-# Fields are kept at every fourth pixel, in 1/256 px: an error of .002 px beside a gate of .03.
+# Fields are kept at every fourth pixel, in 1/256 px: an error of .002 px against a gate of .03.
 STRIDE = 4
 UNITS = 256
 # Grey levels of noise whose effect on OpenCV's own result is the yardstick, and how often it is
@@ -195,7 +195,7 @@ def make(frames: npt.NDArray[np.uint8], keep_frames: bool, path: Path, draws: in
 
 
 def main() -> None:
-    """Make the file that was asked for."""
+    """Parse the command line and write the file."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -103,13 +103,13 @@ def measure_parts(first: Tensor, second: Tensor, sizes: Sizes) -> dict[str, floa
         "warp, and one iteration": (run(replace(base, warps=6)) - plain) / 5,
         "pyramid of two frames": seconds(lambda: engine._pyramid(frames), sizes.repeats),
     }
-    found = {name: 1e9 * value / pixels for name, value in parts.items()}
+    costs = {name: 1e9 * value / pixels for name, value in parts.items()}
     table(
         f"Parts, {len(first)} pairs",
         ("part", "ps per pixel of the finest level"),
-        [(name, f"{1e3 * value:.1f}") for name, value in found.items()],
+        [(name, f"{1e3 * value:.1f}") for name, value in costs.items()],
     )
-    return found
+    return costs
 
 
 def measure_batches(first: Tensor, second: Tensor, sizes: Sizes, options: TVL1Options) -> dict:
@@ -135,7 +135,7 @@ def measure_batches(first: Tensor, second: Tensor, sizes: Sizes, options: TVL1Op
                 "pairs_per_second": count / took,
                 "ms": 1e3 * took,
                 "memory_bytes": used,
-                "memory_told": memory_bytes(*size, options, count),
+                "memory_estimated": memory_bytes(*size, options, count),
             }
         )
         work = pixel_iterations(engine)
@@ -149,12 +149,12 @@ def measure_batches(first: Tensor, second: Tensor, sizes: Sizes, options: TVL1Op
                 f"{work / 1e6:.1f}",
                 f"{1e12 * took / count / work:.2f}",
                 f"{used >> 20}",
-                f"{results[-1]['memory_told'] >> 20}",
+                f"{results[-1]['memory_estimated'] >> 20}",
             )
         )
     table(
         f"Whole engine, {size[1]}x{size[0]}",
-        ("batch", "ms", "pairs/s", "Mpx-it a pair", "ps/px-it", "MiB used", "MiB told"),
+        ("batch", "ms", "pairs/s", "Mpx-it a pair", "ps/px-it", "MiB used", "MiB estimated"),
         rows,
     )
     stream = measure_stream(first, second, sizes, options)

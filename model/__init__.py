@@ -1,4 +1,6 @@
-"""Networks and optical flow: pure computation, no input or output.
+"""Networks and optical flow: pure computation, silent, without input or output.
+
+`tvl1` computes flow, `features` maps of snippets (stage one), `ranker` scores (stage two).
 
 Shape letters, fixed here for every docstring of this package: B batch, T snippets or time
 steps, N segments, C channels, H and W map height and width, L flow fields a stack,

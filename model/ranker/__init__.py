@@ -18,6 +18,9 @@ Differs from the paper: both hidden states start at zero, because the published 
 repeated at every scoring, moves scores by 5 % of their spread and flips pairs; the draw remains as
 `initial_hidden="normal"`. The LayerNorms (LN) are in the authors' code, not in their equations.
 
-`full` is that model; every other module named in `variants` replaces one part of it, or is a
-published rival on the same maps.
+In: the maps of many videos (`videos.py`) and pairs (better, worse). Out: scores and attention.
+Open `variants/full.py` first: it is that model on `recurrent.py` and `attention.py`; every other
+module of `variants` replaces one part of it, or is a published rival on the same maps. A new
+variant is a module there, its line in `build.py` and its name in `options.py`. `training.py` fits
+a ranker, `joint.py` ConvFusion with it, `scoring.py` scores videos.
 """

@@ -171,10 +171,10 @@ def layout_of(height: int, width: int, options: TVL1Options, shape: Shape | None
 def memory_bytes(height: int, width: int, options: TVL1Options | None, batch: int) -> int:
     """Return the device memory, in bytes, that a batch of pairs takes at most.
 
-    That is each pair's workspace, its flow in float32 and as 8-bit levels, and the grey levels
-    and pyramids of its two frames. `CudaTVL1.flows` has two batches under way.
+    That is each pair's workspace and flow, and the grey levels and pyramids of its two frames.
+    `CudaTVL1.flows` has two batches under way.
     """
     layout = layout_of(height, width, options or TVL1Options())
-    pair = 4 * WORK_PLANES * layout.plane + (4 + 1) * 2 * layout.pixels
+    pair = 4 * (WORK_PLANES * layout.plane + 2 * layout.pixels)
     frame = layout.pixels + 4 * layout.frame_stride
     return batch * (pair + 2 * frame)

@@ -122,8 +122,8 @@ def test_memory_grows_with_the_batch_and_counts_every_buffer():
     assert memory_bytes(256, 340, None, 64) == 64 * one
     pixels = 256 * 340
     pyramid = sum(h * w for h, w in layout_of(256, 340, TVL1Options()).sizes)
-    # 15 planes of 11 x 8192 numbers, flow in float32 and 8 bits; two frames with gradients.
-    assert one == 90112 * 15 * 4 + pixels * (2 * 4 + 2) + 2 * (pixels + pyramid * 3 * 4)
+    # 15 planes of 11 x 8192 numbers, flow; two frames with gradients.
+    assert one == 90112 * 15 * 4 + pixels * 2 * 4 + 2 * (pixels + pyramid * 3 * 4)
 
 
 @pytest.fixture
