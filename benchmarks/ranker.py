@@ -121,8 +121,8 @@ def cached_epochs(n_videos: int, n_pairs: int, epochs: int) -> dict[str, float]:
         None,
         RankerOptions(),
         TrainOptions(epochs=epochs + 1),
-        0,
-        lambda record: marks.append(time.process_time()),
+        seed=0,
+        on_state=lambda state: marks.append(time.process_time()),
     )
     spent = (marks[-1] - marks[0]) / epochs  # The first epoch warms up.
     return {"cpu_s": spent, "bytes": _peak() - base, "resident": _peak()}
@@ -139,18 +139,18 @@ def differences() -> dict[str, float]:
     # Both videos of each pair forwarded, as published.
     theirs = torch.stack([model(streams[pair]) for pair in pairs])
     torch.clamp(0.5 - theirs[:, 0] + theirs[:, 1], min=0).mean().backward()
-    wanted = [parameter.grad.clone() for parameter in parameters]
+    expected = [parameter.grad.clone() for parameter in parameters]
     model.zero_grad()
     with torch.no_grad():
         fused = torch.stack([model.fuse(video) for video in streams])
     ours = model.ranker(fused).score
     ranking_loss(ours, pairs, 0.5).backward()
-    scale = max(each.abs().max().item() for each in wanted)
+    scale = max(each.abs().max().item() for each in expected)
     return {
         "score": (ours[pairs] - theirs).abs().max().item(),
         "gradient": max(
             (parameter.grad - each).abs().max().item()
-            for parameter, each in zip(parameters, wanted, strict=True)
+            for parameter, each in zip(parameters, expected, strict=True)
         )
         / scale,
     }
