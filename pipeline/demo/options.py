@@ -20,7 +20,7 @@ from model.features.options import TrunkOptions
 from model.ranker.options import RankerOptions, TrainOptions
 from pipeline.evaluate.settings import EvaluateOptions, EvaluateSettings
 from pipeline.shell.console import log
-from pipeline.shell.flags import shared
+from pipeline.shell.flags import option, shared
 
 if TYPE_CHECKING:
     from pipeline.evaluate.tables import Table
@@ -36,64 +36,37 @@ _BUDGET = "ours: three minutes on two cores with OpenCV's TV-L1"
 class DemoOptions:
     """What the demonstration computes."""
 
-    videos: int = field(
-        default=48,
-        metadata={
-            "help": "Videos to generate.",
-            "source": "ours: 32 left too few to train on",
-            "min": 8,
-        },
+    videos: int = option(
+        "Videos to generate.", default=48, source="ours: 32 left too few to train on", min=8
     )
-    weights: Literal["random", "imagenet"] = field(
+    weights: Literal["random", "imagenet"] = option(
+        "Weights of the trunks. Random ones need no download; ImageNet's see more.",
         default="random",
-        metadata={
-            "help": "Weights of the trunks. Random ones need no download; ImageNet's see more.",
-        },
     )
-    picture_size: int = field(
-        default=224, metadata={"help": "Side of the videos' pictures, pixels.", "min": 48}
+    picture_size: int = option("Side of the videos' pictures, pixels.", default=224, min=48)
+    flow_side: int = option(
+        "Side at which flow is computed, pixels.", default=64, source=_BUDGET, min=16
     )
-    flow_side: int = field(
-        default=64,
-        metadata={"help": "Side at which flow is computed, pixels.", "source": _BUDGET, "min": 16},
-    )
-    flow_bound: float = field(
+    flow_bound: float = option(
+        "Largest displacement stored, pixels a frame at that side.",
         default=8.0,
-        metadata={
-            "help": "Largest displacement stored, pixels a frame at that side.",
-            "source": "ours: 20 px of 256, less for a small side",
-        },
+        source="ours: 20 px of 256, less for a small side",
     )
-    segments: int = field(
-        default=6,
-        metadata={
-            "help": "Segments of each video, one snippet each.",
-            "source": _BUDGET,
-            "min": 1,
-        },
+    segments: int = option(
+        "Segments of each video, one snippet each.", default=6, source=_BUDGET, min=1
     )
-    stack_length: int = field(
-        default=5,
-        metadata={"help": "Flow fields in a snippet's stack.", "source": _BUDGET, "min": 1},
+    stack_length: int = option(
+        "Flow fields in a snippet's stack.", default=5, source=_BUDGET, min=1
     )
-    input_size: int = field(
+    input_size: int = option(
+        "Side of the trunks' input, pixels; 192 gives attention 3x3 cells.",
         default=192,
-        metadata={
-            "help": "Side of the trunks' input, pixels; 192 gives attention 3x3 cells.",
-            "source": _BUDGET,
-            "min": 64,
-        },
+        source=_BUDGET,
+        min=64,
     )
-    epochs: int = field(
-        default=40, metadata={"help": "Epochs of each training.", "source": "ours", "min": 1}
-    )
-    folds: int = field(
-        default=6, metadata={"help": "Folds of the cross-validation, by video.", "min": 2}
-    )
-    trainings: int = field(
-        default=1, metadata={"help": "Seeds of the ranker on each fold.", "min": 1}
-    )
-
+    epochs: int = option("Epochs of each training.", default=40, source="ours", min=1)
+    folds: int = option("Folds of the cross-validation, by video.", default=6, min=2)
+    trainings: int = option("Seeds of the ranker on each fold.", default=1, min=1)
     engine: str = shared("engine")
     seed: int = shared("seed", min=0, help="Seed of videos, random trunks, folds and rankers.")
 

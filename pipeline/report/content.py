@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pipeline.shell.flags import option
 
 if TYPE_CHECKING:
     from pipeline.runner.jobs import JobOptions
@@ -15,42 +17,32 @@ if TYPE_CHECKING:
 class ReportSettings:
     """What a page shows, where its material lies, and how many pictures it holds."""
 
-    evaluation: Path | None = field(
-        default=None,
-        metadata={"help": "Output of evaluate: cross-validated accuracy, baselines, folds."},
+    evaluation: Path | None = option(
+        "Output of evaluate: cross-validated accuracy, baselines, folds.", default=None
     )
-    videos: Path | None = field(
-        default=None, metadata={"help": "The videos, if they are not where the caches say."}
+    videos: Path | None = option("The videos, if they are not where the caches say.", default=None)
+    features: Path | None = option(
+        "Feature caches, if they are not where the run says.", default=None
     )
-    features: Path | None = field(
-        default=None, metadata={"help": "Feature caches, if they are not where the run says."}
+    flow: Path | None = option(
+        "Flow caches, if they are not next to the feature caches.", default=None
     )
-    flow: Path | None = field(
-        default=None, metadata={"help": "Flow caches, if they are not next to the feature caches."}
-    )
-    title: str | None = field(
-        default=None, metadata={"help": "Heading of the page; by default the run's name."}
-    )
-    thumbnails: int = field(
+    title: str | None = option("Heading of the page; by default the run's name.", default=None)
+    thumbnails: int = option(
+        "Most pictures in the ranking; in longer rankings the best and the worst videos get them. "
+        "0 leaves them out.",
         default=200,
-        metadata={
-            "help": "Most pictures in the ranking; in longer rankings the best and the worst "
-            "videos get them. 0 leaves them out.",
-            "source": "ours: about 5 KB each, 1 MB in all",
-            "min": 0,
-        },
+        source="ours: about 5 KB each, 1 MB in all",
+        min=0,
     )
-    wrong_pairs: int = field(
-        default=6,
-        metadata={"help": "Number of most wrong pairs to show.", "source": "ours", "min": 0},
+    wrong_pairs: int = option(
+        "Number of most wrong pairs to show.", default=6, source="ours", min=0
     )
-    sheets: int = field(
+    sheets: int = option(
+        "Attention sheets of this many of the best and as many of the worst videos.",
         default=1,
-        metadata={
-            "help": "Attention sheets of this many of the best and as many of the worst videos.",
-            "source": "ours",
-            "min": 0,
-        },
+        source="ours",
+        min=0,
     )
 
 

@@ -11,8 +11,7 @@ from data.cache.folder import cache_path, content_digest, read_header
 from data.errors import CacheError, InputError
 from data.judgements.pairs import videos_of
 from data.sources import find_sources
-from pipeline.runner.files import read_safetensors
-from pipeline.runs.folder import CHECKPOINT, RECORD, Run, load_run
+from pipeline.runs.folder import RECORD, Run, load_run
 from pipeline.runs.record import RunRecord, read_run_record
 
 if TYPE_CHECKING:
@@ -75,7 +74,7 @@ def find(
     folder = run_folder if run_folder.is_dir() else run_folder.parent
     run = load_run(run_folder)
     record = _record(folder, run)
-    digests = _digests(run_folder, run.keys)
+    digests = dict(zip(run.keys, run.feature_digests, strict=False))
     features = _features(folder, features, record, digests)
     headers = _headers(features, run.keys)
     flow = _flow(flow, features, headers)
@@ -106,12 +105,6 @@ def _record(folder: Path, run: Run) -> RunRecord | None:
                 f"{unknown[0]}; delete it, and the page is written without it"
             )
     return record
-
-
-def _digests(run_folder: Path, keys: Sequence[str]) -> dict[str, str]:
-    path = run_folder / CHECKPOINT if run_folder.is_dir() else run_folder
-    header = read_safetensors(path)[1]["dexterank"]
-    return dict(zip(keys, header.get("feature_digests", ()), strict=False))
 
 
 def _features(
