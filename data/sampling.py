@@ -84,7 +84,7 @@ def plan_snippets(times: NDArray[np.float64], options: PlanOptions) -> SnippetPl
 
 
 def plan_notes(times: NDArray[np.float64], fps: float, options: PlanOptions) -> list[str]:
-    """Say in a line each where a video cannot give what the options ask for.
+    """List what the options ask for and a video cannot give, one line each.
 
     Parameters
     ----------

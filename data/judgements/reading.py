@@ -1,4 +1,4 @@
-"""The one entrance to judgements of any format."""
+"""Reading judgements of any format."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def trajectory(
     Parameters
     ----------
     task : Task
-        What is to be done.
+        The layout and the goals.
     skill : float
         0 (clumsy) to 1 (perfect).
     frames : int
@@ -141,7 +141,7 @@ def trajectory(
     rng : numpy.random.Generator
         The video's motion stream.
     effects : SkillEffects
-        What clumsiness does.
+        The effects of clumsiness.
 
     Returns
     -------
@@ -150,7 +150,7 @@ def trajectory(
     Raises
     ------
     ValueError
-        When `skill` is outside [0, 1].
+        `skill` is outside [0, 1].
     """
     if not 0.0 <= skill <= 1.0:
         raise ValueError(f"skill must lie in [0, 1], got {skill}")

@@ -1,7 +1,7 @@
-"""Everything that skill must not touch: layout, length, colours, light, shake, the distractor.
+"""Everything that skill must not change: layout, length, colours, light, shake, the distractor.
 
-All of it comes from the video's nuisance stream, drawn in a fixed order before and apart from
-any motion, so two videos that differ in skill alone share every pixel that is not the hand's.
+It all comes from the video's nuisance stream, drawn in a fixed order before any motion and
+independent of it, so two videos that differ only in skill share every pixel outside the hand.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Nuisance:
 
     frames: int
     task: Task
-    entry: Floats  # (2,) outside the picture: where the shaft comes from
+    entry: Floats  # (2,) outside the picture, where the shaft enters
     reach: float  # finger length
     ground: Ground
     light: Floats  # (T,) factor

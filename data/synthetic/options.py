@@ -1,4 +1,4 @@
-"""Every number of the synthetic set: the video format, and what lack of skill does to the hand."""
+"""Every number of the synthetic set: the video format, and how clumsiness shows in the hand."""
 
 from __future__ import annotations
 
@@ -60,13 +60,7 @@ class SyntheticOptions:
     )
 
     def __post_init__(self) -> None:
-        """Refuse lengths in the wrong order.
-
-        Raises
-        ------
-        ValueError
-            When ``longest`` is below ``shortest``.
-        """
+        """Refuse lengths in the wrong order."""
         if self.longest < self.shortest:
             raise ValueError(
                 f"longest must be at least shortest, got {self.longest} < {self.shortest}"
