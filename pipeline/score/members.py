@@ -13,7 +13,6 @@ from data.errors import InputError
 from model.ranker.build import NEED_STREAMS
 from model.ranker.scoring import score
 from pipeline.runner.devices import parse_devices, torch_threads
-from pipeline.runner.files import read_safetensors
 from pipeline.runs.folder import CHECKPOINT, Run, load_run
 from pipeline.runs.maps import find_feature_set, read_maps
 from pipeline.score.features import VideoFeatures
@@ -98,7 +97,8 @@ class Member:
             raise InputError(f"{folder}: holds no scores of training videos to compare with")
         videos, scores = zip(*scored, strict=True)
         reference = Reference(videos, np.array(scores))
-        return cls(folder=folder, run=run, reference=reference, digests=_feature_digests(folder))
+        digests = dict(zip(run.feature_digests, run.keys, strict=False))  # May have none.
+        return cls(folder=folder, run=run, reference=reference, digests=digests)
 
     @property
     def stage_one(self) -> Path | None:
@@ -167,15 +167,6 @@ class Member:
             if alike and Path(key).name == features.source.path.name:
                 return key
         return None
-
-
-def _feature_digests(folder: Path) -> dict[str, str]:
-    """Content digest of a run's training features -> key of the video."""
-    path = folder / CHECKPOINT if folder.is_dir() else folder
-    metadata = read_safetensors(path)[1].get("dexterank")
-    if not isinstance(metadata, dict):
-        return {}
-    return dict(zip(metadata.get("feature_digests", ()), metadata["keys"], strict=False))
 
 
 def find_runs(folder: Path) -> list[Path]:
