@@ -85,6 +85,7 @@ def explain(
     InputError
         The run cannot be used, or its ranker has no attention over the frame.
     """
+    from pipeline.explain.look import check_attention
     from pipeline.pictures.attention import colour_table
     from pipeline.score.features import make_features
     from pipeline.score.members import Member
@@ -111,25 +112,6 @@ def explain(
                 outcome.failures.append((source, str(error)))
             bar.update()
     return outcome
-
-
-def check_attention(member: Member) -> None:
-    """Refuse a ranker without attention over the frame before anything is computed.
-
-    Raises
-    ------
-    InputError
-        It has none.
-    """
-    import torch
-
-    from pipeline.explain.look import no_attention
-
-    maps = torch.zeros(1, member.run.ranker.segments, *member.run.shape)
-    with torch.inference_mode():
-        out = member.run.model(maps, torch.Generator().manual_seed(0))
-    if out.attention is None:
-        raise InputError(no_attention(member))
 
 
 def _draw(member: Member, scored: Scored, output: Path, options: ExplainOptions) -> Explained:

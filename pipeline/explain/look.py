@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from data.cache.features import open_features
 from data.cache.flow import FlowCache, open_flow
@@ -30,7 +31,7 @@ def look_at(member: Member, scored: Scored) -> Look:
     """
     parameters, features = member.run.parameters, scored.features
     if scored.attention is None:
-        raise InputError(no_attention(member))
+        raise InputError(_no_attention(member))
     with open_features(cache_path(features.folder, features.key)) as cache:
         times = np.asarray(cache.time[scored.rows])
     flow = None
@@ -85,8 +86,22 @@ def frame_times(scored: Scored) -> np.ndarray:
         return np.asarray(cache.frame_time)
 
 
-def no_attention(member: Member) -> str:
-    """Return in one line that a run cannot be explained."""
+def check_attention(member: Member) -> None:
+    """Refuse a ranker without attention over the frame before anything is computed.
+
+    Raises
+    ------
+    InputError
+        It has none.
+    """
+    maps = torch.zeros(1, member.run.ranker.segments, *member.run.shape)
+    with torch.inference_mode():
+        out = member.run.model(maps, torch.Generator().manual_seed(0))
+    if out.attention is None:
+        raise InputError(_no_attention(member))
+
+
+def _no_attention(member: Member) -> str:
     return (
         f"{member.folder}: variant {member.run.ranker.variant} has no attention over the frame to "
         "show; explain a run of full, fc_att or another variant with spatial attention"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from data.errors import InputError
 from model.features.geometry import MapGeometry
+from pipeline.shell.flags import option
 
 # Attention so many times an even spread gets the strongest colour even where none is stronger, so
 # that attention that hardly differs from an even spread looks like one.
@@ -34,48 +35,32 @@ class OverlayOptions:
     more has the strongest colour.
     """
 
-    scale: Literal["video", "fixed", "frame"] = field(
+    scale: Literal["video", "fixed", "frame"] = option(
+        "What the strongest colour stands for: the strongest attention in the video (frames "
+        "compare), a fixed value (videos compare), or that in each frame (weak attention shows)",
         default="video",
-        metadata={
-            "help": "What the strongest colour stands for: the strongest attention in the video "
-            "(frames compare), a fixed value (videos compare), or that in each frame (weak "
-            "attention shows)",
-            "source": "ours",
-        },
+        source="ours",
     )
-    scale_limit: float = field(
+    scale_limit: float = option(
+        "With --scale fixed: attention, as a multiple of an even spread, with the strongest colour",
         default=8.0,
-        metadata={
-            "help": "With --scale fixed: attention, as a multiple of an even spread, with the "
-            "strongest colour",
-            "source": "ours",
-            "min": 1.1,
-        },
+        source="ours",
+        min=1.1,
     )
-    opacity: float = field(
-        default=0.65,
-        metadata={
-            "help": "Opacity of the strongest attention.",
-            "source": "ours",
-            "min": 0.0,
-            "max": 1.0,
-        },
+    opacity: float = option(
+        "Opacity of the strongest attention.", default=0.65, source="ours", min=0.0, max=1.0
     )
-    grey: bool = field(
+    grey: bool = option(
+        "Draw over the frame in grey, so that all colour is attention (skin and wood are as warm "
+        "as most colour maps).",
         default=True,
-        metadata={
-            "help": "Draw over the frame in grey, so that all colour is attention (skin and wood "
-            "are as warm as most colour maps).",
-            "source": "ours",
-        },
+        source="ours",
     )
-    colours: str = field(
+    colours: str = option(
+        "A matplotlib colour map; the default also reads in grey and with any of the common "
+        "colour-vision deficiencies.",
         default="plasma",
-        metadata={
-            "help": "A matplotlib colour map; the default also reads in grey and with any of the "
-            "common colour-vision deficiencies.",
-            "source": "ours",
-        },
+        source="ours",
     )
 
 
@@ -83,14 +68,12 @@ class OverlayOptions:
 class SheetOptions:
     """The layout of a contact sheet."""
 
-    columns: int | None = field(
+    columns: int | None = option(
+        "Segments side by side on the contact sheet; 2 reads well on a phone. By default as many "
+        "as make it about square, 5 at most.",
         default=None,
-        metadata={
-            "help": "Segments side by side on the contact sheet; 2 reads well on a phone. By "
-            "default as many as make it about square, 5 at most.",
-            "source": "ours",
-            "min": 1,
-        },
+        source="ours",
+        min=1,
     )
 
     def columns_for(self, segments: int) -> int:
@@ -102,21 +85,17 @@ class SheetOptions:
 class FilmOptions:
     """Whether there is a film, its size, and attention between snippets."""
 
-    film: bool = field(
-        default=True,
-        metadata={"help": "Write a film (mp4) as well as the contact sheet.", "source": "ours"},
+    film: bool = option(
+        "Write a film (mp4) as well as the contact sheet.", default=True, source="ours"
     )
-    between: Literal["linear", "hold"] = field(
+    between: Literal["linear", "hold"] = option(
+        "Attention of the frames between two snippets: from the one to the other, or that of the "
+        "nearer one; the ranker itself sees the snippets only.",
         default="linear",
-        metadata={
-            "help": "Attention of the frames between two snippets: from the one to the other, or "
-            "that of the nearer one; the ranker itself sees the snippets only.",
-            "source": "ours",
-        },
+        source="ours",
     )
-    video_side: int = field(
-        default=720,
-        metadata={"help": "Longer side of the film's picture, px.", "source": "ours", "min": 64},
+    video_side: int = option(
+        "Longer side of the film's picture, px.", default=720, source="ours", min=64
     )
 
 

@@ -148,7 +148,7 @@ def _axes(part: SubFigure, left: int, top: int, width: float, height: float) -> 
 def _draw_chart(part: SubFigure, look: Look) -> None:
     """Draw running score and attention entropy over time."""
     size = _SMALL * 72 / _DPI
-    left = _axes(part, 5 * _SMALL, _GAP, part.bbox.width - 10 * _SMALL, _CHART - 5 * _SMALL)
+    left = _axes(part, 6 * _SMALL, _GAP, part.bbox.width - 11 * _SMALL, _CHART - 5 * _SMALL)
     right = left.twinx()
     style: dict[str, Any] = {"linewidth": 2.0, "markersize": 6.0, "clip_on": False}
     left.plot(look.times, look.running, "-o", color=_SCORE, **style)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,29 @@ from pipeline.score.ranking import Neighbour
 from pipeline.score.scores import ScoreResult, VideoScore
 from pipeline.shell.words import table_text
 
-# The first and the last columns of the CSV; an ensemble's own stand between them.
-_COLUMNS = (
-    *("video", "score", "standardised", "rank", "of", "percentile"),
-    *("better", "better_score", "worse", "worse_score"),
-)
-_LAST = ("note", "path")
-_NUMBERS = ("score", "standardised", "percentile", "better_score", "worse_score", "spread")
+# The columns of the CSV, and the fields of a video in the JSON; those of an ensemble stand between
+# the first and the last.
+_Columns = dict[str, Callable[[Any], Any]]
+_COLUMNS: _Columns = {
+    "video": lambda row: row.video,
+    "score": lambda row: row.score,
+    "standardised": lambda row: row.standardised,
+    "rank": lambda row: row.place.rank,
+    "of": lambda row: row.place.of,
+    "percentile": lambda row: row.place.percentile,
+    "better": lambda row: row.place.better and row.place.better.video,
+    "better_score": lambda row: row.place.better and row.place.better.score,
+    "worse": lambda row: row.place.worse and row.place.worse.video,
+    "worse_score": lambda row: row.place.worse and row.place.worse.score,
+}
+_ENSEMBLE: _Columns = {
+    "spread": lambda row: row.spread,
+    "rank_best": lambda row: row.ranks[0],
+    "rank_worst": lambda row: row.ranks[1],
+}
+_LAST: _Columns = {"note": lambda row: row.note, "path": lambda row: row.path}
+# Digits of these columns; other numbers are exact.
+_DIGITS = {"standardised": 6, "percentile": 2, "spread": 6}
 # Keys of the JSON by which it is known again.
 _KEYS = {"run", "members", "training", "videos", "failures"}
 # Columns of the printed table that hold names, aligned to the left.
@@ -29,7 +45,7 @@ _NAMES = ("video", "next better", "next worse")
 
 def lines(result: ScoreResult) -> list[str]:
     """Return the scores as a table, best first, with what the numbers mean below it."""
-    rows = sorted((row for _, row in result.outcome.results), key=lambda row: -row.score)
+    rows = _best_first(result)
     several = rows[0].spread is not None
     head = ["video", "score", "rank", "percentile", "next better", "next worse"]
     if several:
@@ -82,31 +98,20 @@ def _explanation(result: ScoreResult, several: bool) -> list[str]:
     ]
 
 
-def table_rows(rows: Sequence[VideoScore]) -> list[dict[str, Any]]:
-    """Return one flat row a video, best first."""
-    result = []
-    for row in sorted(rows, key=lambda each: -each.score):
-        better, worse = row.place.better, row.place.worse
-        flat: dict[str, Any] = {
-            "video": row.video,
-            "score": repr(row.score),
-            "standardised": f"{row.standardised:.6f}",
-            "rank": row.place.rank,
-            "of": row.place.of,
-            "percentile": f"{row.place.percentile:.2f}",
-            "better": better.video if better else "",
-            "better_score": repr(better.score) if better else "",
-            "worse": worse.video if worse else "",
-            "worse_score": repr(worse.score) if worse else "",
-        }
-        if row.ranks is not None:
-            flat |= {
-                "spread": f"{row.spread or 0.0:.6f}",
-                "rank_best": row.ranks[0],
-                "rank_worst": row.ranks[1],
-            }
-        result.append(flat | {"note": row.note, "path": row.path})
-    return result
+def _values(row: VideoScore) -> dict[str, Any]:
+    """Return the values of a video's columns; None where there is no neighbour."""
+    columns = _COLUMNS | (_ENSEMBLE if row.ranks is not None else {}) | _LAST
+    return {name: value(row) for name, value in columns.items()}
+
+
+def _best_first(result: ScoreResult) -> list[VideoScore]:
+    return sorted((row for _, row in result.outcome.results), key=lambda row: -row.score)
+
+
+def _text(name: str, value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.{_DIGITS[name]}f}" if name in _DIGITS else str(value)
 
 
 def claim(
@@ -163,17 +168,19 @@ def write_results(
     result: ScoreResult, run: Path, table: Path | None, everything: Path | None
 ) -> None:
     """Write CSV and JSON where places for them are given."""
-    rows = [row for _, row in result.outcome.results]
     if table is not None:  # Also without a score: an earlier table would pass for this one.
-        write_csv(table, table_rows(rows), None if rows else (*_COLUMNS, *_LAST))
+        rows = [
+            {name: _text(name, value) for name, value in _values(row).items()}
+            for row in _best_first(result)
+        ]
+        write_csv(table, rows, None if rows else (*_COLUMNS, *_LAST))
     if everything is not None:
         write_json(everything, _everything(result, run))
 
 
 def _everything(result: ScoreResult, run: Path) -> dict[str, Any]:
     reference = result.reference
-    results = result.outcome.results
-    rows = {row.video: row for _, row in results}
+    rows = _best_first(result)
     return {
         "run": str(run),
         "members": [
@@ -189,17 +196,16 @@ def _everything(result: ScoreResult, run: Path) -> dict[str, Any]:
         ],
         "weights": result.members[0].run.weights,
         "training": dict(zip(reference.videos, reference.scores.tolist(), strict=True)),
-        "videos": [
-            _record(flat, rows[flat["video"]]) for flat in table_rows([row for _, row in results])
-        ],
+        "videos": [_record(row) for row in rows],
         "failures": [{"video": s.key, "message": m} for s, m in result.outcome.failures],
         "version": importlib.metadata.version("dexterank"),
     }
 
 
-def _record(flat: dict[str, Any], row: VideoScore) -> dict[str, Any]:
-    """Return a row with numbers for their text, and null where there is no neighbour."""
-    numbers = {name: float(flat[name]) if flat[name] else None for name in _NUMBERS if name in flat}
-    neighbours = {name: flat[name] or None for name in ("better", "worse")}
-    more = {"members": row.members, "warnings": list(row.warnings)}
-    return flat | numbers | neighbours | more
+def _record(row: VideoScore) -> dict[str, Any]:
+    """Return a video for the JSON: its columns as numbers, and more."""
+    values = {
+        name: round(value, _DIGITS[name]) if name in _DIGITS else value
+        for name, value in _values(row).items()
+    }
+    return values | {"members": row.members, "warnings": list(row.warnings)}

@@ -18,9 +18,9 @@ def look_of(width: int, height: int, *, video: str = "v.mp4", flow: bool = True)
     return Look(
         video=video,
         headline="score +0.412 · rank 3 of 25 · better than 91\xa0% of the training videos",
-        score=0.4,
+        score=-0.0234,
         times=np.array([0.3, 2.0, 3.7, 5.4]),
-        running=np.array([0.1, -0.2, 0.3, 0.4]),
+        running=np.array([-0.0274, -0.0266, -0.0259, -0.0234]),
         attention=attention / attention.sum(axis=(1, 2), keepdims=True),
         geometry=MapGeometry.of(448, "conv5"),
         frames=list(rng.integers(0, 255, (4, height, width, 3)).astype(np.uint8)),
@@ -71,6 +71,12 @@ def test_all_text_is_in_its_part(columns: int, flow: bool) -> None:
             box = text.get_window_extent()
             assert box.y0 >= part.bbox.y0 - 1, text.get_text()
             assert box.x1 < part.bbox.x1, text.get_text()
+    chart = figure.subfigs[1]
+    for axes in chart.axes:
+        box = axes.get_tightbbox()
+        assert box is not None
+        assert chart.bbox.x0 < box.x0
+        assert box.x1 < chart.bbox.x1
 
 
 def test_the_same_look_gives_the_same_file() -> None:
