@@ -55,7 +55,7 @@ MACS_A_TRUNK = 4 * 7.8e9
 @click.command()
 @click.argument("videos", nargs=-1)
 @click.option(
-    "--synthetic", default=2, show_default=True, help="Synthetic videos where none given."
+    "--synthetic", default=4, show_default=True, help="Synthetic videos where none given."
 )
 @click.option("--snippets", default=12, show_default=True, help="Snippets a video.")
 @click.option("--input-size", default=448, show_default=True)

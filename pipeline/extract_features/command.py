@@ -6,7 +6,6 @@ flags. One video's snippets are read in `snippets.py`; `share.py` computes those
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -79,6 +78,10 @@ def extract_features(
     plan.check_folders(settings, options, flow_first=flow_first)
     chosen = take_shard(sources, options.jobs.shard)
     options = replace(options, jobs=replace(options.jobs, shard=None))
+    networks = None
+    if flow_first and not options.dry_run and prepare.can_prepare_networks(settings, options):
+        # Wrong weights are refused before hours of flow.
+        networks = prepare.prepare_networks(sources, chosen, settings, devices, options, flow)
     flow_outcome = prepare.prepare_flow(chosen, settings, options, flow)
     failures = dict(flow_outcome.failures)
     usable = [source for source in chosen if source not in failures]
@@ -91,9 +94,10 @@ def extract_features(
             emit(f"cannot    {source.key}: {message}")
         jobs = plan.with_weights(jobs, plan.stored_weights(options, usable))
         return run(FeatureStage(settings, devices, jobs), usable, options)
-    networks = None
     if usable:
-        networks = prepare.prepare_networks(sources, chosen, settings, devices, options, flow)
+        networks = networks or prepare.prepare_networks(
+            sources, chosen, settings, devices, options, flow
+        )
         jobs = plan.with_weights(jobs, networks.weights)
     outcome = run(FeatureStage(settings, devices, jobs, networks), usable, options)
     notes = {source: result.warnings for source, result in flow_outcome.results}
@@ -142,23 +146,11 @@ class FeatureStage:
             return FeatureResult(path, len(cache), False, cache.header.warnings)
 
     def forecast(self, todo: Sequence[Source]) -> list[str]:
-        """Say how many snippets these videos have, and how large their caches will be."""
-        from pipeline.shell.words import format_bytes
+        """Return how many snippets these videos have, and how large their caches will be."""
+        from pipeline.extract_features.plan import forecast
 
-        networks = self.settings.networks(self.devices)
-        shapes = [networks.map_shape]
-        if self.settings.keep_streams:
-            shapes += 2 * [networks.stream_shape]
-        size = 2 * sum(math.prod(shape) for shape in shapes)  # float16
         jobs = [self.jobs[source.key] for source in todo]
-        snippets = sum(len(job.frame_index) for job in jobs)
-        claimed = not all(job.input.flow.exists() for job in jobs)
-        streams = "with both stream maps" if self.settings.keep_streams else "fused maps only"
-        return [
-            f"snippets  {snippets:,}{' (by the headers of the videos)' if claimed else ''}",
-            f"size      up to {format_bytes(snippets * size)} ({format_bytes(size)} a snippet, "
-            f"{streams})",
-        ]
+        return forecast(jobs, self.settings, self.settings.networks(self.devices))
 
     def compute(
         self, todo: Sequence[Source], options: StageOptions

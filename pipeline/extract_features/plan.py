@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -25,7 +26,9 @@ from pipeline.extract_features.snippets import VideoInput, VideoJob, snippet_pla
 from pipeline.runner.files import check_is_folder, check_writable
 from pipeline.runner.stage import StageOptions
 from pipeline.shell.console import progress
+from pipeline.shell.words import format_bytes
 from pipeline.stage_one.file import FILE_NAME, load_digests
+from pipeline.stage_one.networks import NetworkSettings
 
 
 def check_folders(settings: FeatureSettings, options: StageOptions, *, flow_first: bool) -> None:
@@ -189,3 +192,21 @@ def with_weights(jobs: Mapping[str, VideoJob], weights: dict[str, str]) -> dict[
     return {
         key: replace(job, header=replace(job.header, weights=weights)) for key, job in jobs.items()
     }
+
+
+def forecast(
+    jobs: Sequence[VideoJob], settings: FeatureSettings, networks: NetworkSettings
+) -> list[str]:
+    """Return the lines of a dry run: snippets, and the largest size of their caches."""
+    shapes = [networks.map_shape]
+    if settings.keep_streams:
+        shapes += 2 * [networks.stream_shape]
+    size = 2 * sum(math.prod(shape) for shape in shapes)  # float16
+    snippets = sum(len(job.frame_index) for job in jobs)
+    claimed = not all(job.input.flow.exists() for job in jobs)
+    streams = "with both stream maps" if settings.keep_streams else "fused maps only"
+    return [
+        f"snippets  {snippets:,}{' (by the headers of the videos)' if claimed else ''}",
+        f"size      up to {format_bytes(snippets * size)} ({format_bytes(size)} a snippet, "
+        f"{streams})",
+    ]

@@ -20,7 +20,8 @@ from pipeline.extract_features.snippets import (
 from pipeline.extract_flow.command import extract_flow
 from pipeline.runner.jobs import Outcome
 from pipeline.shell.console import emit, log, progress
-from pipeline.stage_one.file import prepare_stage_one
+from pipeline.stage_one.file import FILE_NAME, prepare_stage_one
+from pipeline.stage_one.networks import needs_training_snippets
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,6 +49,13 @@ def prepare_flow(
         return extract_flow(sources, flow, replace(options, output=settings.flow))
     except StaleCacheError as error:  # Here, --output is the folder of the features.
         raise StaleCacheError(str(error).replace("--output", "--save-flow")) from error
+
+
+def can_prepare_networks(settings: FeatureSettings, options: StageOptions) -> bool:
+    """Whether stage one needs no training snippets, and so no flow, to be prepared."""
+    if needs_training_snippets(settings.trunk, settings.fusion):
+        return (options.output / FILE_NAME).exists() and not options.overwrite
+    return True
 
 
 def prepare_networks(

@@ -11,7 +11,7 @@ import h5py
 import pytest
 
 from data.cache.folder import cache_path, find_caches, read_header
-from data.errors import StaleCacheError
+from data.errors import InputError, StaleCacheError
 from data.sources import Source, find_sources
 from pipeline import cli
 from pipeline.extract_features.settings import default_flow_folder
@@ -22,6 +22,7 @@ from tests.extract_features.material import (
     FRAMES,
     PLAN,
     QUICK,
+    TRUNK,
     datasets,
     extract_into,
     material,
@@ -142,6 +143,14 @@ def test_a_bad_video_is_one_failure_and_stops_nobody(tmp_path: Path, made: Path)
     assert "at least two frames" in messages[0][1]
     left = [path.name for folder in (flow, output) for path in sorted(folder.rglob("*"))]
     assert left == ["good.avi.h5", "good.avi.h5", "stage_one.safetensors"]
+
+
+def test_wrong_weights_are_refused_before_any_flow(tmp_path: Path, sources: list[Source]) -> None:
+    """A misspelt file name would be found after days of flow."""
+    trunk = dataclasses.replace(TRUNK, rgb_weights="nowhere.pth")
+    with pytest.raises(InputError, match=r"nowhere\.pth"):
+        extract_into(sources, tmp_path / "flow", tmp_path / "x", SETTINGS, trunk=trunk)
+    assert not (tmp_path / "flow").exists()
 
 
 @pytest.mark.parametrize(
