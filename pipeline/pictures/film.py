@@ -62,8 +62,8 @@ class Timeline:
 def plan_timeline(times: np.ndarray) -> Timeline:
     """Fit frames with time stamps to a constant rate, so that speed stays the video's own.
 
-    Each frame is shown from the picture next to its time stamp to that of the next frame; where
-    frames come faster than the pictures the last of them is shown. The rate is the usual one of
+    Each frame is shown from the picture next to its time stamp to that of the next frame; of
+    several frames in the time of one picture, the last is shown. The rate is the usual one of
     the frames, at most 60 a second.
 
     Parameters
@@ -77,8 +77,8 @@ def plan_timeline(times: np.ndarray) -> Timeline:
     starts = np.rint((times - times[0]) * fps).astype(np.int64)
     whole = round((float(times[-1] - times[0]) + usual) * fps)
     ends = np.append(starts[1:], max(1, int(starts[-1]), whole))
-    shown = np.flatnonzero(ends > starts)
-    return Timeline(fps=fps, frames=shown, repeats=(ends - starts)[shown], seconds=times[shown])
+    frames = np.flatnonzero(ends > starts)
+    return Timeline(fps=fps, frames=frames, repeats=(ends - starts)[frames], seconds=times[frames])
 
 
 def _usual(steps: np.ndarray) -> float:
@@ -205,7 +205,7 @@ class _Strip:
         return self.left + share * (self.right - self.left)
 
     def _curve(self, draw: Any) -> None:
-        """Draw the running score as steps: it changes where a snippet is seen."""
+        """Draw the running score as steps: it changes at each snippet."""
         values = self.look.running
         low, high = float(values.min()), float(values.max())
         y = self.bottom - (values - low) / max(high - low, 1e-9) * (self.bottom - self.top)

@@ -101,13 +101,13 @@ def draw_tiles(look: Look, overlay: OverlayOptions) -> list[np.ndarray]:
         large = cv2.resize(frame, (wide, high), interpolation=kind)
         overlaid = blend(large, look.attention[step], look.geometry, overlay, limit)
         plain = cv2.resize(frame, small, interpolation=cv2.INTER_AREA)[:, :, ::-1]
-        moved = np.full_like(plain, _BACKGROUND)
+        motion = np.full_like(plain, _BACKGROUND)
         if look.flow is not None:
             field = colours(look.flow[step], full)
-            moved = cv2.resize(field, small, interpolation=cv2.INTER_AREA)
-        moved = cv2.rectangle(moved, (0, 0), (small[0] - 1, small[1] - 1), (190, 190, 190))
+            motion = cv2.resize(field, small, interpolation=cv2.INTER_AREA)
+        motion = cv2.rectangle(motion, (0, 0), (small[0] - 1, small[1] - 1), (190, 190, 190))
         upright = height > width
-        pair = _joined(plain, moved, 0 if upright else 1, high if upright else wide)
+        pair = _joined(plain, motion, 0 if upright else 1, high if upright else wide)
         tiles.append(_joined(overlaid[:, :, ::-1], pair, 1 if upright else 0))
     return tiles
 
@@ -205,8 +205,8 @@ def _fitted(text: str, width: int) -> str:
     """Return a name that fits into a line, its middle left out where it is too long."""
     text = "".join(letter if letter.isprintable() else "�" for letter in text)
     most = _letters(1.2 * _NAME, width)  # bold letters are wider
-    kept = (most - 1) // 2
-    return text if len(text) <= most else f"{text[: most - 1 - kept]}…{text[len(text) - kept :]}"
+    end = (most - 1) // 2
+    return text if len(text) <= most else f"{text[: most - 1 - end]}…{text[len(text) - end :]}"
 
 
 def _letters(size: float, width: int) -> int:

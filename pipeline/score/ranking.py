@@ -67,7 +67,7 @@ class Reference:
         return (score - self.mean) / self.deviation
 
     def place(self, score: float, itself: str | None = None) -> Place:
-        """Say where a score stands.
+        """Return where a score stands.
 
         Parameters
         ----------
@@ -77,7 +77,7 @@ class Reference:
         """
         others = np.array([video != itself for video in self.videos], dtype=bool)
         scores = self.scores[others]
-        videos = [video for video, kept in zip(self.videos, others, strict=True) if kept]
+        videos = [video for video in self.videos if video != itself]
         above, below = scores > score, scores < score
         equal = len(scores) - int(above.sum()) - int(below.sum())
         share = (int(below.sum()) + equal / 2) / len(scores) if len(scores) else 0.5

@@ -70,8 +70,8 @@ def assert_on_patch(picture: np.ndarray, name: str) -> None:
 @pytest.mark.parametrize("name", NEW)
 def test_the_film_lights_the_planted_patch(drawn: Path, name: str, world: World) -> None:
     """Axes swapped, a picture turned twice, or a map shifted would point next to the patch."""
-    shown = next(iter(read_frames(world.root / "new" / name, [0])))[1]
-    assert np.abs(shown.astype(int) - frames_of(name)[0]).mean() < 8  # MPEG-4 at a low rate
+    first = next(iter(read_frames(world.root / "new" / name, [0])))[1]
+    assert np.abs(first.astype(int) - frames_of(name)[0]).mean() < 8  # MPEG-4 at a low rate
     path = drawn / f"{name}.attention.mp4"
     frames = [frame for _, frame in read_frames(path, range(FRAMES))]
     width, height = patch_box(name)[:2]

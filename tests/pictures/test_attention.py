@@ -32,7 +32,7 @@ def peak(row: int, column: int, size: int = 7) -> np.ndarray:
 @settings(max_examples=20, deadline=None)
 def test_a_cell_lights_its_own_pixels(width: int, height: int, row: int, column: int) -> None:
     """A shift or a swap of axes would point at the wrong hand."""
-    density, seen = upsample(peak(row, column), EVEN, width, height)
+    density, under_map = upsample(peak(row, column), EVEN, width, height)
     bright = density > 0.95 * density.max()  # half a pixel is at most 0.04 of a cell
     # Receptive fields have their centres on 16.5, 80.5, … of 448 px; beyond the outermost the
     # density stays, so the bright pixels of a cell at the edge reach to it.
@@ -45,7 +45,7 @@ def test_a_cell_lights_its_own_pixels(width: int, height: int, row: int, column:
         assert near.max() >= -1 / side
         if 0 < cell < 6:
             assert np.abs(near).max() <= 1 / side + 0.05 * 64 / 448
-    assert seen.all()
+    assert under_map.all()
 
 
 def test_even_attention_is_even() -> None:
@@ -57,11 +57,11 @@ def test_even_attention_is_even() -> None:
 def test_an_odd_stream_map_leaves_the_edge_unseen() -> None:
     """224 px gives 7×7 at conv5 and 3×3 after ConvFusion: the last row of cells is dropped."""
     geometry = MapGeometry.of(224, "conv5")
-    density, seen = upsample(np.full((3, 3), 1 / 9), geometry, 224, 112)
+    density, under_map = upsample(np.full((3, 3), 1 / 9), geometry, 224, 112)
     # Stream cells have their centres on 0.5, 32.5 … 192.5; the last two part at 176.5 px.
-    assert seen[:88, :176].all()
-    assert not seen[89:].any()
-    assert not seen[:, 177:].any()
+    assert under_map[:88, :176].all()
+    assert not under_map[89:].any()
+    assert not under_map[:, 177:].any()
     assert not density[89:].any()
 
 

@@ -16,7 +16,6 @@ from data.sources import Source, find_sources
 from pipeline.runner.files import read_safetensors, write_safetensors
 from pipeline.runs.folder import CHECKPOINT, load_run
 from pipeline.score.command import score_videos, without_films
-from pipeline.score.ranking import Neighbour, Reference
 from pipeline.score.settings import NewVideoOptions
 from pipeline.stage_one.file import FILE_NAME
 from tests.helpers.scored_material import (
@@ -50,14 +49,14 @@ def test_a_training_video_scores_as_in_training(world: World, tmp_path: Path) ->
         *("score", world.run, world.videos, "--features", world.features, "--flow", world.flow),
         *("-o", tmp_path, *ONE),
     )
-    found, trained = rows_of(tmp_path / "scores.csv"), rows_of(world.run / "scores.csv")
-    assert {key: row["score"] for key, row in found.items()} == {
+    rows, trained = rows_of(tmp_path / "scores.csv"), rows_of(world.run / "scores.csv")
+    assert {key: row["score"] for key, row in rows.items()} == {
         key: row["score"] for key, row in trained.items()
     }
-    assert {key: row["rank"] for key, row in found.items()} == {
+    assert {key: row["rank"] for key, row in rows.items()} == {
         key: row["rank"] for key, row in trained.items()
     }
-    assert all(row["note"].startswith("a training video") for row in found.values())
+    assert all(row["note"].startswith("a training video") for row in rows.values())
     everything = json.loads((tmp_path / "scores.json").read_text())
     assert everything["training"] == {key: float(row["score"]) for key, row in trained.items()}
 
@@ -72,21 +71,21 @@ def test_features_made_again_give_the_training_score(world: World, tmp_path: Pat
     renamed = shutil.copy(world.videos / "b.mp4", tmp_path / "new" / "other.mp4")
     arguments = ("score", world.run, impostor, renamed, "--cache", tmp_path / "cache", *ONE)
     done(*arguments, "--csv", tmp_path / "one.csv")
-    made = {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").rglob("*.h5")}
-    assert len(made) == 4
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").rglob("*.h5")}
+    assert len(before) == 4
     done(*arguments, "--csv", tmp_path / "two.csv")
-    assert {p: p.stat().st_mtime_ns for p in made} == made
-    found = rows_of(tmp_path / "one.csv")
-    assert found == rows_of(tmp_path / "two.csv")
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    rows = rows_of(tmp_path / "one.csv")
+    assert rows == rows_of(tmp_path / "two.csv")
     trained = {key: float(row["score"]) for key, row in rows_of(world.run / "scores.csv").items()}
     spread = np.std(list(trained.values()))
     # Batches of other sizes round float32 sums otherwise; float16 caches then differ by a step
     # (2⁻¹¹) here and there.
-    assert float(found["other.mp4"]["score"]) == pytest.approx(trained["b.mp4"], abs=0.01 * spread)
-    assert found["other.mp4"]["of"] == "4"
-    assert found["a.mp4"]["of"] == "5"
-    assert found["a.mp4"]["note"] == ""
-    assert float(found["a.mp4"]["score"]) != trained["a.mp4"]
+    assert float(rows["other.mp4"]["score"]) == pytest.approx(trained["b.mp4"], abs=0.01 * spread)
+    assert rows["other.mp4"]["of"] == "4"
+    assert rows["a.mp4"]["of"] == "5"
+    assert rows["a.mp4"]["note"] == ""
+    assert float(rows["a.mp4"]["score"]) != trained["a.mp4"]
 
 
 @pytest.mark.slow
@@ -99,15 +98,15 @@ def test_given_flow_is_not_computed_again(world: World, tmp_path: Path) -> None:
     flow = shutil.copytree(world.flow, tmp_path / "flow")
     arguments = ("score", world.run, copied, "--cache", tmp_path / "cache", *ONE)
     done(*arguments, "--csv", tmp_path / "scores.csv", "--flow", flow)
-    (made,) = (tmp_path / "cache").rglob("*.h5")
-    with open_features(made) as cache, open_features(world.features / "b.mp4.h5") as trained:
+    (cached,) = (tmp_path / "cache").rglob("*.h5")
+    with open_features(cached) as cache, open_features(world.features / "b.mp4.h5") as trained:
         np.testing.assert_array_equal(cache.time[:], trained.time[:])
         assert cache.header.upstream == trained.header.upstream
     assert rows_of(tmp_path / "scores.csv")["b.mp4"]["note"].endswith("ranked among the others")
     shutil.rmtree(flow)
     done(*arguments, "--csv", tmp_path / "again.csv")
     assert rows_of(tmp_path / "again.csv") == rows_of(tmp_path / "scores.csv")
-    assert list((tmp_path / "cache").rglob("*.h5")) == [made]
+    assert list((tmp_path / "cache").rglob("*.h5")) == [cached]
 
 
 @pytest.mark.slow
@@ -182,7 +181,7 @@ def test_an_ensemble_is_the_mean_of_standardised_scores(world: World, tmp_path: 
         cache=tmp_path / "c", features=world.features, flow=world.flow, device="cpu"
     )
     sources = find_sources([world.videos])
-    found = score_videos(tmp_path / "runs", sources, options, ensemble=True)
+    result = score_videos(tmp_path / "runs", sources, options, ensemble=True)
     named = score_videos(runs[0], sources, options, also=[runs[1]])
     standard = []
     for folder in runs:
@@ -191,7 +190,7 @@ def test_an_ensemble_is_the_mean_of_standardised_scores(world: World, tmp_path: 
         values = np.array([scores[key] for key in TRAINING])
         standard.append((values - values.mean()) / values.std())
     expected, spread = np.mean(standard, axis=0), np.std(standard, axis=0, ddof=1)
-    rows = [row for _, row in found.outcome.results]
+    rows = [row for _, row in result.outcome.results]
     np.testing.assert_allclose([row.score for row in rows], expected, rtol=1e-9)
     np.testing.assert_allclose([row.spread for row in rows], spread, atol=1e-9)
     assert [row.score for _, row in named.outcome.results] == [row.score for row in rows]
@@ -219,8 +218,8 @@ def test_an_evaluation_can_score_new_videos(world: World, tmp_path: Path) -> Non
     assert len(results) == 2
     for path in results:
         run = load_run(path.with_suffix(""))
-        told = json.loads(path.read_text())["scores"]
-        assert dict(zip(run.keys, run.scores, strict=True)) == told
+        scores = json.loads(path.read_text())["scores"]
+        assert dict(zip(run.keys, run.scores, strict=True)) == scores
     done(
         *("score", tmp_path / "evaluation", world.videos, "--ensemble", "-o", tmp_path, *ONE),
         *("--features", world.features, "--flow", world.flow),
@@ -279,37 +278,3 @@ def test_films_of_explain_are_no_videos(tmp_path: Path) -> None:
     assert without_films([video, film]) == [video]
     with pytest.raises(InputError, match="explain wrote"):
         without_films([film])
-
-
-# --- ranking ---
-
-REFERENCE = Reference(("a", "b", "c", "d"), np.array([1.0, 2.0, 2.0, 4.0]))
-
-
-def test_place_between_others() -> None:
-    """Rank, percentile and both neighbours, counted by hand."""
-    place = REFERENCE.place(2.5)
-    assert (place.rank, place.of, place.percentile) == (2, 5, 75.0)
-    assert place.better == Neighbour("d", 4.0)
-    assert place.worse in (Neighbour("b", 2.0), Neighbour("c", 2.0))
-
-
-def test_place_at_the_ends_and_among_equals() -> None:
-    """The best has none better, the lowest none worse; an equal one counts half."""
-    assert REFERENCE.place(9.0).better is None
-    assert REFERENCE.place(9.0).rank == 1
-    assert REFERENCE.place(0.0).worse is None
-    assert REFERENCE.place(0.0).rank == 5
-    assert REFERENCE.place(2.0).percentile == 50.0
-
-
-def test_a_training_video_is_not_its_own_neighbour() -> None:
-    """Compared with itself, every training video would be better than half a video too many."""
-    place = REFERENCE.place(4.0, itself="d")
-    assert (place.rank, place.of, place.percentile) == (1, 4, 100.0)
-    assert place.better is None
-
-
-def test_standardised_where_all_scores_are_the_same() -> None:
-    """A run that learnt nothing must not divide by zero."""
-    assert Reference(("a", "b"), np.array([1.0, 1.0])).standardised(1.0) == 0.0
