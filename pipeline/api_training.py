@@ -95,7 +95,7 @@ def _compute_features(
 
     folders = {"output": found.features, "flow": found.flow}
     params = context("extract-features", {**options, **folders}, given).params
-    params = {**params, "shard": None}  # It was taken when flow was computed.
+    params["shard"] = None  # It was taken when flow was computed.
     return extract_features(sources, build(FeatureSettings, params), build(StageOptions, params))
 
 

@@ -253,7 +253,7 @@ def test_no_flag_is_accepted_and_ignored(place: Path, monkeypatch: pytest.Monkey
     known = api_options.OF_THE_TERMINAL | {"videos", "output"}
     assert of_flow.unread <= known
     # Flow is read from the first stage's folder, with the first stage's options.
-    told_before = (set(of_flow) - of_flow.unread) | {"flow_folder", "save_flow"}
+    told_before = (set(of_flow) - of_flow.unread) | {"flow", "save_flow"}
     assert of_features.unread <= known | told_before
 
 
