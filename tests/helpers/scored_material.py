@@ -189,11 +189,11 @@ def patch_direction(world: World) -> tuple[np.ndarray, float]:
     return weights.astype(np.float32), float(y.mean() - mean @ weights)
 
 
-_made: list[World] = []
+_worlds: list[World] = []
 
 
 def material(factory: pytest.TempPathFactory) -> World:
     """Return the material, made once a session."""
-    if not _made:
-        _made.append(make_world(factory.mktemp("scored")))
-    return _made[0]
+    if not _worlds:
+        _worlds.append(make_world(factory.mktemp("scored")))
+    return _worlds[0]
