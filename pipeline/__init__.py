@@ -1,10 +1,10 @@
-"""The command line, one file per stage, and the same for notebooks.
+"""The command line, one folder a command, and the same for notebooks.
 
 >>> from pipeline import extract, train, score_videos, explain_videos  # doctest: +SKIP
 
 These names are functions of `pipeline.api`, which is imported when one of them is first used, so
 that `import pipeline` and the command line load nothing that they do not need. None of them is
-the name of a module in this package.
+the name of a room in this package.
 """
 
 from __future__ import annotations
@@ -12,15 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from data.errors import InputError
     from pipeline.api import (
-        CrossValidation,
-        Demonstration,
-        Explained,
-        Extracted,
-        InputError,
-        LearntFusion,
-        Scored,
-        Trained,
         cross_validate,
         describe,
         explain_videos,
@@ -33,14 +26,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "CrossValidation",
-    "Demonstration",
-    "Explained",
-    "Extracted",
     "InputError",
-    "LearntFusion",
-    "Scored",
-    "Trained",
     "cross_validate",
     "describe",
     "explain_videos",

@@ -21,8 +21,6 @@ from data.synthetic.writer import generate
 from pipeline import (
     InputError,
     api,
-    api_options,
-    api_training,
     cross_validate,
     describe,
     explain_videos,
@@ -47,18 +45,6 @@ TINY = {
 RANKER = {"segments": 3, "hidden_size": 4, "attention_size": 4, "epochs": 4, "device": "cpu"}
 
 
-class Recording(dict[str, Any]):
-    """Parameters that remember which of them were read."""
-
-    def __init__(self, values: dict[str, Any]) -> None:
-        super().__init__(values)
-        self.unread = set(values)
-
-    def __getitem__(self, key: str) -> Any:
-        self.unread.discard(key)
-        return super().__getitem__(key)
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six small videos, one file that is none, pairs, and what `extract` made of them."""
@@ -77,7 +63,6 @@ def test_names_do_not_collide_with_modules() -> None:
     """`from pipeline import score` would give a module once that module has been imported."""
     modules = {each.name for each in pkgutil.iter_modules(pipeline.__path__)}
     assert not modules & set(pipeline.__all__)
-    assert set(api.__all__) == set(pipeline.__all__)
     assert all(hasattr(pipeline, name) for name in pipeline.__all__)
     assert set(pipeline.__all__) <= set(dir(pipeline))
     with pytest.raises(AttributeError, match="nonsense"):
@@ -195,7 +180,7 @@ def test_score_explain_and_report_are_the_commands(
     assert kept.rows == scored.rows
     drawn = explain_videos(run, videos[0], tmp_path / "looks", jobs=1, device="cpu", **where)
     assert drawn.sheets["video_000.mp4"].read_bytes()[:4] == b"\x89PNG"
-    assert drawn.overlays["video_000.mp4"].read_bytes()[4:8] == b"ftyp"
+    assert drawn.films["video_000.mp4"].read_bytes()[4:8] == b"ftyp"
     page = write_report(run, tmp_path / "report.html", videos=place / "videos", jobs=1)
     assert "video_000.mp4" in page.read_text(encoding="utf-8")
     assert describe(run)
@@ -208,6 +193,7 @@ def test_score_explain_and_report_are_the_commands(
         (lambda: train("f", "p", "o", dry_run=True), "no option 'dry_run'"),
         (lambda: extract("v", "o", batchsize=3), "'batch_size'"),
         (lambda: extract("v", "o", save_flow="f"), "no option 'save_flow'"),
+        (lambda: extract("v", "o", dry_run=True), "no option 'dry_run'"),
     ],
 )
 def test_unknown_options_are_refused_with_the_nearest_name(call: Any, said: str) -> None:
@@ -235,26 +221,6 @@ def test_values_are_checked_as_the_command_checks_them(
         train(extracted.features, place / "pairs.csv", place / "refused", **options)
     assert "\n" not in str(caught.value)
     assert not (place / "refused").exists()
-
-
-def test_no_flag_is_accepted_and_ignored(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`extract` alone names its commands' flags: one added there would silently do nothing."""
-    read: dict[str, Recording] = {}
-
-    def recorded(name: str, *args: Any) -> Any:
-        ctx = api_options.context(name, *args)
-        ctx.params = read[name] = Recording(ctx.params)
-        return ctx
-
-    monkeypatch.setattr(api_training, "context", recorded)
-    extract(place / "videos" / "video_000.mp4", place / "recorded", jobs=1, **TINY)
-    assert set(read) == {"extract-flow", "extract-features"}
-    of_flow, of_features = read["extract-flow"], read["extract-features"]
-    known = api_options.OF_THE_TERMINAL | {"videos", "output"}
-    assert of_flow.unread <= known
-    # Flow is read from the first stage's folder, with the first stage's options.
-    told_before = (set(of_flow) - of_flow.unread) | {"flow", "save_flow"}
-    assert of_features.unread <= known | told_before
 
 
 def test_help_shows_every_option_with_its_default() -> None:

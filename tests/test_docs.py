@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import cv2
 import numpy as np
 import pytest
@@ -19,8 +20,8 @@ from data.judgements.options import DatasetOptions
 from data.judgements.reading import read_dataset
 from data.synthetic.options import SyntheticOptions
 from data.synthetic.writer import generate
-from pipeline import api_answers, api_options, api_training
-from pipeline.cli import COMMANDS
+from pipeline import api
+from pipeline.cli import COMMANDS, cli
 from pipeline.evaluate import published
 from tests.helpers import docs_pages
 from tests.helpers.docs_pages import PAGES, ROOT, Line, blocks, commands, is_pipeline, steps
@@ -187,13 +188,21 @@ def test_every_command_runs(
 
 def with_small_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the functions of `pipeline` start from the small sizes, as the commands do."""
+    commands = {
+        api.FeatureSettings: "extract-features",
+        api.FlowKeywords: "extract-flow",
+        api.StageOptions: "extract-features",
+        api.TrainSettings: "train-ranker",
+        api.EvaluateSettings: "evaluate",
+        api.NewVideoOptions: "score",
+    }
+    build = api.from_keywords
 
-    def small(name: str, options: dict[str, Any], arguments: Sequence[Any] = ()) -> Any:
-        return context(name, {**docs_pages.small_options(name), **options}, arguments)
+    def small(cls: Any, options: dict[str, Any], **given: Any) -> Any:
+        sizes = docs_pages.small_options(commands[cls]) if cls in commands else {}
+        return build(cls, {**sizes, **options}, **given)
 
-    context = api_options.context
-    for module in (api_answers, api_options, api_training):
-        monkeypatch.setattr(module, "context", small)
+    monkeypatch.setattr(api, "from_keywords", small)
 
 
 def test_the_commands_were_found() -> None:
@@ -243,7 +252,7 @@ def test_options_named_on_the_pages_exist() -> None:
     known = {
         flag
         for name in COMMANDS
-        for option in api_options.load_command(name).params
+        for option in cli.get_command(click.Context(cli), name).params
         for flag in (*option.opts, *option.secondary_opts)
     }
     for page in PAGES:

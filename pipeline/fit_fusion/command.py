@@ -60,6 +60,4 @@ def command(ctx: click.Context, /, **params: Any) -> None:
     settings = build(FusionSettings, params)
     train = apply_preset(settings.train, settings.preset, configured_flags(ctx))
     result = fit_fusion(replace(settings, train=train))
-    record = result.history[result.best_epoch - 1]
-    shown = ", ".join(f"{k.replace('_', ' ')} {v:.3f}" for k, v in record.items() if k != "epoch")
-    emit(f"{result.path}: epoch {result.best_epoch} of {len(result.history)}; {shown}")
+    emit(f"{result.path}: {result.summary}")

@@ -59,6 +59,13 @@ class FusionFit:
     history: list[dict[str, float]]
     best_epoch: int
 
+    @property
+    def summary(self) -> str:
+        """The epoch kept, and its losses and accuracies."""
+        record = self.history[self.best_epoch - 1]
+        values = [f"{k.replace('_', ' ')} {v:.3f}" for k, v in record.items() if k != "epoch"]
+        return f"epoch {self.best_epoch} of {len(self.history)}; {', '.join(values)}"
+
 
 class StreamReader:
     """Reads stream maps by row; rows count the snippets of one video after the other.

@@ -178,9 +178,13 @@ def write_results(
         write_json(everything, _everything(result, run))
 
 
+def records(result: ScoreResult) -> list[dict[str, Any]]:
+    """Return one record a video, best first, as scores.json holds them."""
+    return [_record(row) for row in _best_first(result)]
+
+
 def _everything(result: ScoreResult, run: Path) -> dict[str, Any]:
     reference = result.reference
-    rows = _best_first(result)
     return {
         "run": str(run),
         "members": [
@@ -196,7 +200,7 @@ def _everything(result: ScoreResult, run: Path) -> dict[str, Any]:
         ],
         "weights": result.members[0].run.weights,
         "training": dict(zip(reference.videos, reference.scores.tolist(), strict=True)),
-        "videos": [_record(row) for row in rows],
+        "videos": records(result),
         "failures": [{"video": s.key, "message": m} for s, m in result.outcome.failures],
         "version": importlib.metadata.version("dexterank"),
     }

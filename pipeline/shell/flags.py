@@ -210,18 +210,18 @@ def _option(entry: dataclasses.Field[Any], hint: Any) -> Decorator:
         extra |= {"default": default, "show_default": shown}
     if hint is bool:
         return click.option(f"{flag}/--no-{flag[2:]}", entry.name, **extra)
-    kind, multiple = _click_type(hint, metadata)
+    kind, multiple = click_type(hint, metadata)
     return click.option(*names, entry.name, type=kind, multiple=multiple, **extra)
 
 
-def _click_type(hint: Any, metadata: Mapping[str, Any]) -> tuple[click.ParamType, bool]:
+def click_type(hint: Any, metadata: Mapping[str, Any]) -> tuple[click.ParamType, bool]:
     """Return the click type of an annotation, and whether the flag may be repeated."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         inner = [each for each in arguments if each is not type(None)]
-        return _click_type(inner[0], metadata)
+        return click_type(inner[0], metadata)
     if origin is tuple:
-        return _click_type(arguments[0], metadata)[0], True
+        return click_type(arguments[0], metadata)[0], True
     choices = arguments if origin is Literal else metadata.get("choices")
     if choices:
         return click.Choice(list(choices)), False

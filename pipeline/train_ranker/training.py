@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -39,7 +40,8 @@ class TrainedRun:
 
     Attributes
     ----------
-    folder : Path
+    run : Path
+        The run folder.
     result : FitResult
     keys : tuple of str
         Videos scored.
@@ -48,11 +50,39 @@ class TrainedRun:
         Content of metrics.json.
     """
 
-    folder: Path
+    run: Path
     result: FitResult
     keys: tuple[str, ...]
     scores: np.ndarray
     metrics: dict[str, Any]
+
+    @property
+    def ranking(self) -> list[dict[str, Any]]:
+        """``video``, ``score``, ``rank`` and ``percentile``, best first."""
+        return [
+            row | {"score": float(row["score"]), "percentile": float(row["percentile"])}
+            for row in ranking(self.keys, self.scores)
+        ]
+
+    @property
+    def accuracy(self) -> dict[str, float]:
+        """Shares of pairs in the right order: "train", and "validation" and "test" if there are."""
+        return dict(self.metrics["accuracy"])
+
+    @property
+    def protocol(self) -> str:
+        """How the epoch was chosen."""
+        return str(self.metrics["protocol"])
+
+    @property
+    def epoch(self) -> int:
+        """The epoch kept, counted from 1."""
+        return self.result.best_epoch
+
+    @property
+    def history(self) -> Sequence[Any]:
+        """One record an epoch."""
+        return self.result.history
 
     def lines(self) -> list[str]:
         """Return the results in words."""
@@ -63,7 +93,7 @@ class TrainedRun:
             f"epoch {self.result.best_epoch} of {len(self.result.history)} "
             f"({self.metrics['protocol']})",
             f"pair accuracy: {accuracy}",
-            f"{self.folder}: {', '.join(name for name in FILES if name != STATE)}",
+            f"{self.run}: {', '.join(name for name in FILES if name != STATE)}",
         ]
 
 
@@ -97,9 +127,7 @@ def run_training(plan: TrainingPlan) -> TrainedRun:
     seconds = time.monotonic() - began
     write_run_record(output, _record(plan, seconds + earlier_seconds))
     log.info("trained in %s", format_duration(seconds))
-    return TrainedRun(
-        folder=output, result=result, keys=videos.keys, scores=scores, metrics=metrics
-    )
+    return TrainedRun(run=output, result=result, keys=videos.keys, scores=scores, metrics=metrics)
 
 
 def _saved(states: StateFile[FitState]) -> FitState | None:
