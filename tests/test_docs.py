@@ -284,3 +284,15 @@ def test_links_and_files_lead_somewhere(page: Path) -> None:
             assert (page.parent / link).exists(), f"{page.name}: {link}"
     for path in re.findall(r"`(?:python )?((?:benchmarks|model|tests|docs)/[\w/.]+\w)", text):
         assert (ROOT / path).exists(), f"{page.name}: {path}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_and_functions_named_on_the_pages_exist(page: Path) -> None:
+    """A map that names what was moved sends its reader astray."""
+    text = page.read_text(encoding="utf-8")
+    named = r"`((?:pipeline|model|data|tests|benchmarks)/[\w/]*(?:\.py|/))(?::(\w+))?`"
+    for path, name in re.findall(named, text):
+        assert (ROOT / path).exists(), f"{page.name}: {path}"
+        if name:
+            source = (ROOT / path).read_text(encoding="utf-8")
+            assert re.search(rf"^(def|class) {name}\b", source, re.MULTILINE), f"{path}: {name}"
