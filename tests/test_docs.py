@@ -31,6 +31,7 @@ from tests.helpers.places import FIXTURES
 NOT_RUN = {
     r"python3 -m venv |\S*pip install ": "installs; .ci/run does it from a clean checkout",
     r"\S*python -m pytest": "the tests themselves",
+    r"(docker|apptainer) build ": "needs Docker or Apptainer",
 }
 # Lines of this program that need what is not there: parsed whole, with --print-config.
 ONLY_PARSED = {
