@@ -17,6 +17,7 @@ import numpy as np
 
 from data.cache.folder import create_cache, open_cache
 from data.cache.header import Header
+from data.cache.sink import NewFile
 from data.errors import CacheError
 
 STREAMS = ("rgb", "flow")
@@ -99,7 +100,8 @@ def open_features(path: str | Path) -> Iterator[FeatureCache]:
 class FeatureWriter:
     """A feature cache being written; `put` every snippet once."""
 
-    def __init__(self, file: h5py.File) -> None:
+    def __init__(self, file: NewFile) -> None:
+        self._file = file
         self._maps = file["maps"]
         self._streams = {name: file[f"streams/{name}"] for name in STREAMS if "streams" in file}
         self._missing = set(range(len(self._maps)))
@@ -134,6 +136,7 @@ class FeatureWriter:
             if stream is None:
                 raise ValueError(f"snippet {row}: the {name} stream's map is missing")
             self._store(dataset, row, stream)
+        self._file.check()
         self._missing.discard(row)
 
     def _store(self, dataset: h5py.Dataset, row: int, values: np.ndarray) -> None:

@@ -20,6 +20,7 @@ import numpy as np
 from data.cache.digest import RowsDigest
 from data.cache.folder import create_cache, open_cache
 from data.cache.header import Header
+from data.cache.sink import NewFile
 from data.errors import CacheError
 
 #: Level of zero motion in uint8. OpenCV's tools use 127.5, which turns still pixels into +.08 px.
@@ -168,7 +169,8 @@ def open_flow(path: str | Path) -> Iterator[FlowCache]:
 class FlowWriter:
     """A flow cache being written; `put` every pair once, preferably in order."""
 
-    def __init__(self, file: h5py.File, bound: float) -> None:
+    def __init__(self, file: NewFile, bound: float) -> None:
+        self._file = file
         self._flow = file["flow"]
         self._digest = RowsDigest(self._flow)
         self._flow_size = int(self._flow.size)
@@ -189,6 +191,7 @@ class FlowWriter:
         stored = np.ascontiguousarray(values.transpose(2, 0, 1))
         # HDF5 would compress too, but while holding the interpreter lock.
         self._flow.id.write_direct_chunk((row, 0, 0, 0), zlib.compress(stored.data, GZIP_LEVEL))
+        self._file.check()
         self._digest.add(row, stored)
         self._missing.discard(row)
 

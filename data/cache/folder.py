@@ -1,7 +1,8 @@
 """HDF5 cache files: written whole or not at all, and opened only when they can be trusted.
 
 A process killed at any moment leaves the old file or none (`data.files`). HDF5 itself gives no
-such promise: a plain file is unreadable after a kill, a preallocated one is silently zero.
+such promise: a plain file is unreadable after a kill, a preallocated one is silently zero. Its
+locks are off: a file under its final name never changes, and some network shares have none.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import h5py
 
 from data.cache.digest import array_problems, seal
 from data.cache.header import SCHEMA, Header, from_attributes, header_differences, to_attributes
-from data.errors import CacheError, InputError, StaleCacheError
+from data.cache.sink import NewFile
+from data.errors import CacheError, InputError, StaleCacheError, system_reason
 from data.files import whole_file
 
 SUFFIX = ".h5"
@@ -62,14 +64,14 @@ def _kind_of(path: Path) -> str | None:
     if not path.is_file():
         return None
     try:
-        with h5py.File(path, "r", locking="best-effort") as file:
+        with h5py.File(path, "r", locking=False) as file:
             return str(file.attrs["kind"]) if "fingerprint" in file.attrs else None
     except (OSError, KeyError):
         return ""
 
 
 @contextmanager
-def create_cache(path: str | Path, header: Header) -> Iterator[h5py.File]:
+def create_cache(path: str | Path, header: Header) -> Iterator[NewFile]:
     """Write one cache file: all of it, or nothing.
 
     Parameters
@@ -81,21 +83,23 @@ def create_cache(path: str | Path, header: Header) -> Iterator[h5py.File]:
 
     Yields
     ------
-    h5py.File
+    NewFile
         Open for writing under a temporary name. When the block ends normally the digest of every
         dataset is stored, the file is marked ``complete``, synced and renamed into place. When
         it ends by any exception, nothing is left behind.
+
+    Raises
+    ------
+    CacheError
+        The file cannot be written: the disk is full, a quota or a size limit is reached, ….
     """
     try:
-        with (
-            whole_file(path) as temporary,
-            h5py.File(temporary, "x", locking="best-effort") as file,
-        ):
+        with whole_file(path) as temporary, NewFile(temporary) as file:
             file.attrs.update(to_attributes(header))
             yield file
             seal(file)
     except OSError as error:
-        raise CacheError(f"{path}: cannot be written ({_reason(error)})") from error
+        raise CacheError(f"{path}: cannot be written ({system_reason(error)})") from error
 
 
 @contextmanager
@@ -109,11 +113,11 @@ def open_cache(path: str | Path, kind: str | None = None) -> Iterator[tuple[h5py
     """
     path = Path(path)
     try:
-        file = h5py.File(path, "r", locking="best-effort")
+        file = h5py.File(path, "r", locking=False)
     except FileNotFoundError:
         raise CacheError(f"{path}: no such cache") from None
     except OSError as error:
-        raise CacheError(f"{path}: not a readable HDF5 file ({_reason(error)})") from error
+        raise CacheError(f"{path}: not a readable HDF5 file ({system_reason(error)})") from error
     with file:
         header = _checked_header(path, file)
         if kind and header.kind != kind:
@@ -134,16 +138,13 @@ def _checked_header(path: Path, file: h5py.File) -> Header:
             raise CacheError(f"{path}: the cache was never finished; delete it and run again")
         return from_attributes(attributes)
     except (KeyError, TypeError, OSError) as error:
-        raise CacheError(f"{path}: the cache's header is damaged ({_reason(error)})") from error
+        raise CacheError(
+            f"{path}: the cache's header is damaged ({system_reason(error)})"
+        ) from error
     except ValueError as error:
         if isinstance(error, CacheError):
             raise
         raise CacheError(f"{path}: the cache's header is damaged ({error})") from error
-
-
-def _reason(error: Exception) -> str:
-    """First line of an HDF5 error, which may otherwise run over several."""
-    return str(error).partition("\n")[0]
 
 
 def read_header(path: str | Path) -> Header:
@@ -244,4 +245,4 @@ def cache_problems(path: str | Path) -> list[str]:
     except CacheError as error:
         return [str(error).removeprefix(f"{path}: ")]
     except (KeyError, OSError, RuntimeError) as error:
-        return [f"damaged ({_reason(error)})"]
+        return [f"damaged ({system_reason(error)})"]

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
-from data.errors import CacheError, InputError
+from data.errors import CacheError, InputError, system_reason
 from data.files import whole_file
 from pipeline.shell.words import format_bytes
 
@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-#: Free bytes without which nothing is written. HDF5 may crash the process when a write fails, so
-#: none may fail: what it holds back until a file is closed, 8 MB and the index, must find room for
-#: each of a few workers.
+#: Free bytes without which nothing is written, so that what HDF5 holds back until a file is closed,
+#: 8 MB and the index, finds room for each of a few workers.
 RESERVE = 32_000_000
 
 
@@ -55,7 +54,7 @@ def published(path: Path, *, suffix: str = "", replace: bool = True) -> Iterator
     except OSError as error:
         if isinstance(error, FileExistsError) and not replace:
             raise
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise InputError(f"{path}: cannot be written ({system_reason(error)})") from error
 
 
 def check_is_folder(output: Path) -> None:
@@ -78,9 +77,8 @@ def check_writable(output: Path, flag: str = "--output") -> None:
         with TemporaryFile(dir=_existing(output)):
             pass
     except OSError as error:
-        reason = error.strerror or error
         raise InputError(
-            f"{output}: cannot be written to ({reason}); choose another {flag}"
+            f"{output}: cannot be written to ({system_reason(error)}); choose another {flag}"
         ) from error
     check_room(output)
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from data.errors import InputError
+from data.errors import InputError, system_line
 from pipeline.runner.signals import quiet_start, serve
 from pipeline.shell.console import log, progress
 from pipeline.shell.flags import shared
@@ -221,8 +221,10 @@ def _guarded(index: int, task: Callable[[Item], Result], item: Item, here: str) 
         os.chdir(here)
     try:
         return index, task(item)
-    except (InputError, OSError, MemoryError) as error:
-        return index, _Failure(str(error) or "out of memory")
+    except InputError as error:
+        return index, _Failure(str(error))
+    except (OSError, MemoryError) as error:
+        return index, _Failure(system_line(error))
 
 
 def _answers(parallel: Any, calls: Iterator[Any], processes: bool) -> Iterator[tuple[int, Any]]:

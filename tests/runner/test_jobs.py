@@ -109,7 +109,7 @@ def full_disk(value: int) -> int:
 def test_an_error_of_the_system_is_a_failure_of_one_item() -> None:
     """A disk that is full for one video must not end the run with a traceback."""
     outcome = run_jobs(full_disk, [1], JobOptions(jobs=1), desc="test")
-    assert outcome.failures == [(1, "[Errno 28] No space left on device: 'x.h5'")]
+    assert outcome.failures == [(1, "x.h5: the disk is full; make room")]
 
 
 def test_dask_runs_the_same_code(tmp_path: Path) -> None:
