@@ -315,7 +315,7 @@ def cross_validate(
     )
 
 
-@takes(NewVideoOptions)
+@takes(NewVideoOptions, without=("shard",))
 def score_videos(
     run: str | Path,
     videos: Paths,
@@ -359,7 +359,7 @@ def score_videos(
     settings = from_keywords(NewVideoOptions, options)
     if settings.cache is None and output is not None:
         settings = replace(settings, cache=Path(output) / CACHE)
-    check_run(Path(run), "score", settings.jobs.shard)
+    check_run(Path(run), "score")
     targets = claim(*(None if path is None else Path(path) for path in (output, csv, json)))
     result = score(
         run,
@@ -374,7 +374,7 @@ def score_videos(
     return Scored(rows=records(result), failures=_failures(result.outcome), text=text)
 
 
-@takes(ExplainOptions, NewVideoOptions)
+@takes(ExplainOptions, NewVideoOptions, without=("shard",))
 def explain_videos(
     run: str | Path, videos: Paths, output: str | Path, **options: Any
 ) -> Explanations:
@@ -397,7 +397,7 @@ def explain_videos(
         A run without attention over the frame, or options that cannot be used.
     """
     settings = from_keywords(NewVideoOptions, options)
-    check_run(Path(run), "explain", settings.jobs.shard)
+    check_run(Path(run), "explain")
     sources = without_films(find_sources(_paths(videos)))
     outcome = explain(run, sources, output, settings, from_keywords(ExplainOptions, options))
     return Explanations(

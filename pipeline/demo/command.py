@@ -28,8 +28,9 @@ from pipeline.runner.jobs import JobOptions, Outcome, finish, run_jobs
 from pipeline.runner.stage import StageOptions
 from pipeline.runs.folder import claim_page, is_page, load_run
 from pipeline.score.settings import NewVideoOptions
+from pipeline.shell.common import common_options
 from pipeline.shell.console import emit
-from pipeline.shell.flags import build, common_options, dataclass_options
+from pipeline.shell.flags import build, dataclass_options
 from pipeline.train_ranker.command import train_ranker
 from pipeline.train_ranker.settings import TrainSettings
 
@@ -168,7 +169,7 @@ Run the same command again to continue after an interruption: finished work is k
 
 @click.command("demo", epilog=EPILOG)
 @dataclass_options(DemoOptions)
-@dataclass_options(JobOptions)
+@dataclass_options(JobOptions, without=("shard",))
 @common_options("output", "device", "overwrite", "dry_run")
 @click.pass_context
 def command(ctx: click.Context, /, **params: Any) -> None:
@@ -180,8 +181,6 @@ def command(ctx: click.Context, /, **params: Any) -> None:
     from pipeline.demo.summary import show_plan, summarise
 
     options, stage = build(DemoOptions, params), build(StageOptions, params)
-    if stage.jobs.shard:
-        raise InputError("demo runs in one piece: --shard is for the stages' own commands")
     if stage.dry_run:
         for line in show_plan(stage.output, options):
             emit(line)

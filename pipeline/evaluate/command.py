@@ -15,15 +15,9 @@ from model.ranker.options import SNIPPET_STRIDE, apply_preset
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.runner.jobs import finish, run_jobs, take_shard
 from pipeline.runs.judgements import describe
+from pipeline.shell.common import common_options, invoke_sibling
 from pipeline.shell.console import emit, emit_block, log
-from pipeline.shell.flags import (
-    build,
-    common_options,
-    configured_flags,
-    dataclass_options,
-    invoke_sibling,
-    shared_options,
-)
+from pipeline.shell.flags import build, dataclass_options, explicit_flags, shared_options
 
 if TYPE_CHECKING:
     from pipeline.evaluate.plan import EvaluationPlan, Run
@@ -149,7 +143,7 @@ def _settings(ctx: click.Context) -> EvaluateSettings:
     settings = build(EvaluateSettings, ctx.params)
     return replace(
         settings,
-        train=apply_preset(settings.train, preset, configured_flags(ctx)),
+        train=apply_preset(settings.train, preset, explicit_flags(ctx, config_file=True)),
         snippet_stride=stride or SNIPPET_STRIDE[preset],
     )
 

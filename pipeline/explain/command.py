@@ -15,8 +15,9 @@ from pipeline.runner.files import check_is_folder, check_writable
 from pipeline.runner.jobs import Outcome, finish
 from pipeline.score.command import ATTENTION, check_run, without_films
 from pipeline.score.settings import CACHE, NewVideoOptions, RunSettings
+from pipeline.shell.common import common_options
 from pipeline.shell.console import emit, log, progress
-from pipeline.shell.flags import build, common_options, dataclass_options
+from pipeline.shell.flags import build, dataclass_options
 
 if TYPE_CHECKING:
     from data.sources import Source
@@ -151,7 +152,7 @@ run.
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("videos", nargs=-1, required=True, metavar="VIDEOS...")
 @dataclass_options(ExplainOptions)
-@dataclass_options(NewVideoOptions)
+@dataclass_options(NewVideoOptions, without=("shard",))
 @common_options("output")
 @click.pass_context
 def command(ctx: click.Context, /, **params: Any) -> None:
@@ -182,7 +183,7 @@ def carry_out(params: dict[str, Any]) -> Outcome[Source, Explained]:
     """
     from data.sources import find_sources
 
-    check_run(params["run"], "explain", params["shard"])
+    check_run(params["run"], "explain")
     return explain(
         params["run"],
         without_films(find_sources(params["videos"])),

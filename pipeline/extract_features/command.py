@@ -21,18 +21,12 @@ from pipeline.extract_features.settings import (
     FeatureSettings,
     default_flow_folder,
 )
+from pipeline.extract_flow.command import check_plan_and_size, refuse_flow_options
 from pipeline.runner.jobs import Outcome, in_order, take_shard
 from pipeline.runner.stage import StageOptions, run, summarise
+from pipeline.shell.common import common_options
 from pipeline.shell.console import emit, log
-from pipeline.shell.flags import (
-    build,
-    check_plan_and_size,
-    common_options,
-    dataclass_options,
-    explicit_flags,
-    refuse_flow_options,
-    shared_options,
-)
+from pipeline.shell.flags import build, dataclass_options, explicit_flags, shared_options
 from pipeline.stage_one.networks import OWN_FUSIONS, needs_training_snippets
 
 if TYPE_CHECKING:

@@ -8,24 +8,21 @@ computed in `video.py`; planning, sweeping and summing up are those of every sta
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from data.errors import InputError
 from data.options import FlowOptions, PlanOptions
 from model.tvl1.options import TVL1Options
 from pipeline.runner.jobs import JobOptions, Outcome, run_jobs
 from pipeline.runner.stage import StageOptions, run, summarise
-from pipeline.shell.flags import (
-    build,
-    check_plan_and_size,
-    common_options,
-    dataclass_options,
-    shared_options,
-)
+from pipeline.shell.common import common_options
+from pipeline.shell.console import log
+from pipeline.shell.flags import build, dataclass_options, explicit_flags, shared_options
 
 if TYPE_CHECKING:
     from data.cache.header import Header
@@ -33,6 +30,8 @@ if TYPE_CHECKING:
     from pipeline.extract_flow.settings import FlowSettings
     from pipeline.extract_flow.video import FlowResult
 
+#: Flags that one sampling plan reads and the other ignores.
+PLAN_FLAGS = {"segments": ("segments", "candidates"), "dense": ("stride",)}
 #: Workers up to which videos run in threads, which share one engine and start at once. With more,
 #: threads wait for one another: 3 % of a worker's time holds the interpreter lock.
 MOST_THREADS = 8
@@ -106,6 +105,29 @@ class FlowStage:
         one = partial(extract_one, settings=self.settings, output=options.output, workers=share)
         largest_first = sorted(todo, key=lambda source: -source.path.stat().st_size)
         return run_jobs(one, largest_first, jobs, desc="flow", name=lambda source: source.key)
+
+
+def check_plan_and_size(ctx: click.Context) -> None:
+    """Refuse two sizes of flow; warn of flags that the plan ignores."""
+    explicit = explicit_flags(ctx)
+    if {"size", "short_side"} <= explicit:
+        raise InputError("--size and --short-side exclude each other: give one of them")
+    plan = ctx.params["plan"]
+    other = "dense" if plan == "segments" else "segments"
+    for name in sorted(explicit.intersection(PLAN_FLAGS[other])):
+        log.warning("--%s has no effect on --plan %s; add --plan %s to use it", name, plan, other)
+
+
+def refuse_flow_options(ctx: click.Context) -> None:
+    """Refuse options of flow together with --flow, where they would have no effect."""
+    names = {entry.name for entry in (*fields(FlowOptions), *fields(TVL1Options))} | {"engine"}
+    explicit = names & explicit_flags(ctx)
+    for param in ctx.command.params:
+        if param.name in explicit:
+            raise InputError(
+                f"{param.opts[0]} has no effect on flow that was computed before; give it to "
+                "extract-flow, or leave --flow out"
+            )
 
 
 EPILOG = """\b

@@ -14,8 +14,9 @@ import click
 
 from model.ranker.options import apply_preset
 from pipeline.fit_fusion.settings import FusionSettings
+from pipeline.shell.common import common_options
 from pipeline.shell.console import emit
-from pipeline.shell.flags import build, common_options, configured_flags, dataclass_options
+from pipeline.shell.flags import build, dataclass_options, explicit_flags
 
 if TYPE_CHECKING:
     from pipeline.fit_fusion.fit import FusionFit
@@ -58,6 +59,6 @@ def command(ctx: click.Context, /, **params: Any) -> None:
     flatter every later result.
     """
     settings = build(FusionSettings, params)
-    train = apply_preset(settings.train, settings.preset, configured_flags(ctx))
+    train = apply_preset(settings.train, settings.preset, explicit_flags(ctx, config_file=True))
     result = fit_fusion(replace(settings, train=train))
     emit(f"{result.path}: {result.summary}")

@@ -12,8 +12,9 @@ import click
 
 from data.errors import InputError
 from pipeline.inspect.options import FlowPictureOptions, InspectOptions
+from pipeline.shell.common import common_options
 from pipeline.shell.console import emit_block, log
-from pipeline.shell.flags import build, common_options, dataclass_options, explicit_flags
+from pipeline.shell.flags import build, dataclass_options, explicit_flags
 
 if TYPE_CHECKING:
     from pipeline.inspect.report import Report

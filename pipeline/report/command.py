@@ -10,11 +10,11 @@ from typing import Any
 
 import click
 
-from data.errors import InputError
 from pipeline.report.content import ReportSettings
 from pipeline.runner.jobs import JobOptions
+from pipeline.shell.common import common_options
 from pipeline.shell.console import emit
-from pipeline.shell.flags import build, common_options, dataclass_options
+from pipeline.shell.flags import build, dataclass_options
 from pipeline.shell.words import format_bytes
 
 
@@ -84,7 +84,7 @@ The page holds its pictures and opens from disk, without a network or a server.
     help="The page to write, e.g. report.html.",
 )
 @dataclass_options(ReportSettings)
-@dataclass_options(JobOptions)
+@dataclass_options(JobOptions, without=("shard",))
 @common_options("overwrite")
 def command(**params: Any) -> None:
     """Write one self-contained HTML page about RUN, a folder that train-ranker wrote.
@@ -92,8 +92,6 @@ def command(**params: Any) -> None:
     Shows the ranking with a picture of each video, pair accuracy with intervals, baselines, the
     pairs that are most wrong, where the ranker looked, learning curves, and all options.
     """
-    if params["shard"]:
-        raise InputError("report runs in one piece: --shard is for stages that take hours")
     page = write_report(
         params["run"],
         params["output"],

@@ -17,8 +17,9 @@ from data.errors import InputError
 from pipeline.runner.jobs import Outcome, finish
 from pipeline.runs.folder import CHECKPOINT
 from pipeline.score.settings import NewVideoOptions, RunSettings, with_cache
+from pipeline.shell.common import common_options
 from pipeline.shell.console import emit, log
-from pipeline.shell.flags import common_options, dataclass_options
+from pipeline.shell.flags import dataclass_options
 
 if TYPE_CHECKING:
     from data.sources import Source
@@ -101,16 +102,14 @@ def without_films(sources: Sequence[Source]) -> list[Source]:
     return videos
 
 
-def check_run(run: Path, command: str, shard: str | None) -> None:
-    """Refuse what cannot be a run, and --shard, before videos are looked at.
+def check_run(run: Path, command: str) -> None:
+    """Refuse what cannot be a run before videos are looked at.
 
     Raises
     ------
     InputError
         It does not exist, is a video, or holds no trained ranker.
     """
-    if shard:
-        raise InputError(f"{command} runs in one piece: --shard is for extract-flow and the like")
     if not run.exists():
         raise InputError(f"{run}: no such run; expected the output folder of train-ranker")
     order = f"the run comes first: pipeline {command} RUN VIDEOS..."
@@ -155,7 +154,7 @@ run; with neither, only the scores are kept.
     help="Average with this run too (repeatable).",
 )
 @click.option("--variant", help="Average the runs of this variant only.")
-@dataclass_options(NewVideoOptions)
+@dataclass_options(NewVideoOptions, without=("shard",))
 @common_options()
 @click.pass_context
 def command(ctx: click.Context, /, run: Path, videos: tuple[str, ...], **params: Any) -> None:
@@ -170,7 +169,7 @@ def command(ctx: click.Context, /, run: Path, videos: tuple[str, ...], **params:
     from data.sources import find_sources
     from pipeline.score.output import claim, lines, write_results
 
-    check_run(run, "score", params["shard"])
+    check_run(run, "score")
     targets = claim(params["output"], params["csv_file"], params["json_file"])
     result = score_videos(
         run,

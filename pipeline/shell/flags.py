@@ -7,7 +7,6 @@ the keyword of the Python function. Options that several commands share are fiel
 from __future__ import annotations
 
 import dataclasses
-import functools
 import types
 import typing
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -19,12 +18,8 @@ import click
 from click.core import ParameterSource
 
 from data.errors import InputError
-from data.options import FlowOptions
 from model.ranker.options import PRESETS
 from model.tvl1.engines import NAMES as ENGINES
-from model.tvl1.options import TVL1Options
-from pipeline.shell import config, console
-from pipeline.shell.console import log
 
 T = TypeVar("T")
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -35,8 +30,6 @@ _SCALARS: dict[Any, click.ParamType] = {
     str: click.STRING,
     Path: click.Path(path_type=Path),
 }
-#: Flags that one sampling plan reads and the other ignores.
-_PLAN_FLAGS = {"segments": ("segments", "candidates"), "dense": ("stride",)}
 
 
 def option(text: str, default: Any = MISSING, **metadata: Any) -> Any:
@@ -232,113 +225,13 @@ def click_type(hint: Any, metadata: Mapping[str, Any]) -> tuple[click.ParamType,
     return _SCALARS[hint], False
 
 
-def explicit_flags(ctx: click.Context) -> set[str]:
-    """Return the names of the parameters that stand on the command line."""
-    return {
-        name for name in ctx.params if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
-    }
+def explicit_flags(ctx: click.Context, *, config_file: bool = False) -> set[str]:
+    """Return the parameters that the command line sets, or also those of a `config_file`.
 
-
-def check_plan_and_size(ctx: click.Context) -> None:
-    """Refuse two sizes of flow; warn of flags that the plan ignores."""
-    explicit = explicit_flags(ctx)
-    if {"size", "short_side"} <= explicit:
-        raise InputError("--size and --short-side exclude each other: give one of them")
-    plan = ctx.params["plan"]
-    other = "dense" if plan == "segments" else "segments"
-    for name in sorted(explicit.intersection(_PLAN_FLAGS[other])):
-        log.warning("--%s has no effect on --plan %s; add --plan %s to use it", name, plan, other)
-
-
-def refuse_flow_options(ctx: click.Context) -> None:
-    """Refuse options of flow together with --flow, where they would have no effect."""
-    fields = (*dataclasses.fields(FlowOptions), *dataclasses.fields(TVL1Options))
-    names = {"engine", *(entry.name for entry in fields)} & explicit_flags(ctx)
-    for param in ctx.command.params:
-        if param.name in names:
-            raise InputError(
-                f"{param.opts[0]} has no effect on flow that was computed before; give it to "
-                "extract-flow, or leave --flow out"
-            )
-
-
-def common_options(*names: str) -> Decorator:
-    """Return a decorator that adds flags of `Shared`, and those that every command has.
-
-    Every command has `--config`, `--print-config`, `--log-format`, `-q`, `-v` and `--debug`,
-    which are handled here and not passed to the command's function.
+    Presets yield to both. Refusals look at the command line alone, because several commands may
+    share one file.
     """
-
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        return shared_options(*names)(_with_console(function))
-
-    return decorate
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Console:
-    """Options of every command, handled by `common_options`."""
-
-    print_config: bool = option("Print all values as TOML, and stop.", default=False, switch=True)
-    log_format: Literal["text", "json"] = option(
-        "Log lines as text or as JSON objects.", default="text"
-    )
-    quiet: bool = option("Show warnings and errors only.", default=False, switch=True, short="-q")
-    verbose: bool = option("Show more.", default=False, switch=True, short="-v")
-    debug: bool = option("Show everything, and tracebacks.", default=False, switch=True)
-
-
-def _with_console(function: Callable[..., Any]) -> Callable[..., Any]:
-    @click.option(
-        "--config",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        is_eager=True,
-        expose_value=False,
-        callback=config.load,
-        help="TOML file with values for these flags (see --print-config).",
-    )
-    @dataclass_options(_Console)
-    @functools.wraps(function)
-    def wrapper(**params: Any) -> Any:
-        options = build(_Console, params)
-        console.configure(
-            verbosity=int(options.verbose) - int(options.quiet),
-            json_lines=options.log_format == "json",
-            debug=options.debug,
-        )
-        if options.print_config:
-            console.emit_block(config.as_toml(click.get_current_context()))
-            return 0
-        names = {entry.name for entry in dataclasses.fields(_Console)}
-        return function(**{name: value for name, value in params.items() if name not in names})
-
-    return wrapper
-
-
-def configured_flags(ctx: click.Context) -> set[str]:
-    """Return the names of the parameters that the command line or a configuration file sets."""
-    default = ParameterSource.DEFAULT
-    return {name for name in ctx.params if ctx.get_parameter_source(name) is not default}
-
-
-def invoke_sibling(ctx: click.Context, name: str, **params: Any) -> Any:
-    """Run another command of the same group, e.g. `report` for `--report`, without importing it.
-
-    Parameters
-    ----------
-    ctx : Context
-        Of the running command; its `-q`, `-v`, `--debug` and `--log-format` apply.
-    name : str
-        The other command.
-    **params
-        Its parameters; the others have their defaults.
-    """
-    group = ctx.find_root()
-    command = typing.cast(click.Group, group.command).get_command(group, name)
-    if command is None:
-        raise click.UsageError(f"no such command: {name}")
-    names = {"quiet", "verbose", "debug", "log_format"} & ctx.params.keys()
-    shown = {name: ctx.params[name] for name in names}
-    # The group's context is the parent: a value of the running command's configuration file may
-    # have the other command's name as its key.
-    return group.invoke(command, **shown, **params)
+    sources = {ParameterSource.COMMANDLINE}
+    if config_file:
+        sources.add(ParameterSource.DEFAULT_MAP)
+    return {name for name in ctx.params if ctx.get_parameter_source(name) in sources}

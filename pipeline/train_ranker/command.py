@@ -15,14 +15,9 @@ import click
 
 from model.ranker.options import apply_preset
 from pipeline.runs.folder import claim_page
+from pipeline.shell.common import common_options, invoke_sibling
 from pipeline.shell.console import emit, log
-from pipeline.shell.flags import (
-    build,
-    common_options,
-    configured_flags,
-    dataclass_options,
-    invoke_sibling,
-)
+from pipeline.shell.flags import build, dataclass_options, explicit_flags
 from pipeline.shell.words import format_bytes
 from pipeline.train_ranker.settings import TrainSettings
 
@@ -71,7 +66,7 @@ def command(ctx: click.Context, /, report: Path | None, dry_run: bool, **params:
     validation are whole subjects. Where a data set says which part of a file was judged, only
     that part is used.
     """
-    explicit, settings = configured_flags(ctx), build(TrainSettings, params)
+    explicit, settings = explicit_flags(ctx, config_file=True), build(TrainSettings, params)
     settings = replace(settings, train=apply_preset(settings.train, settings.preset, explicit))
     settings.check()
     replace_page = settings.overwrite or settings.resume

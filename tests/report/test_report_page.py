@@ -176,7 +176,7 @@ def test_best_and_worst_get_an_attention_sheet(full_text: str, run: Path) -> Non
     [
         (("--evaluation", "nowhere"), "no finished evaluation"),
         (("--features", "nowhere"), "no such folder"),
-        (("--shard", "1/2"), "one piece"),
+        (("--shard", "1/2"), "No such option"),
     ],
 )
 def test_unusable_options_end_in_one_line(

@@ -13,14 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from data.errors import InputError
-from pipeline.shell.flags import (
-    build,
-    common_options,
-    configured_flags,
-    dataclass_options,
-    explicit_flags,
-    shared,
-)
+from pipeline.shell.common import common_options
+from pipeline.shell.flags import build, dataclass_options, explicit_flags, shared
 
 
 @dataclass(frozen=True)
@@ -124,7 +118,7 @@ def test_explicit_flags_are_those_of_the_command_line(tmp_path: Path) -> None:
     @common_options()
     @click.pass_context
     def command(ctx: click.Context, /, **params: Any) -> None:
-        names.extend([explicit_flags(ctx), configured_flags(ctx)])
+        names.extend([explicit_flags(ctx), explicit_flags(ctx, config_file=True)])
 
     assert CliRunner().invoke(command, ["--config", str(path), "--step", "1"]).exit_code == 0
     assert "count" not in names[0]
