@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import platform
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 NAMES = ("auto", "numba", "opencv", "cuda")
 
 # Packages that an engine's results may depend on, apart from OpenCV.
 _LIBRARIES = {"numba": ("numba",), "opencv": (), "cuda": ("torch", "triton")}
+_MISSING = "not installed"
 _X86_64 = ("x86_64", "amd64")
 # The major version of OpenCV that the numba engine reproduces to the bit.
 _OPENCV_MAJOR = 5
@@ -145,19 +145,19 @@ def _why_not(name: str) -> str | None:
 
 def _version(package: str) -> str:
     """Return an installed package's version, or that there is none."""
+    from importlib.metadata import PackageNotFoundError, version  # The shell needs `NAMES` alone.
+
     try:
         return version(package)
     except PackageNotFoundError:
-        return "not installed"
+        return _MISSING
 
 
 def _opencv_version() -> str:
     """Return the installed OpenCV's version without importing it where possible."""
     for package in ("opencv-contrib-python", "opencv-contrib-python-headless"):
-        try:
-            return version(package)
-        except PackageNotFoundError:
-            continue
+        if (version := _version(package)) != _MISSING:
+            return version
     import cv2
 
     return cv2.__version__

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.errors import InputError
-from model.features.geometry import fused_side, stream_side
 from model.features.options import FusionOptions, TrunkOptions
 from pipeline.runner.devices import torch_threads
 from pipeline.runner.files import read_safetensors
@@ -71,6 +70,7 @@ class NetworkSettings:
     @property
     def stream_shape(self) -> tuple[int, int, int]:
         """(2048, h, w) of a stream map."""
+        from model.features.geometry import stream_side
         from model.features.trunk import CHANNELS
 
         side = stream_side(self.trunk.input_size, self.trunk.trunk_stage)
@@ -80,6 +80,8 @@ class NetworkSettings:
     def map_shape(self) -> tuple[int, int, int]:
         """(C, H, W) of a fused map; InputError where the input is too small for ConvFusion."""
         try:
+            from model.features.geometry import fused_side
+
             side = fused_side(self.stream_shape[1])
         except ValueError as error:
             raise InputError(
