@@ -7,8 +7,6 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from data.errors import InputError
 from data.judgements.pairs import Pair, videos_of
 
@@ -144,6 +142,8 @@ def _hold_out_labels(
 ) -> Split | None:
     labels = sorted({groups[name] for name in names})
     count = min(max(1, round(share * len(labels))), max(1, len(labels) - 1))
+    import numpy as np  # Help needs this module, and never a draw.
+
     rng = np.random.default_rng(seed)
     for _ in range(20):
         chosen = {labels[i] for i in rng.permutation(len(labels))[:count]}
@@ -166,6 +166,8 @@ def _folds(
         )
         some = what if len(sizes) > 1 else what.removesuffix("s")
         raise InputError(f"cannot make {k} folds of {len(sizes)} {some}: {advice}")
+    import numpy as np  # Help needs this module, and never a draw.
+
     rng = np.random.default_rng(seed)
     labels = sorted(sizes)
     shuffled = [labels[i] for i in rng.permutation(len(labels))]

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-import numpy as np
-
 from data.errors import InputError
 from data.judgements.dataset import Dataset, Span
 from data.judgements.options import DatasetOptions
@@ -264,6 +262,8 @@ def judged_part(cache: FeatureCache, span: Span) -> tuple[int, int] | None:
         passed = cache.time > 0
         if not passed.any():
             raise InputError(f"{cache.path}: no time stamps to find the judged seconds by")
+        import numpy as np  # Help needs this module.
+
         rate = float(np.median(cache.frame_index[passed] / cache.time[passed]))
     end = decoded if span.end is None else int(span.end * rate) + 1
     if decoded < _SLACK * end:

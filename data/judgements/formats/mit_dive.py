@@ -8,14 +8,16 @@ and tests within 101–159. Dives are called ``001``, ``002``, … as their vide
 from __future__ import annotations
 
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from data.errors import InputError
 from data.judgements.dataset import Dataset
 from data.judgements.pairs import pairs_from_scores, read_scores
 from data.judgements.rows import read_text
 from data.judgements.splits import Split
+
+if TYPE_CHECKING:
+    import numpy as np
 
 DIVES = 159
 TRAIN = 100
@@ -61,6 +63,8 @@ def read(path: Path, task: str | None = None, score_gap: float | None = None) ->
     InputError
         There is no such file, or it has fewer than 159 scores.
     """
+    import numpy as np
+
     file = score_file(path) if path.is_dir() else path
     if file is None:
         raise InputError(f"{path}: expected {_NAMES[0]} with one of {', '.join(_SUFFIXES)}")
@@ -95,10 +99,14 @@ def _read_table(path: Path) -> np.ndarray:
         raise InputError(
             f"{path}: no score of {len(missing)} dives of {DIVES}, e.g. {missing[0]:03}"
         )
+    import numpy as np
+
     return np.array([by_number[n] for n in range(1, DIVES + 1)])
 
 
 def _read_array(path: Path) -> np.ndarray:
+    import numpy as np
+
     try:
         if path.suffix == ".npy":
             values = np.load(path, allow_pickle=False)
