@@ -20,6 +20,12 @@ from pathlib import Path
 #: An abandoned temporary of another machine is swept after this many seconds without a write.
 FOREIGN_AGE = 24 * 3600
 _TEMPORARY = re.compile(r"\.dexterank-(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-[0-9a-f]{8}\.tmp(\.\w+)?")
+# Previews, trash and indices that file servers, macOS and Windows put among people's files.
+_SYSTEM_NAMES = frozenset({
+    "@eadir", "@tmp", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "$recycle.bin",
+    "recycler", "system volume information", "lost+found", "__macosx",
+})  # fmt: skip
+_SYSTEM_PREFIXES = ("._", ".trash", ".appledouble", ".ds_store", ".@__thumb", ".spotlight-")
 # How SMB, WSL and FUSE refuse to sync a folder.
 _NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EACCES, errno.EBADF}
 
@@ -110,6 +116,15 @@ def temporary_name() -> str:
 def is_temporary(name: str) -> bool:
     """Whether a file name is that of a temporary."""
     return _TEMPORARY.fullmatch(name) is not None
+
+
+def is_system_name(name: str) -> bool:
+    """Whether a file or folder of this name belongs to a file system or its server, not to people.
+
+    ``@eaDir``, ``#recycle``, ``._v.mp4``, ``$RECYCLE.BIN``, ``lost+found`` and the like.
+    """
+    folded = name.casefold()
+    return folded in _SYSTEM_NAMES or folded.startswith(_SYSTEM_PREFIXES)
 
 
 def sweep(folder: str | Path) -> list[Path]:

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import csv
+import fnmatch
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from data.errors import InputError
+from data.files import is_system_name
+from data.names import VIDEO_EXTENSIONS
+from data.tables import read_rows, read_text
 from data.video.frame_names import frame_series
+from data.written_paths import WrittenPaths
 
-# fmt: off
-VIDEO_EXTENSIONS = frozenset({
-    ".3gp", ".asf", ".avi", ".dv", ".flv", ".gif", ".h264", ".hevc", ".m2ts", ".m4v", ".mjpeg",
-    ".mjpg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob",
-    ".webm", ".wmv",
-})
-# fmt: on
 _EXAMPLES = 3
 
 
 @dataclass(frozen=True)
 class Source:
     """One video.
+
+    A path that a list names and that does not exist, and a folder that cannot be read, are sources
+    as well: opening them fails, and so they are listed among the failures of every command.
 
     Attributes
     ----------
@@ -46,16 +46,18 @@ class _Video:
     root: Path
 
 
-def find_sources(inputs: Sequence[str | Path]) -> list[Source]:
+def find_sources(inputs: Sequence[str | Path], exclude: Sequence[str] = ()) -> list[Source]:
     """Find the videos that the user's inputs name.
 
     Parameters
     ----------
     inputs
         Each a folder (searched recursively for files with a video's extension and for folders of
-        numbered images), a video file of any extension, ``@list.txt`` (a path a line, # starts a
-        comment) or a CSV with a column ``video`` or ``path``. Paths in lists and tables are
-        relative to the file that holds them.
+        numbered images), a video file of any extension, ``@list.txt`` (a path a line; labels may
+        follow it; a line with # is a comment unless it names a file) or a CSV with a column
+        ``video`` or ``path``. Paths in lists and tables are relative to the file that holds them.
+    exclude
+        Patterns (``*``, ``?``, ``[…]``) of keys, or of file and folder names in them, to leave out.
 
     Returns
     -------
@@ -66,7 +68,7 @@ def find_sources(inputs: Sequence[str | Path]) -> list[Source]:
     Raises
     ------
     InputError
-        An input is missing, or no video is found.
+        An input is missing, no entry of a list or table exists, or no video is found.
     """
     if not inputs:
         raise InputError("no videos given; name a folder, files, @list.txt or a CSV")
@@ -76,7 +78,9 @@ def find_sources(inputs: Sequence[str | Path]) -> list[Source]:
             videos.setdefault(video.path, video)
     if not videos:
         raise InputError(_nothing_found(inputs))
-    items = list(videos.values())
+    items = [video for video in videos.values() if not _is_excluded(video, exclude)]
+    if not items:
+        raise InputError(f"all of {len(videos)} videos are left out by --exclude")
     keys = [item.path.relative_to(item.root).as_posix() for item in items]
     if len(set(keys)) < len(keys):
         common = Path(os.path.commonpath([item.path.parent for item in items]))
@@ -89,64 +93,108 @@ def _expand(text: str) -> Iterator[_Video]:
     """Yield the videos that one input names."""
     if text.startswith("@") and not Path(text).exists():
         table = _absolute(text[1:])
-        yield from _entries(table, _list_lines(table))
+        lines = read_text(table, "a list of paths").splitlines()
+        yield from _entries(table, filter(None, map(str.strip, lines)), comments=True)
         return
     path = _absolute(text)
     if path.suffix.lower() == ".csv" and not path.is_dir():
         yield from _entries(path, _table_cells(path))
         return
-    yield from _videos(path, root=None, named_by=None)
+    yield from _videos(path, root=None)
 
 
-def _entries(table: Path, entries: Iterable[str]) -> Iterator[_Video]:
-    """Yield the videos that the entries of a list or table name."""
-    count = 0
+def _entries(table: Path, entries: Iterable[str], *, comments: bool = False) -> Iterator[_Video]:
+    """Yield the videos that the entries of a list or table name, missing ones included.
+
+    Raises
+    ------
+    InputError
+        There are no entries, or none exists.
+    """
+    places = WrittenPaths(table.parent)
+    missing: list[Path] = []
+    videos: list[_Video] = []
     for entry in entries:
-        count += 1
-        path = _absolute(os.path.join(table.parent, os.path.expanduser(entry)))
-        inside = path.is_relative_to(table.parent) and path != table.parent
-        yield from _videos(path, root=table.parent if inside else None, named_by=table)
-    if count == 0:
-        raise InputError(f"{table}: expected a path to a video in each line, found none")
-
-
-def _videos(path: Path, root: Path | None, named_by: Path | None) -> Iterator[_Video]:
-    """Yield a file, a folder of frames, or all videos in a folder; keys relative to `root`."""
-    if path.is_dir():
-        if _is_frame_folder(path, os.listdir(path)):
-            yield _Video(path, root or path.parent)
+        is_comment = comments and entry.startswith("#")
+        path = places.exact(entry) or (None if is_comment else places.similar(entry))
+        if path is None and is_comment:
+            continue
+        if path is None:
+            missing.append(places.named(entry))
+        root = table.parent if (path or missing[-1]).is_relative_to(table.parent) else None
+        if path is None:
+            videos.append(_Video(missing[-1], root or missing[-1].parent))
         else:
-            for video in _walk(path):
-                yield _Video(video, root or path)
-    elif path.exists():
+            videos += _videos(path, root if path != table.parent else None)
+    if not videos:
+        raise InputError(f"{table}: expected a path to a video in each line, found none")
+    if len(missing) == len(videos):
+        others = f", like all {len(missing)} there" if len(missing) > 1 else ""
+        raise InputError(f"{missing[0]}: no such file or folder (named in {table}{others})")
+    yield from videos
+
+
+def _videos(path: Path, root: Path | None) -> Iterator[_Video]:
+    """Yield a file, a folder of frames, or all videos in a folder; keys relative to `root`."""
+    if not path.is_dir():
+        if not path.exists():
+            raise InputError(f"{path}: no such file or folder")
+        yield _Video(path, root or path.parent)
+        return
+    try:
+        is_video = _is_frame_folder(path, os.listdir(path))
+    except OSError:
+        is_video = True  # It cannot be read, which fails when it is opened.
+    if is_video:
         yield _Video(path, root or path.parent)
     else:
-        where = f" (named in {named_by})" if named_by else ""
-        raise InputError(f"{path}: no such file or folder{where}")
+        for video in _walk(path):
+            yield _Video(video, root or path)
 
 
-def folders_below(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+def _is_excluded(video: _Video, patterns: Sequence[str]) -> bool:
+    key = video.path.relative_to(video.root)
+    return any(
+        fnmatch.fnmatch(text, pattern)
+        for pattern in patterns
+        for text in (key.as_posix(), *key.parts)
+    )
+
+
+def folders_below(
+    folder: Path, unreadable: list[Path] | None = None
+) -> Iterator[tuple[Path, list[str], list[str]]]:
     """Yield a folder and those below it, as `os.walk` does: links followed, hidden ones left out.
 
-    Removing names from the list of folders keeps the walk out of them.
+    Files and folders of the system, such as ``@eaDir`` and ``._v.mp4``, are left out as well.
+    Removing names from the list of folders keeps the walk out of them. Folders that cannot be read
+    are added to `unreadable`.
     """
     visited: set[str] = set()
-    for parent, folders, files in os.walk(folder, followlinks=True):
+    failed: list[Path] = [] if unreadable is None else unreadable
+    walk = os.walk(
+        folder, onerror=lambda error: failed.append(Path(error.filename)), followlinks=True
+    )
+    for parent, folders, files in walk:
         real = os.path.realpath(parent)
         if real in visited:  # a link back to a folder above
             folders.clear()
             continue
         visited.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield Path(parent), folders, files
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and not is_system_name(name)
+        )
+        yield Path(parent), folders, [name for name in files if not is_system_name(name)]
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Yield the videos below a folder, hidden files and folders left out."""
-    for here, _, files in folders_below(folder):
+    """Yield the videos below a folder, and folders that cannot be read; no hidden ones."""
+    unreadable: list[Path] = []
+    for here, _, files in folders_below(folder, unreadable):
         yield from (here / name for name in sorted(files) if _is_video_name(name))
         if _is_frame_folder(here, files):
             yield here
+    yield from unreadable
 
 
 def _is_video_name(name: str) -> bool:
@@ -159,36 +207,19 @@ def _is_frame_folder(folder: Path, names: list[str]) -> bool:
     return not any(_is_video_name(name) for name in files) and bool(frame_series(files))
 
 
-def _list_lines(table: Path) -> Iterator[str]:
-    for line in _text(table, "a list of paths").splitlines():
-        entry = line.strip()
-        if entry and not entry.startswith("#"):
-            yield entry
-
-
 def _table_cells(table: Path) -> Iterator[str]:
     """Yield the cells of a table's column ``video`` or ``path``."""
-    rows = csv.reader(_text(table, "a CSV with a column 'video' or 'path'").splitlines())
-    header = [name.strip().lower() for name in next(rows, [])]
+    rows = read_rows(table, "a CSV with a column 'video' or 'path'")
+    header = [name.lower() for name in rows[0].cells] if rows else []
     column = next((header.index(name) for name in ("video", "path") if name in header), None)
     if column is None:
         raise InputError(
             f"{table}: expected a header with a column 'video' or 'path', "
             f"found {', '.join(header) or 'an empty file'}"
         )
-    for row in rows:
-        cell = row[column].strip() if column < len(row) else ""
-        if cell:
-            yield cell
-
-
-def _text(table: Path, what: str) -> str:
-    try:
-        return table.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(f"{table}: no such file; expected {what}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{table}: cannot be read as {what}: {error}") from error
+    for row in rows[1:]:
+        if column < len(row.cells) and row.cells[column]:
+            yield row.cells[column]
 
 
 def _absolute(path: str) -> Path:

@@ -187,9 +187,9 @@ def extract(videos: Paths, output: str | Path, **options: Any) -> Extracted:
         No video could be used; caches made with other options are in the way.
     """
     flow, features = Path(output) / "flow", Path(output) / "features"
-    sources = find_sources(_paths(videos))
     settings = from_keywords(FeatureSettings, options, flow=flow)
     stage = from_keywords(StageOptions, options, output=features)
+    sources = find_sources(_paths(videos), stage.exclude)
     computed = from_keywords(FlowKeywords, options)
     outcome = extract_features(
         sources,
@@ -363,7 +363,7 @@ def score_videos(
     targets = claim(*(None if path is None else Path(path) for path in (output, csv, json)))
     result = score(
         run,
-        without_films(find_sources(_paths(videos))),
+        without_films(find_sources(_paths(videos), settings.exclude)),
         settings,
         also=_paths(also),
         ensemble=ensemble or variant is not None,
@@ -398,7 +398,7 @@ def explain_videos(
     """
     settings = from_keywords(NewVideoOptions, options)
     check_run(Path(run), "explain")
-    sources = without_films(find_sources(_paths(videos)))
+    sources = without_films(find_sources(_paths(videos), settings.exclude))
     outcome = explain(run, sources, output, settings, from_keywords(ExplainOptions, options))
     return Explanations(
         folder=Path(output),

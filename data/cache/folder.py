@@ -17,7 +17,7 @@ from data.cache.digest import array_problems, seal
 from data.cache.header import SCHEMA, Header, from_attributes, header_differences, to_attributes
 from data.cache.sink import NewFile
 from data.errors import CacheError, InputError, StaleCacheError, system_reason
-from data.files import whole_file
+from data.files import is_system_name, whole_file
 
 SUFFIX = ".h5"
 
@@ -53,6 +53,8 @@ def find_caches(folder: str | Path, kind: str | None = None) -> dict[str, Path]:
         raise InputError(f"{folder}: no such folder; it should hold the caches of an earlier stage")
     caches = {}
     for path in sorted(folder.rglob("*" + SUFFIX)):
+        if any(map(is_system_name, path.relative_to(folder).parts)):
+            continue
         content = _kind_of(path)
         if content == "" or (content is not None and kind in (content, None)):
             caches[key_of(folder, path)] = path

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from data.errors import InputError
 from data.judgements.dataset import Dataset
-from data.judgements.rows import read_rows
+from data.tables import one_form, read_rows
 
 #: Left, top, right and bottom, as shares of the frame.
 Box = tuple[float, float, float, float]
@@ -31,8 +31,10 @@ def read_boxes(path: Path, keys: Iterable[str]) -> dict[str, dict[int, Box]]:
     for row in rows[1:]:
         try:
             video, frame, *sides = row.cells
-            left, top, right, bottom = (min(max(float(side), 0.0), 1.0) for side in sides)
-            number = int(frame)
+            left, top, right, bottom = (
+                min(max(row.number(column), 0.0), 1.0) for column in range(2, 2 + len(sides))
+            )
+            video, number = one_form(video), int(frame)
         except ValueError as error:
             raise InputError(
                 f"{path}, line {row.line}: expected a video, a frame number and four "

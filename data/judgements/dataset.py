@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
-from pathlib import PurePosixPath
 
 from data.errors import InputError
 from data.judgements.pairs import Pair, videos_of
 from data.judgements.splits import Split, group_of, k_fold_by_group, k_fold_by_video
+from data.names import Matching, match_names
 
 
 @dataclass(frozen=True)
@@ -27,20 +26,6 @@ class Span:
     start: float | None
     end: float | None
     unit: str
-
-
-@dataclass(frozen=True)
-class Matching:
-    """Which cached videos the names of an annotation stand for."""
-
-    keys: dict[str, str]
-    unknown: tuple[str, ...]
-
-    def complaint(self, where: str) -> str:
-        """Return one line that counts the unknown names, with examples."""
-        total = len(self.keys) + len(self.unknown)
-        shown = ", ".join(self.unknown[:3])
-        return f"{len(self.unknown)} of {total} annotated videos are not in {where}, e.g. {shown}"
 
 
 @dataclass(frozen=True)
@@ -71,6 +56,8 @@ class Dataset:
         Group of each video, mostly its subject, where names show it.
     folds_keep_groups : bool
         Whether no group has videos on both sides of a fold.
+    ties : int
+        Undecided comparisons that were left out.
     """
 
     name: str
@@ -84,6 +71,7 @@ class Dataset:
     spans: Mapping[str, Span] = field(default_factory=dict)
     groups: Mapping[str, str] | None = None
     folds_keep_groups: bool = False
+    ties: int = 0
 
     @property
     def videos(self) -> list[str]:
@@ -91,68 +79,14 @@ class Dataset:
         return sorted({*videos_of(self.pairs), *(self.scores or ())})
 
     def match(self, keys: Iterable[str]) -> Matching:
-        """Find the cache key of every judged video.
-
-        A name matches a key whose path, with or without its extension, ends in the name or in
-        one of its `files`; letter case does not matter.
+        """Find the cache key of every judged video by the rule of `data.names`.
 
         Raises
         ------
         InputError
-            A name fits several keys equally well, or two names fit the same key.
+            A name fits several keys equally well, or several names fit one key so.
         """
-        keys = sorted(keys)
-        tails = _tails(keys)
-        key_of: dict[str, str] = {}
-        unknown: list[str] = []
-        for name in self.videos:
-            key = _find(name, self.files.get(name, (name,)), tails, keys)
-            if key is None:
-                unknown.append(name)
-            else:
-                key_of[name] = key
-        _refuse_shared(key_of)
-        return Matching(key_of, tuple(unknown))
-
-
-def _tails(keys: Sequence[str]) -> Mapping[str, list[str]]:
-    """Map every ending of every key's path, with and without extension, to its keys."""
-    tails: dict[str, list[str]] = defaultdict(list)
-    for key in keys:
-        path = PurePosixPath(key)
-        for form in {path, path.with_suffix("")}:
-            for start in range(len(form.parts)):
-                tails["/".join(form.parts[start:]).casefold()].append(key)
-    return tails
-
-
-def _find(
-    name: str, candidates: Sequence[str], tails: Mapping[str, list[str]], keys: Sequence[str]
-) -> str | None:
-    for candidate in candidates:
-        fitting = tails.get(candidate.casefold(), [])
-        if candidate in fitting:
-            return candidate
-        if len(fitting) > 1:
-            raise InputError(
-                f"'{name}' may be any of {len(fitting)} videos, e.g. "
-                f"{', '.join(fitting[:3])}: give a folder with one of them, or name "
-                "the folder in the annotation"
-            )
-        if fitting:
-            return fitting[0]
-    return None
-
-
-def _refuse_shared(key_of: Mapping[str, str]) -> None:
-    owner: dict[str, str] = {}
-    for name, key in key_of.items():
-        if key in owner:
-            raise InputError(
-                f"'{owner[key]}' and '{name}' of the annotation are both video "
-                f"'{key}': their files must be distinct"
-            )
-        owner[key] = name
+        return match_names(self.videos, sorted(keys), self.files)
 
 
 def join(name: str, parts: Sequence[Dataset], known: str | None) -> Dataset:
@@ -181,6 +115,7 @@ def join(name: str, parts: Sequence[Dataset], known: str | None) -> Dataset:
         files={video: files for part in parts for video, files in part.files.items()},
         spans={video: span for part in parts for video, span in part.spans.items()},
         groups=groups or None,
+        ties=sum(part.ties for part in parts),
     )
 
 

@@ -9,7 +9,12 @@ from data.errors import InputError
 from data.judgements.dataset import Dataset, with_drawn_folds, with_groups
 from data.judgements.formats import FORMATS, jigsaws
 from data.judgements.options import DATASETS, DatasetOptions
-from data.judgements.pairs import is_score_table, pairs_from_scores, read_pairs, read_scores
+from data.judgements.pairs import (
+    is_score_table,
+    pairs_from_scores,
+    read_comparisons,
+    read_scores,
+)
 
 _DEFAULT_FOLDS = 4
 
@@ -119,9 +124,13 @@ def _near(path: Path) -> Sequence[Path]:
 
 def _read_own(path: Path, score_gap: float) -> Dataset:
     """Read a user's own ``better,worse`` or ``video,score`` table, or text file of pairs."""
-    scores = read_scores(path) if is_score_table(path) else None
-    pairs = read_pairs(path) if scores is None else pairs_from_scores(scores, score_gap)
+    scores, ties = None, 0
+    if is_score_table(path):
+        scores = read_scores(path)
+        pairs = pairs_from_scores(scores, score_gap)
+    else:
+        pairs, ties = read_comparisons(path)
     if not pairs:
         reason = f"differ by more than {score_gap:g}; give a smaller --score-gap"
         raise InputError(f"{path}: no two scores {reason if score_gap else 'differ'}")
-    return Dataset(path.stem, pairs, [], scores=scores)
+    return Dataset(path.stem, pairs, [], scores=scores, ties=ties)

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from data.errors import VideoError
+from data.errors import VideoError, system_reason
 
 IMAGE_EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 
@@ -46,7 +46,10 @@ def frame_files(folder: Path) -> list[tuple[int, Path]]:
     VideoError
         There are none, or several series and none of them is clearly the pictures.
     """
-    series = frame_series(entry.name for entry in folder.iterdir() if entry.is_file())
+    try:
+        series = frame_series(entry.name for entry in folder.iterdir() if entry.is_file())
+    except OSError as error:
+        raise VideoError(f"{folder}: the folder cannot be read: {system_reason(error)}") from error
     if not series:
         raise VideoError(
             f"{folder}: expected numbered images such as img_00001.jpg, img_00002.jpg; found none"

@@ -184,10 +184,11 @@ def carry_out(params: dict[str, Any]) -> Outcome[Source, Explained]:
     from data.sources import find_sources
 
     check_run(params["run"], "explain")
+    options = NewVideoOptions.of(params)
     return explain(
         params["run"],
-        without_films(find_sources(params["videos"])),
+        without_films(find_sources(params["videos"], options.exclude)),
         params["output"],
-        NewVideoOptions.of(params),
+        options,
         build(ExplainOptions, params),
     )

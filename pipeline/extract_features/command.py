@@ -264,5 +264,5 @@ def command(ctx: click.Context, /, videos: tuple[str, ...], **params: Any) -> No
             device=options.device,
             strict=options.strict,
         )
-    outcome = extract_features(find_sources(videos), settings, options, flow)
+    outcome = extract_features(find_sources(videos, options.exclude), settings, options, flow)
     ctx.exit(summarise(FeatureStage(settings, [], {}), outcome, options))

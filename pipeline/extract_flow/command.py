@@ -103,8 +103,16 @@ class FlowStage:
         if len(todo) < workers and jobs.backend != "dask":
             jobs, share = JobOptions(jobs=1), workers
         one = partial(extract_one, settings=self.settings, output=options.output, workers=share)
-        largest_first = sorted(todo, key=lambda source: -source.path.stat().st_size)
+        largest_first = sorted(todo, key=_size, reverse=True)
         return run_jobs(one, largest_first, jobs, desc="flow", name=lambda source: source.key)
+
+
+def _size(source: Source) -> int:
+    """Bytes of a video file; 0 where it is missing, which is reported when it is read."""
+    try:
+        return source.path.stat().st_size
+    except OSError:
+        return 0
 
 
 def check_plan_and_size(ctx: click.Context) -> None:
@@ -170,5 +178,5 @@ def command(ctx: click.Context, /, videos: tuple[str, ...], **params: Any) -> No
         device=options.device,
         strict=options.strict,
     )
-    outcome = extract_flow(find_sources(videos), settings, options)
+    outcome = extract_flow(find_sources(videos, options.exclude), settings, options)
     ctx.exit(summarise(FlowStage(settings), outcome, options))

@@ -47,8 +47,8 @@ class Contents:
     temporaries: list[Path] = field(default_factory=list)
 
 
-def survey(folder: Path) -> Contents:
-    """Sort the paths below a folder by what they are."""
+def survey(folder: Path, exclude: Sequence[str] = ()) -> Contents:
+    """Sort the paths below a folder by what they are, without the videos to `exclude`."""
     contents = Contents()
     for here, folders, names in folders_below(folder):
         files = [here / name for name in sorted(names)]
@@ -63,7 +63,7 @@ def survey(folder: Path) -> Contents:
             contents.weights += [file for file in files if file.suffix == ".safetensors"]
             contents.tables += [file for file in files if file.suffix.lower() == ".csv"]
     try:
-        contents.videos = [source.path for source in find_sources([folder])]
+        contents.videos = [source.path for source in find_sources([folder], exclude)]
     except InputError:
         contents.videos = []
     return contents

@@ -11,7 +11,7 @@ from data.errors import InputError
 from data.judgements.options import DatasetOptions
 from data.judgements.pairs import check_pairs
 from data.judgements.reading import read_dataset, tasks_in
-from data.judgements.rows import read_rows
+from data.tables import read_rows
 from pipeline.inspect.report import Report, failure
 from pipeline.runs.judgements import describe
 from pipeline.shell.words import counted

@@ -9,11 +9,12 @@ from functools import partial
 from pathlib import Path
 
 from data.errors import InputError
+from data.files import is_system_name
 from data.judgements.boxes import COLUMNS as BOX_COLUMNS
 from data.judgements.options import DatasetOptions
 from data.judgements.reading import formats_in, recognise
-from data.judgements.rows import read_rows
 from data.sources import find_sources
+from data.tables import read_rows
 from pipeline.inspect.cache import inspect_cache
 from pipeline.inspect.folder import Contents, summarise, survey
 from pipeline.inspect.judgements import inspect_boxes, inspect_pairs
@@ -71,20 +72,20 @@ def _flow_caches(paths: Iterable[str | Path]) -> list[Path]:
     files: list[Path] = []
     for path in map(Path, paths):
         files += sorted(path.rglob("*.h5")) if path.is_dir() else [path] * _is_hdf5(path)
-    return files
+    return [path for path in files if not is_system_name(path.name)]
 
 
 def _expand(given: str, options: InspectOptions) -> list[Item]:
     """Return the items that a path stands for: several for a list of videos."""
     path = Path(given)
     if given.startswith("@") and not path.exists():
-        return _listed([given], given)
+        return _listed([given], given, options.exclude)
     if not path.exists():
         raise InputError(f"{given}: no such file or folder")
     if path.is_dir() and (several := _several_forms(path, options)):
         return several
     kind = _folder_kind(path, options) if path.is_dir() else file_kind(path, options.dataset)
-    return _listed([given], given) if kind == "list" else [Item(kind, path, given)]
+    return _listed([given], given, options.exclude) if kind == "list" else [Item(kind, path, given)]
 
 
 def _several_forms(folder: Path, options: InspectOptions) -> list[Item]:
@@ -94,14 +95,14 @@ def _several_forms(folder: Path, options: InspectOptions) -> list[Item]:
     if is_run(folder) or is_evaluation(folder) or len(forms := formats_in(folder)) < 2:
         return []
     items = [Item("judgements", place, str(place)) for place in dict.fromkeys(forms.values())]
-    contents = survey(folder)
+    contents = survey(folder, options.exclude)
     more = contents.videos or contents.caches or contents.runs or contents.evaluations
     return [Item("folder", folder, str(folder)), *items] if more else items
 
 
-def _listed(inputs: Sequence[str], given: str) -> list[Item]:
+def _listed(inputs: Sequence[str], given: str, exclude: Sequence[str]) -> list[Item]:
     try:
-        return [Item("video", each.path, each.key) for each in find_sources(inputs)]
+        return [Item("video", each.path, each.key) for each in find_sources(inputs, exclude)]
     except InputError as error:
         return [Item(f"unusable list: {without_path(str(error), given)}", Path(given), given)]
 
@@ -186,7 +187,7 @@ class Inspection:
 
     def folder(self, item: Item) -> list[Report]:
         """Report on a folder, from the reports on its files."""
-        contents = survey(item.path)
+        contents = survey(item.path, self.options.exclude)
         reports = self.all_of(_items(item.path, contents), closely=False)
         files = [each for several in reports for each in several]
         report = summarise(item.path, item.shown, contents, files)

@@ -33,6 +33,7 @@ class InspectOptions:
         "Where the caches' source videos are now, if they were moved: a folder, or the video.",
         default=None,
     )
+    exclude: tuple[str, ...] = shared("exclude")
     jobs: int = shared("jobs", help="Workers, if there are many files to read.")
     strict: bool = shared("strict")
     dataset: DatasetOptions = field(default_factory=DatasetOptions)

@@ -49,6 +49,7 @@ class StageOptions:
     """The options that all stages share."""
 
     output: Path = shared("output")
+    exclude: tuple[str, ...] = shared("exclude")
     jobs: JobOptions = field(default_factory=JobOptions)
     device: str = shared("device")
     overwrite: bool = shared("overwrite")

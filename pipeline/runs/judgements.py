@@ -16,6 +16,7 @@ from data.judgements.splits import Split, cuts_groups, hold_out
 from model.ranker.options import TrainOptions
 from pipeline.shell.console import log
 from pipeline.shell.flags import option
+from pipeline.shell.words import counted
 
 if TYPE_CHECKING:
     from data.cache.features import FeatureCache
@@ -116,11 +117,19 @@ def read_judgements(
 
 
 def known_keys(path: Path, dataset: Dataset, keys: Collection[str]) -> dict[str, str]:
-    """Return the cache key of each name that has one; an error names the file."""
+    """Return the cache key of each name that has one; an error names the file.
+
+    Undecided comparisons, and names that only the ends of paths match, are reported.
+    """
     try:
-        return dataset.match(keys).keys
+        matching = dataset.match(keys)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+    for note in matching.notes():
+        log.warning("%s: %s", path, note)
+    if dataset.ties:
+        log.warning("%s: %s left out", path, counted(dataset.ties, "tie"))
+    return matching.keys
 
 
 def by_key(values: Mapping[str, Value], known: Mapping[str, str]) -> dict[str, Value]:
@@ -274,6 +283,8 @@ def judged_part(cache: FeatureCache, span: Span) -> tuple[int, int] | None:
 def describe(dataset: Dataset) -> list[str]:
     """Return what a data set contains: videos, pairs, faults, folds; one line each."""
     lines = [dataset.name, *check_pairs(dataset.pairs).lines()]
+    if dataset.ties:
+        lines.append(f"{counted(dataset.ties, 'tie')} left out")
     if dataset.groups:
         lines.append(f"{len(set(dataset.groups.values()))} groups (subjects) in the names")
     if dataset.spans:

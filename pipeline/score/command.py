@@ -171,10 +171,11 @@ def command(ctx: click.Context, /, run: Path, videos: tuple[str, ...], **params:
 
     check_run(run, "score")
     targets = claim(params["output"], params["csv_file"], params["json_file"])
+    options = NewVideoOptions.of(params)
     result = score_videos(
         run,
-        without_films(find_sources(videos)),
-        NewVideoOptions.of(params),
+        without_films(find_sources(videos, options.exclude)),
+        options,
         also=params["also"],
         ensemble=params["ensemble"] or params["variant"] is not None,
         variant=params["variant"],

@@ -32,8 +32,9 @@ CACHE = "cache"
 
 @dataclass(frozen=True, kw_only=True)
 class NewVideoOptions:
-    """Where features of new videos are found, and how missing ones are computed."""
+    """Which new videos, where their features are found, and how missing ones are computed."""
 
+    exclude: tuple[str, ...] = shared("exclude")
     features: Path | None = option(
         "Take features from this output of extract-features where they fit.", default=None
     )

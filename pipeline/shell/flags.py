@@ -47,6 +47,12 @@ class Shared:
     """Options of several commands; `shared` makes one a field of another dataclass."""
 
     output: Path = option("Folder to write to; created if it does not exist.", short="-o")
+    exclude: tuple[str, ...] = option(
+        "Leave out videos whose path, or a file or folder name in it, matches this pattern "
+        "(repeatable), e.g. 'preview*'.",
+        default=(),
+        metavar="PATTERN",
+    )
     features: Path = option("Output of extract-features.")
     pairs: Path = option(
         "Judgements: a CSV with the columns better,worse or video,score, or a data set's folder."

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import unicodedata
+
 import pytest
 
+from data.cache.folder import find_caches
 from data.errors import InputError
 from data.sources import find_sources
 
@@ -126,7 +131,7 @@ def test_nothing_found_says_what_was_looked_for(tmp_path, name):
         (b"a,b\n1,2\n", "expected a header with a column 'video' or 'path', found a, b"),
         (b"", "found an empty file"),
         (b"video\n", "expected a path to a video in each line, found none"),
-        (b"video\n\xff\xfe\n", "cannot be read"),
+        (b"video\n\xff\xfe\n", "cannot read .*not UTF-8"),
     ],
 )
 def test_unusable_tables_are_refused(tmp_path, content, message):
@@ -134,3 +139,115 @@ def test_unusable_tables_are_refused(tmp_path, content, message):
     (tmp_path / "t.csv").write_bytes(content)
     with pytest.raises(InputError, match=message):
         find_sources([tmp_path / "t.csv"])
+
+
+def test_a_list_takes_names_with_a_hash_and_labels_after_the_path(tmp_path):
+    """Fails if videos called #122 vanish from a list, or a data set's own list is refused."""
+    touch(tmp_path, "#122_Cleaning.avi", "a b.mp4", "c.avi", "d.mp4")
+    lines = [
+        "# d.mp4 is not meant",
+        "#122_Cleaning.avi 3",
+        "a b.mp4 label",
+        "c.avi 120 7",
+        "#d.mp4",
+    ]
+    (tmp_path / "list.txt").write_text("\n".join(lines))
+    assert keys(f"@{tmp_path}/list.txt") == ["#122_Cleaning.avi", "a b.mp4", "c.avi"]
+
+
+@pytest.mark.parametrize("table", ["@list.txt", "list.csv"])
+def test_missing_entries_are_sources_that_fail_when_opened(tmp_path, monkeypatch, table):
+    """Fails if one wrong line stops all other videos, or is dropped without a word."""
+    touch(tmp_path, "a.mp4")
+    (tmp_path / table.lstrip("@")).write_text(
+        "video\n" * table.endswith("csv") + "gone.mp4\na.mp4\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert keys(table) == ["a.mp4", "gone.mp4"]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "D:\\films\\set\\v01.mp4",
+        "/home/anna/set/v01.mp4",
+        "set\\v01.mp4",
+        "set/V01.MP4",
+        "set/v01.avi",
+        "set/v01",
+    ],
+)
+def test_entries_from_another_machine_are_found(tmp_path, entry):
+    """Fails if a list that was written elsewhere names no video, or another one's."""
+    touch(tmp_path, "set/v01.mp4", "other/v01.mp4", "set/v02.mp4", "set/v01.txt")
+    (tmp_path / "list.txt").write_text(f"{entry}\nset/v02.mp4\n")
+    assert keys(f"@{tmp_path}/list.txt") == ["set/v01.mp4", "set/v02.mp4"]
+
+
+def test_composed_entries_name_decomposed_files(tmp_path):
+    """Fails if a file that looks like the entry is called missing (names of macOS)."""
+    name = unicodedata.normalize("NFD", "Übung/é.mp4")
+    touch(tmp_path, name)
+    (tmp_path / "t.csv").write_text("video\nÜbung/é.mp4\n", encoding="utf-8")
+    assert keys(tmp_path / "t.csv") == [name]
+
+
+def test_a_pipe_as_a_list_is_refused(tmp_path):
+    """Fails if the program waits for ever for a list."""
+    os.mkfifo(tmp_path / "list.txt")
+    os.mkfifo(tmp_path / "list.csv")
+    for table in (f"@{tmp_path}/list.txt", tmp_path / "list.csv"):
+        with pytest.raises(InputError, match="not a regular file"):
+            find_sources([table])
+
+
+# fmt: off
+SYSTEM = [
+    "@eaDir/v.mp4/SYNOPHOTO_FILM_M.mp4", "#recycle/old.mp4", "._v.mp4", ".AppleDouble/v.mp4",
+    "$RECYCLE.BIN/x.mp4", "System Volume Information/y.mp4", "lost+found/z.mp4",
+    ".Trash-1000/files/t.mp4", "sub/@eaDir/u.mp4", "__MACOSX/._v.mp4",
+]
+# fmt: on
+
+
+def test_files_of_the_system_are_no_videos_and_no_caches(tmp_path):
+    """Fails if previews and trash are judged, or a copy's shadow counts as a damaged cache."""
+    touch(tmp_path, "v.mp4", *SYSTEM)
+    assert keys(tmp_path) == ["v.mp4"]
+    touch(tmp_path / "caches", "v.mp4.h5", *(f"{name}.h5" for name in SYSTEM))
+    assert list(find_caches(tmp_path / "caches")) == ["v.mp4"]
+
+
+def test_patterns_leave_videos_out(tmp_path):
+    """Fails if --exclude looks at the last part of a path alone, or at folders above the input."""
+    touch(tmp_path, "raw/a.mp4", "raw/preview_a.mp4", "raw/old/b.mp4", "raw/old/c.avi")
+    found = find_sources([tmp_path / "raw"], ["preview_*", "old/*.avi", "raw"])
+    assert [source.key for source in found] == ["a.mp4", "old/b.mp4"]
+    found = find_sources([tmp_path / "raw"], ["old", "preview*"])
+    assert [source.key for source in found] == ["a.mp4"]
+    with pytest.raises(InputError, match="all of 4 videos are left out by --exclude"):
+        find_sources([tmp_path / "raw"], ["*"])
+
+
+def deny(monkeypatch, folder):
+    """Refuse to list a folder, as the system does without permission (not to root)."""
+    scandir, listdir = os.scandir, os.listdir
+
+    def refusing(listing):
+        def listed(path="."):
+            if os.fspath(path) == os.fspath(folder):
+                raise PermissionError(errno.EACCES, "Permission denied", os.fspath(path))
+            return listing(path)
+
+        return listed
+
+    monkeypatch.setattr(os, "scandir", refusing(scandir))
+    monkeypatch.setattr(os, "listdir", refusing(listdir))
+
+
+@pytest.mark.parametrize("given", ["", "closed"])
+def test_a_folder_that_cannot_be_read_is_a_source(tmp_path, monkeypatch, given):
+    """Fails if its videos are left out without a word."""
+    touch(tmp_path, "a.mp4", "closed/b.mp4")
+    deny(monkeypatch, tmp_path / "closed")
+    assert "closed" in keys(tmp_path / given)

@@ -123,3 +123,23 @@ def test_logs_stay_off_stdout(tmp_path: Path) -> None:
     assert result.exit_code == 1
     (found,) = json.loads(result.stdout)
     assert len(found["files"]) == 10
+
+
+def test_shadows_of_caches_are_no_damaged_caches(tmp_path: Path) -> None:
+    """A copy by macOS, or a file server's previews, would end every look at a folder in exit 1."""
+    write_flow(tmp_path / "flow/a.avi.h5")
+    for name in ("._a.avi.h5", "@eaDir/a.avi.h5", "#recycle/b.avi.h5"):
+        path = tmp_path / "flow" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"Mac OS X")
+    result = run(tmp_path / "flow")
+    assert result.exit_code == 0, result.output
+    assert "1 flow cache" in result.stdout
+
+
+def test_excluded_videos_are_not_looked_at(tmp_path: Path) -> None:
+    """A damaged preview that no command uses would be a problem."""
+    write_video(tmp_path / "a.avi")
+    (tmp_path / "preview.avi").write_bytes(b"x")
+    assert run(tmp_path).exit_code == 1
+    assert run(tmp_path, "--exclude", "preview*").exit_code == 0

@@ -13,8 +13,8 @@ from pathlib import Path
 from data.errors import InputError
 from data.judgements.dataset import Dataset, Span, choose_task
 from data.judgements.pairs import Pair, read_pairs, videos_of
-from data.judgements.rows import read_rows, read_words
 from data.judgements.splits import Split
+from data.tables import read_rows, read_words
 
 _TABLE = "BEST.csv"
 _HEADER = ("task", "vid_id", "start_seconds", "end_seconds")
@@ -103,8 +103,8 @@ def _read_spans(folder: Path, task: str) -> dict[str, Span]:
     spans = {}
     for row in rows[1:]:
         try:
-            of_task, video, start, end = row.cells
-            span = Span(float(start), float(end), "seconds")
+            of_task, video, _, _ = row.cells
+            span = Span(row.number(2), row.number(3), "seconds")
         except ValueError as error:
             raise InputError(
                 f"{path}, line {row.line}: expected a task, a video and two times, "

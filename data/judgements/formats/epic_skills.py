@@ -12,9 +12,9 @@ from pathlib import Path
 
 from data.errors import InputError
 from data.judgements.dataset import Dataset, Span, choose_task, join
-from data.judgements.pairs import Pair, read_pairs, videos_of
-from data.judgements.rows import read_rows
+from data.judgements.pairs import Pair, read_comparisons, read_pairs, videos_of
 from data.judgements.splits import Split
+from data.tables import read_rows
 
 TASKS = (
     "Chopstick_Using",
@@ -89,7 +89,8 @@ def task_folders(folder: Path) -> dict[str, Path]:
 
 def _read_task(folder: Path, task: str, title: str, spans: dict[str, tuple[str, Span]]) -> Dataset:
     stem = task.lower()
-    pairs = _named(task, read_pairs(folder / f"{stem}_gt.csv"))
+    decided, ties = read_comparisons(folder / f"{stem}_gt.csv")
+    pairs = _named(task, decided)
     folds = [
         Split(
             _named(task, read_pairs(folder / "splits" / f"{stem}_train_{n}.csv")),
@@ -110,6 +111,7 @@ def _read_task(folder: Path, task: str, title: str, spans: dict[str, tuple[str, 
         files=files,
         spans=judged,
         groups=groups,
+        ties=ties,
     )
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from data.errors import InputError
 from data.judgements.dataset import Dataset
 from data.judgements.pairs import Pair, videos_of
-from data.judgements.rows import read_words
 from data.judgements.splits import Split, split_by_videos
+from data.tables import read_words
 
 FILE = "annotation.txt"
 FOLDS = 4
@@ -67,6 +67,7 @@ def read(path: Path, task: str | None = None, score_gap: float | None = None) ->
         known="infant-grasp",
         folds_source=f"the paper's rule, by name order{undecided}",
         files={name: (name,) for name in videos_of(pairs)},
+        ties=ties,
     )
 
 

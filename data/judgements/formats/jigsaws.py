@@ -13,8 +13,8 @@ from pathlib import Path
 from data.errors import InputError
 from data.judgements.dataset import Dataset, choose_task
 from data.judgements.pairs import pairs_from_scores
-from data.judgements.rows import read_words
 from data.judgements.splits import group_of, k_fold_by_group
+from data.tables import read_words
 
 LEVELS = ("N", "I", "E")
 # Names are <Task>_<subject letter><three-digit trial>.

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from data.errors import InputError
 from data.judgements.dataset import Dataset
 from data.judgements.pairs import pairs_from_scores, read_scores
-from data.judgements.rows import read_text
 from data.judgements.splits import Split
+from data.tables import read_text
 
 if TYPE_CHECKING:
     import numpy as np
