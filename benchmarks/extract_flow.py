@@ -63,7 +63,7 @@ class Run:
 
 
 def draw_video(path: Path, seconds: float, seed: int) -> Path:
-    """Write a texture that drifts and turns before a still one; kept if it is there already."""
+    """Write a texture that drifts and turns before a still one; kept if it already exists."""
     if path.exists():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -61,6 +61,7 @@ class JointFit:
         read: ReadStreams,
         ranges: SnippetRanges,
         train: TrainOptions,
+        *,
         seed: int,
         device: str = "cpu",
     ) -> None:

@@ -14,7 +14,7 @@ from model.ranker.build import build
 from model.ranker.loss import pair_loss, ranking_loss
 from model.ranker.options import RankerOptions, TrainOptions
 from model.ranker.scoring import pair_accuracy, ranges_of
-from model.ranker.videos import SnippetRanges, VideoMaps
+from model.ranker.videos import VideoMaps
 
 # Videos scored at once without gradients; bounds the memory of one pass.
 _CHUNK = 32
@@ -124,8 +124,8 @@ def fit(
     validation_pairs: Tensor | None,
     ranker: RankerOptions,
     train: TrainOptions,
-    seed: int,
     *,
+    seed: int,
     device: torch.device | str = "cpu",
     state: FitState | None = None,
     on_state: Callable[[FitState], None] | None = None,
@@ -158,25 +158,16 @@ def fit(
     _check_pairs(train_pairs, len(videos.keys), "training")
     if validation_pairs is not None:
         _check_pairs(validation_pairs, len(videos.keys), "validation")
-    c, h, w = videos.maps.shape[1:]
-    model = build(ranker, c, h, w, seed).to(device)
-    rate = train.learning_rate
-    groups = model.rates(rate) if isinstance(model, OwnRates) else [*model.parameters()]
-    optimizer = make_optimizer(groups, train)
-    generator = torch.Generator().manual_seed(seed)
+    training = _Training(videos, ranker, train, seed=seed, device=device)
     state = state or FitState()
     if state.epoch:
-        model.load_state_dict(state.model)
-        optimizer.load_state_dict(state.optimizer)
-        generator.set_state(state.generator)
-    ranges = ranges_of(videos, ranker.segments, train.sampling)
+        training.resume(state)
     while not state.finished(train, validation_pairs is not None):
-        record = _epoch(model, optimizer, videos, ranges, train_pairs, train, generator)
-        record = {"epoch": float(state.epoch + 1)} | record
+        record = {"epoch": float(state.epoch + 1)} | training.epoch(train_pairs)
         if validation_pairs is not None:
-            record |= _validate(model, videos, ranges.test, validation_pairs, train.margin, device)
-        state.model = model.state_dict()
-        if state.enter(record, optimizer, generator):
+            record |= training.validate(validation_pairs)
+        state.model = training.model.state_dict()
+        if state.enter(record, training.optimizer, training.generator):
             state.best_model = copy.deepcopy(state.model)
         if on_state is not None:
             on_state(state)
@@ -185,8 +176,80 @@ def fit(
         raise _diverged("weights became infinite or NaN", train)
     # The state refers to the model's own tensors, and must keep those of the last epoch.
     state.model = copy.deepcopy(state.model)
-    model.load_state_dict(state.best_model)
-    return FitResult(model.cpu().eval(), state.history, state.best_epoch)
+    training.model.load_state_dict(state.best_model)
+    return FitResult(training.model.cpu().eval(), state.history, state.best_epoch)
+
+
+class _Training:
+    """The ranker, its optimiser and the random draws of one fit."""
+
+    def __init__(
+        self,
+        videos: VideoMaps,
+        ranker: RankerOptions,
+        train: TrainOptions,
+        *,
+        seed: int,
+        device: torch.device | str,
+    ) -> None:
+        self.videos = videos
+        self.train = train
+        self.device = device
+        channels, height, width = videos.maps.shape[1:]
+        self.model = model = build(ranker, channels, height, width, seed).to(device)
+        rate = train.learning_rate
+        groups = model.rates(rate) if isinstance(model, OwnRates) else [*model.parameters()]
+        self.optimizer = make_optimizer(groups, train)
+        self.generator = torch.Generator().manual_seed(seed)
+        self.ranges = ranges_of(videos, ranker.segments, train.sampling)
+
+    def resume(self, state: FitState) -> None:
+        """Continue from a state of this same fit."""
+        self.model.load_state_dict(state.model)
+        self.optimizer.load_state_dict(state.optimizer)
+        self.generator.set_state(state.generator)
+
+    def epoch(self, pairs: Tensor) -> Record:
+        """Take one step a batch of pairs, on freshly drawn snippets."""
+        self.model.train()
+        rows = self.ranges.draw(self.generator)
+        total, right = 0.0, 0.0
+        for batch in self._batches(pairs):
+            # Each distinct video is scored once, however many pairs name it.
+            distinct, position = torch.unique(batch, return_inverse=True)
+            out = self.model(self.videos.gather(rows[distinct], self.device), self.generator)
+            loss = pair_loss(self.model, out, position.to(self.device), self.train.margin)
+            if not torch.isfinite(loss):
+                raise _diverged(f"the loss became {loss.item():g}", self.train)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            if self.train.clip_norm:
+                nn.utils.clip_grad_norm_(self.model.parameters(), self.train.clip_norm)
+            self.optimizer.step()
+            total += loss.item() * len(batch)
+            right += pair_accuracy(out.score.detach().cpu(), position) * len(batch)
+        return {"train_loss": total / len(pairs), "train_accuracy": right / len(pairs)}
+
+    def validate(self, pairs: Tensor) -> Record:
+        """Score the videos of validation pairs on the snippets that a test sees."""
+        self.model.eval()
+        distinct, position = torch.unique(pairs, return_inverse=True)
+        with torch.inference_mode():
+            scores = [self._test_scores(part) for part in distinct.split(_CHUNK)]
+        return validation_record(torch.cat(scores).cpu(), position, self.train.margin)
+
+    def _test_scores(self, videos: Tensor) -> Tensor:
+        maps = self.videos.gather(self.ranges.test[videos], self.device)
+        return self.model(maps, torch.Generator().manual_seed(0)).score
+
+    def _batches(self, pairs: Tensor) -> Iterator[Tensor]:
+        size = self.train.batch_pairs
+        if size is None or size >= len(pairs):
+            yield pairs
+            return
+        order = torch.randperm(len(pairs), generator=self.generator)
+        for part in order.split(size):
+            yield pairs[part]
 
 
 def _diverged(how: str, train: TrainOptions) -> ValueError:
@@ -212,66 +275,6 @@ def make_optimizer(parameters: list[Any], train: TrainOptions) -> torch.optim.Op
     if train.optimizer == "sgd":
         return torch.optim.SGD(parameters, lr=rate, momentum=train.momentum, weight_decay=decay)
     return torch.optim.Adam(parameters, lr=rate, weight_decay=decay)
-
-
-def _batches(
-    pairs: Tensor, batch_pairs: int | None, generator: torch.Generator
-) -> Iterator[Tensor]:
-    if batch_pairs is None or batch_pairs >= len(pairs):
-        yield pairs
-        return
-    order = torch.randperm(len(pairs), generator=generator)
-    for part in order.split(batch_pairs):
-        yield pairs[part]
-
-
-def _epoch(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    videos: VideoMaps,
-    ranges: SnippetRanges,
-    pairs: Tensor,
-    train: TrainOptions,
-    generator: torch.Generator,
-) -> Record:
-    """Take one step a batch of pairs, on freshly drawn snippets."""
-    model.train()
-    rows = ranges.draw(generator)
-    device = next(model.parameters()).device
-    total, right = 0.0, 0.0
-    for batch in _batches(pairs, train.batch_pairs, generator):
-        # Each distinct video is scored once, however many pairs name it.
-        distinct, position = torch.unique(batch, return_inverse=True)
-        out = model(videos.gather(rows[distinct], device), generator)
-        loss = pair_loss(model, out, position.to(device), train.margin)
-        if not torch.isfinite(loss):
-            raise _diverged(f"the loss became {loss.item():g}", train)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if train.clip_norm:
-            nn.utils.clip_grad_norm_(model.parameters(), train.clip_norm)
-        optimizer.step()
-        total += loss.item() * len(batch)
-        right += pair_accuracy(out.score.detach().cpu(), position) * len(batch)
-    return {"train_loss": total / len(pairs), "train_accuracy": right / len(pairs)}
-
-
-def _validate(
-    model: nn.Module,
-    videos: VideoMaps,
-    rows: Tensor,
-    pairs: Tensor,
-    margin: float,
-    device: torch.device | str,
-) -> Record:
-    model.eval()
-    distinct, position = torch.unique(pairs, return_inverse=True)
-    with torch.inference_mode():
-        parts = [
-            model(videos.gather(rows[part], device), torch.Generator().manual_seed(0)).score
-            for part in distinct.split(_CHUNK)
-        ]
-    return validation_record(torch.cat(parts).cpu(), position, margin)
 
 
 def validation_record(scores: Tensor, pairs: Tensor, margin: float) -> Record:

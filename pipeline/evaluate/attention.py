@@ -15,7 +15,7 @@ from model.ranker.options import RankerOptions
 from model.ranker.scoring import Scores, score
 from model.ranker.videos import VideoMaps
 from pipeline.evaluate.plan import EvaluationPlan, Run
-from pipeline.runs.maps import FeatureSet
+from pipeline.runs.features import FeatureSet
 
 
 def measure_attention(

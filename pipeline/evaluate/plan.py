@@ -20,6 +20,7 @@ from data.judgements.splits import Split
 from model.ranker.build import NEED_STREAMS
 from model.ranker.options import Variant
 from pipeline.evaluate.settings import EvaluateSettings
+from pipeline.runs.features import FeatureSet, find_feature_set, warn_of_repeats
 from pipeline.runs.judgements import (
     by_key,
     known_keys,
@@ -27,7 +28,6 @@ from pipeline.runs.judgements import (
     report_faults,
     videos_without_cache,
 )
-from pipeline.runs.maps import FeatureSet, find_feature_set, warn_of_repeats
 from pipeline.shell.console import log
 from pipeline.shell.words import format_bytes
 

@@ -31,10 +31,11 @@ from pipeline.evaluate.plan import EvaluationPlan, Run, features_of
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.runner.devices import parse_devices, torch_threads
 from pipeline.runner.files import write_json
+from pipeline.runs.features import FeatureSet
 from pipeline.runs.folder import CHECKPOINT, write_checkpoint
 from pipeline.runs.folder import Run as RankerRun
 from pipeline.runs.judgements import choose_pairs
-from pipeline.runs.maps import FeatureSet, pair_rows, read_maps
+from pipeline.runs.maps import pair_rows, read_maps
 from pipeline.shell import console
 from pipeline.stage_one.file import FILE_NAME as STAGE_ONE
 from pipeline.train_ranker.plan import PROTOCOLS, fitting_batch
@@ -234,7 +235,7 @@ def _train(plan: EvaluationPlan, run: Run, features: FeatureSet, videos: VideoMa
             pair_rows(validation, videos.keys) if validation else None,
             ranker,
             train,
-            run.seed,
+            seed=run.seed,
             device=device,
         )
     except ValueError as error:

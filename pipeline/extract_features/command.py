@@ -132,29 +132,29 @@ class FeatureStage:
         """Header of a valid cache of this video."""
         return self.jobs[source.key].header
 
-    def kept(self, path: Path) -> FeatureResult:
-        """Describe a cache that exists."""
+    def describe(self, path: Path) -> FeatureResult:
+        """Return what is known of a valid cache that already exists."""
         from data.cache.features import open_features
 
         with open_features(path) as cache:
             return FeatureResult(path, len(cache), False, cache.header.warnings)
 
-    def forecast(self, todo: Sequence[Source]) -> list[str]:
+    def forecast(self, sources: Sequence[Source]) -> list[str]:
         """Return how many snippets these videos have, and how large their caches will be."""
         from pipeline.extract_features.plan import forecast
 
-        jobs = [self.jobs[source.key] for source in todo]
+        jobs = [self.jobs[source.key] for source in sources]
         return forecast(jobs, self.settings, self.settings.networks(self.devices))
 
     def compute(
-        self, todo: Sequence[Source], options: StageOptions
+        self, sources: Sequence[Source], options: StageOptions
     ) -> Outcome[Source, FeatureResult]:
         """Compute videos on all devices."""
         from pipeline.extract_features.devices import compute_features
 
         if self.networks is None:
             raise ValueError("expected networks, got None")
-        jobs = {source: self.jobs[source.key] for source in todo}
+        jobs = {source: self.jobs[source.key] for source in sources}
         failures = compute_features(
             list(jobs.values()), self.networks, self.settings, self.devices, options
         )
@@ -163,7 +163,7 @@ class FeatureStage:
             for source, job in jobs.items()
             if source.key not in failures
         ]
-        return Outcome(results, [(s, failures[s.key]) for s in todo if s.key in failures])
+        return Outcome(results, [(s, failures[s.key]) for s in sources if s.key in failures])
 
 
 EPILOG = """\b

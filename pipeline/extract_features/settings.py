@@ -76,7 +76,7 @@ class FeatureResult:
 
     path: Path  # Its cache.
     rows: int  # Snippets.
-    computed: bool  # False when a valid cache existed already.
+    computed: bool  # False when a valid cache already existed.
     warnings: tuple[str, ...]  # What was odd about the video.
 
 

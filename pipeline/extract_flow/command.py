@@ -40,7 +40,7 @@ MOST_THREADS = 8
 def extract_flow(
     sources: Sequence[Source], settings: FlowSettings, options: StageOptions
 ) -> Outcome[Source, FlowResult]:
-    """Compute the flow caches of some videos; valid ones that exist already are kept.
+    """Compute the flow caches of some videos; valid ones that already exist are kept.
 
     Raises
     ------
@@ -70,23 +70,25 @@ class FlowStage:
 
         return Header("flow", source_digest=digest, parameters=self.settings.parameters)
 
-    def kept(self, path: Path) -> FlowResult:
-        """Describe a valid cache that exists already."""
-        from pipeline.extract_flow.video import kept
+    def describe(self, path: Path) -> FlowResult:
+        """Return what is known of a valid cache that already exists."""
+        from pipeline.extract_flow.video import describe
 
-        return kept(path, self.settings.flow.bound)
+        return describe(path, self.settings.flow.bound)
 
-    def forecast(self, todo: Sequence[Source]) -> list[str]:
+    def forecast(self, sources: Sequence[Source]) -> list[str]:
         """Return how many fields these videos would give, by their own headers."""
         from data.video.claims import claimed_pairs
         from pipeline.shell.words import format_bytes
 
         pairs, values = claimed_pairs(
-            [s.path for s in todo], self.settings.plan, self.settings.flow
+            [source.path for source in sources], self.settings.plan, self.settings.flow
         )
         return [f"pairs     about {pairs:,}, {format_bytes(2 * values)} before compression"]
 
-    def compute(self, todo: Sequence[Source], options: StageOptions) -> Outcome[Source, FlowResult]:
+    def compute(
+        self, sources: Sequence[Source], options: StageOptions
+    ) -> Outcome[Source, FlowResult]:
         """Compute videos side by side, the largest first; few videos one by one, by all workers."""
         from pipeline.extract_flow.fields import warm_up
         from pipeline.extract_flow.video import extract_one
@@ -100,10 +102,10 @@ class FlowStage:
         if jobs.backend == "auto" and workers <= MOST_THREADS:
             jobs = replace(jobs, backend="threading")
         share = 1
-        if len(todo) < workers and jobs.backend != "dask":
+        if len(sources) < workers and jobs.backend != "dask":
             jobs, share = JobOptions(jobs=1), workers
         one = partial(extract_one, settings=self.settings, output=options.output, workers=share)
-        largest_first = sorted(todo, key=_size, reverse=True)
+        largest_first = sorted(sources, key=_size, reverse=True)
         return run_jobs(one, largest_first, jobs, desc="flow", name=lambda source: source.key)
 
 

@@ -41,7 +41,7 @@ class FlowResult:
     path: Path
     frames: int
     rows: int  # Stored fields.
-    computed: bool  # False when a valid cache existed already.
+    computed: bool  # False when a valid cache already existed.
     clipped: float  # Share of the values beyond the bound.
     warnings: tuple[str, ...]
 
@@ -121,8 +121,8 @@ def _write(
     return writer.clipped
 
 
-def kept(path: Path, bound: float) -> FlowResult:
-    """Describe a valid cache that exists already."""
+def describe(path: Path, bound: float) -> FlowResult:
+    """Return what is known of a valid cache that already exists."""
     with open_flow(path) as flow:
         header, rows, clipped = flow.header, len(flow), flow.clipped
     notes = header.warnings + clipped_notice(clipped, bound)

@@ -29,8 +29,9 @@ from pipeline.fit_fusion.settings import FusionSettings
 from pipeline.pictures.curves import draw_learning_curves
 from pipeline.runner.devices import parse_devices
 from pipeline.runner.files import write_bytes, write_csv, write_safetensors
+from pipeline.runs.features import FeatureSet, find_feature_set
 from pipeline.runs.judgements import Judgements, choose_pairs
-from pipeline.runs.maps import FeatureSet, find_feature_set, pair_rows
+from pipeline.runs.maps import pair_rows
 from pipeline.runs.state import StateFile
 from pipeline.shell.console import log, progress
 from pipeline.stage_one.file import load_fusion
@@ -185,7 +186,7 @@ def _prepare(streams: StreamReader, start: nn.Module, settings: FusionSettings) 
     model = build(ranker, start.project.out_channels, *sides, seed)
     ranges = ranges_of(streams.layout(), ranker.segments, train.sampling)
     device = parse_devices(settings.device)[0]
-    return JointFit(start, model, streams.read, ranges, train, seed, device)
+    return JointFit(start, model, streams.read, ranges, train, seed=seed, device=device)
 
 
 def _fit(

@@ -34,7 +34,7 @@ class Result(Protocol):
 
     @property
     def computed(self) -> bool:
-        """False when a valid cache existed already."""
+        """False when a valid cache already existed."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -74,23 +74,22 @@ class Stage(Protocol[R]):
     def header(self, source: Source, digest: str) -> Header:
         """Header of a valid cache of this video, as far as its fingerprint."""
 
-    def kept(self, path: Path) -> R:
-        """Describe a cache that is there and valid."""
+    def describe(self, path: Path) -> R:
+        """Return what is known of a valid cache that already exists."""
 
-    def forecast(self, todo: Sequence[Source]) -> list[str]:
-        """Lines that say how many rows and bytes these videos would give, by their headers."""
+    def forecast(self, sources: Sequence[Source]) -> list[str]:
+        """Return lines on how many rows and bytes these videos would give, by their headers."""
 
-    def compute(self, todo: Sequence[Source], options: StageOptions) -> Outcome[Source, R]:
+    def compute(self, sources: Sequence[Source], options: StageOptions) -> Outcome[Source, R]:
         """Write the caches of these videos."""
 
 
 @dataclass
 class Plan(Generic[R]):
-    """The videos of a run, sorted before anything is computed."""
+    """The videos of a stage, sorted before anything is computed."""
 
-    wanted: list[Source]
-    todo: list[Source]
-    done: Outcome[Source, R]
+    remaining: list[Source]
+    done: Outcome[Source, R]  # Valid caches, and videos that cannot be used.
 
 
 def run(stage: Stage[R], sources: Sequence[Source], options: StageOptions) -> Outcome[Source, R]:
@@ -103,52 +102,54 @@ def run(stage: Stage[R], sources: Sequence[Source], options: StageOptions) -> Ou
     """
     check_is_folder(options.output)
     options.jobs.workers(1)  # Refuse wrong numbers before anything is done.
-    planned = plan(stage, take_shard(sources, options.jobs.shard), options)
+    chosen = take_shard(sources, options.jobs.shard)
+    planned = plan(stage, chosen, options)
+    remaining, outcome = planned.remaining, planned.done
     if options.dry_run:
-        done = len(planned.wanted) - len(planned.todo)
-        emit(f"videos    {len(planned.wanted)}, of which {done} done, {len(planned.todo)} to do")
-        for line in [*stage.forecast(planned.todo), "nothing was written"]:
+        done = len(chosen) - len(remaining)
+        emit(f"videos    {len(chosen)}, of which {done} done, {len(remaining)} to do")
+        for line in [*stage.forecast(remaining), "nothing was written"]:
             emit(line)
         return Outcome()
     with swept(options.output):
-        if planned.todo:
+        if remaining:
             check_writable(options.output)
-            log.info("%d of %d videos to do", len(planned.todo), len(planned.wanted))
-            computed = stage.compute(planned.todo, options)
-            planned.done.results += computed.results
-            planned.done.failures += computed.failures
-    return in_order(planned.done, sources)
+            log.info("%d of %d videos to do", len(remaining), len(chosen))
+            computed = stage.compute(remaining, options)
+            outcome.results += computed.results
+            outcome.failures += computed.failures
+    return in_order(outcome, sources)
 
 
-def plan(stage: Stage[R], wanted: Sequence[Source], options: StageOptions) -> Plan[R]:
+def plan(stage: Stage[R], sources: Sequence[Source], options: StageOptions) -> Plan[R]:
     """Sort videos into those done, those that cannot be used, and those to do."""
     from data.cache.folder import cache_path, check_folder
     from data.video.info import damage_among
 
     done: Outcome[Source, R] = Outcome()
-    there = [s for s in wanted if cache_path(options.output, s.key).exists()]
-    if options.overwrite or not there:
-        return Plan(list(wanted), list(wanted), done)
+    cached = [each for each in sources if cache_path(options.output, each.key).exists()]
+    if options.overwrite or not cached:
+        return Plan(list(sources), done)
     headers: dict[str, Header] = {}
     with ThreadPoolExecutor(4) as pool:  # Hashing waits for the disk.
-        digests = zip(there, pool.map(partial(_digest, stage), there), strict=True)
-        for source, digest in progress(digests, total=len(there), desc="check", unit="cache"):
+        digests = zip(cached, pool.map(partial(_digest, stage), cached), strict=True)
+        for source, digest in progress(digests, total=len(cached), desc="check", unit="cache"):
             if isinstance(digest, VideoError):
                 done.failures.append((source, str(digest)))
             else:
                 headers[source.key] = stage.header(source, digest)
     missing = set(check_folder(options.output, headers))
-    for source in there:
+    for source in cached:
         if source.key in missing or source.key not in headers:
             continue
-        kept = stage.kept(cache_path(options.output, source.key))
-        damage = damage_among(kept.warnings) if options.strict else []
+        result = stage.describe(cache_path(options.output, source.key))
+        damage = damage_among(result.warnings) if options.strict else []
         if damage:
             done.failures.append((source, f"{source.path}: {'; '.join(damage)}"))
         else:
-            done.results.append((source, kept))
+            done.results.append((source, result))
     known = {source for source, _ in (*done.results, *done.failures)}
-    return Plan(list(wanted), [source for source in wanted if source not in known], done)
+    return Plan([source for source in sources if source not in known], done)
 
 
 def _digest(stage: Stage[R], source: Source) -> str | VideoError:
@@ -171,10 +172,10 @@ def swept(output: Path) -> Iterator[None]:
 
 
 def emit_totals(output: Path, results: Sequence[Any], rows: str) -> None:
-    """Print how many caches a folder got, how many existed already, their rows and their size."""
-    kept = sum(not result.computed for result in results)
+    """Print how many caches a folder has, how many already existed, their rows and their size."""
+    old = sum(not result.computed for result in results)
     size = sum(result.path.stat().st_size for result in results)
-    already = f", {kept} of them there already" if kept else ""
+    already = f", {old} of them already done" if old else ""
     emit(f"{output}: {counted(len(results), 'video')}{already}; {rows}, {format_bytes(size)}")
 
 

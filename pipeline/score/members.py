@@ -13,8 +13,9 @@ from data.errors import InputError
 from model.ranker.build import NEED_STREAMS
 from model.ranker.scoring import score
 from pipeline.runner.devices import parse_devices, torch_threads
+from pipeline.runs.features import find_feature_set
 from pipeline.runs.folder import CHECKPOINT, Run, load_run
-from pipeline.runs.maps import find_feature_set, read_maps
+from pipeline.runs.maps import read_maps
 from pipeline.score.features import VideoFeatures
 from pipeline.score.ranking import Reference
 from pipeline.shell.console import log

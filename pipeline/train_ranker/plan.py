@@ -14,8 +14,8 @@ from data.judgements.pairs import Pair, videos_of
 from data.judgements.splits import Split
 from model.ranker.build import NEED_STREAMS
 from model.ranker.options import TrainOptions
+from pipeline.runs.features import FeatureSet, find_feature_set, warn_of_repeats
 from pipeline.runs.judgements import Judgements, choose_pairs, report_faults
-from pipeline.runs.maps import FeatureSet, find_feature_set, warn_of_repeats
 from pipeline.shell.console import log
 from pipeline.train_ranker.settings import TrainSettings
 

@@ -181,7 +181,7 @@ def _fit(
                 pair_rows(plan.validation_pairs, videos.keys) if plan.validation_pairs else None,
                 settings.ranker,
                 settings.train,
-                settings.seed,
+                seed=settings.seed,
                 device=device,
                 state=state,
                 on_state=after_epoch,

@@ -143,7 +143,7 @@ def test_attention_is_measured_where_the_map_lies_in_the_frame() -> None:
 
 def test_only_the_judged_part_of_a_video_is_used(features: Path, tmp_path: Path) -> None:
     """A whole kitchen video would be judged where only the rolling was; a cut one must stay."""
-    from pipeline.runs.maps import find_feature_set
+    from pipeline.runs.features import find_feature_set
 
     keys = ["s0/v00.avi", "s1/v01.avi", "s2/v02.avi"]  # snippets at frames 5, 15, 25, 35 of 40
     whole = find_feature_set(features, keys, 4)

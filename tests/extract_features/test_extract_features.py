@@ -230,7 +230,7 @@ def test_exit_codes_and_summary(
     """Scripts act on these: 0 done, 1 finished with failures, 2 unusable options or input."""
     again = [videos, "--flow", flow, "-o", made, *FLAGS, "--keep-streams"]
     assert run(*again) == 0
-    assert "2 videos, 2 of them there already; 6 snippets" in capsys.readouterr().out
+    assert "2 videos, 2 of them already done; 6 snippets" in capsys.readouterr().out
     assert run(*again, "--seed", 5) == 2
     assert "seed 0, you asked 5" in capsys.readouterr().err
     assert run(videos, "--flow", tmp_path / "none", "-o", tmp_path / "x", *FLAGS) == 2

@@ -186,7 +186,7 @@ def test_the_command_needs_no_flow(
     """Flags reach the engine: equal options find flow and features done, and the place is named."""
     assert run(videos, "-o", both[1], *FLAGS) == 0
     shown = capsys.readouterr()
-    assert "2 videos, 2 of them there already; 6 snippets" in shown.out
+    assert "2 videos, 2 of them already done; 6 snippets" in shown.out
     assert f"flow goes to {both[1]}-flow" in shown.err
 
 

@@ -104,7 +104,7 @@ def test_numba_goes_on_with_opencvs_caches(tmp_path: Path) -> None:
     assert arrays(tmp_path / "opencv/a.avi.h5") == arrays(tmp_path / "numba/a.avi.h5")
     found = run(video, "-o", tmp_path / "opencv", *SMALL, "--engine", "numba")
     assert found.exit_code == 0
-    assert "1 of them there already" in found.stdout
+    assert "1 of them already done" in found.stdout
 
 
 @pytest.mark.parametrize("backend", ["loky", "threading"])
@@ -130,7 +130,7 @@ def test_finished_caches_are_kept_and_new_videos_added(tmp_path: Path) -> None:
     write_video(tmp_path / "videos/b.avi", seed=1)
     found = run(tmp_path / "videos", "-o", tmp_path / "flow", *SMALL)
     assert found.exit_code == 0
-    assert "2 videos, 1 of them there already" in found.stdout
+    assert "2 videos, 1 of them already done" in found.stdout
     after = (tmp_path / "flow/a.avi.h5").stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 

@@ -29,8 +29,8 @@ from pipeline import cli
 from pipeline.fit_fusion import fit as fusion_fit
 from pipeline.fit_fusion.settings import FusionSettings
 from pipeline.runner.files import read_safetensors, write_safetensors
+from pipeline.runs.features import find_feature_set
 from pipeline.runs.judgements import Judgements, read_judgements
-from pipeline.runs.maps import find_feature_set
 from pipeline.runs.state import StateFile
 from pipeline.stage_one.file import FILE_NAME
 from pipeline.stage_one.networks import fusion_checkpoint

@@ -47,7 +47,7 @@ def test_flow_caches_of_before_are_kept(place: Path) -> None:
     before = content(place / "flow")
     result = invoke("extract-flow", place / "videos", "-o", place / "flow", *material.FLOW)
     assert result.exit_code == 0, result.output
-    assert "6 videos, 6 of them there already" in result.output
+    assert "6 videos, 6 of them already done" in result.output
     assert content(place / "flow") == before
 
 
@@ -77,7 +77,7 @@ def extract_features(place: Path, output: Path) -> str:
 def test_feature_caches_of_before_are_kept(place: Path) -> None:
     """The same, for the networks' days."""
     before = content(place / "features")
-    assert "6 of them there already" in extract_features(place, place / "features")
+    assert "6 of them already done" in extract_features(place, place / "features")
     assert content(place / "features") == before
 
 

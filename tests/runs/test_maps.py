@@ -9,7 +9,8 @@ from data.cache.features import create_features
 from data.cache.folder import cache_path
 from data.cache.header import Header
 from data.errors import CacheError, InputError, StaleCacheError
-from pipeline.runs.maps import find_feature_set, free_memory, read_maps
+from pipeline.runs.features import find_feature_set
+from pipeline.runs.maps import free_memory, read_maps
 
 SHAPE = (3, 2, 4)
 

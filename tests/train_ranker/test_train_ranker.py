@@ -10,9 +10,10 @@ import pytest
 from data.errors import InputError
 from data.judgements.pairs import Pair
 from model.ranker.options import TrainOptions
+from pipeline.runs.features import find_feature_set
 from pipeline.runs.folder import CHECKPOINT, FILES, load_run
 from pipeline.runs.judgements import Judgements
-from pipeline.runs.maps import find_feature_set, read_maps
+from pipeline.runs.maps import read_maps
 from pipeline.runs.state import StateFile
 from pipeline.train_ranker import training
 from pipeline.train_ranker.plan import plan_training

@@ -60,7 +60,7 @@ def test_a_tiny_set_is_learnt_by_heart(train):
 def test_same_seed_same_weights_other_seed_others():
     """Fails if anything in a fit is drawn from a generator that the seed does not set."""
     train = TrainOptions(epochs=3, batch_pairs=5)
-    fits = [fit(noise_videos(), PAIRS, None, RANKER, train, seed) for seed in (0, 0, 1)]
+    fits = [fit(noise_videos(), PAIRS, None, RANKER, train, seed=seed) for seed in (0, 0, 1)]
     assert_same(fits[0], fits[1])
     assert any((a != weights_of(fits[2])[n]).any() for n, a in weights_of(fits[0]).items())
 

@@ -193,7 +193,7 @@ def test_wrong_frames_are_refused():
 
 
 def test_no_pairs_give_no_flow():
-    """A video whose flow is all there already asks for nothing."""
+    """A video whose flow already exists asks for nothing."""
     engine = CudaTVL1(20, 34, SMALL, DEVICE, batch=2)
     none = torch.zeros((0, 20, 34), dtype=torch.uint8)
     assert engine.calc_batch(none, none).shape == (0, 2, 20, 34)
