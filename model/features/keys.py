@@ -1,8 +1,9 @@
 """State dicts of published ResNet101 checkpoints, renamed to torchvision's names.
 
-Forms understood: a plain state dict; one inside `state_dict`, `model` or `model_state_dict`;
-keys that start with `module.` (DataParallel); the two-stream lineage's `conv1_custom` stem and
-`fc_custom` head (UCF-101, 101 classes). Any head is dropped: the trunk ends before it.
+Forms understood: a plain state dict; one inside `state_dict`, `model` or `model_state_dict`; keys
+with one common prefix, such as `module.` (DataParallel), `_orig_mod.` (torch.compile) or
+`base_model.` (TSN); the two-stream lineage's `conv1_custom` stem and `fc_custom` head (UCF-101,
+101 classes). Any head is dropped: the trunk ends before it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from collections.abc import Mapping
 from torch import Tensor
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
-_PREFIX = "module."
+_STEMS = ("conv1.weight", "conv1_custom.weight")
+#: What a ResNet's names begin with; anything else is a head, or another part of a larger network.
+_TRUNK = ("conv1.", "bn1.", "layer1.", "layer2.", "layer3.", "layer4.")
 _HEADS = ("fc.", "fc_custom.", "classifier.")
 _SHOWN = 5
 
@@ -39,13 +42,43 @@ def find_state(content: object) -> dict[str, Tensor]:
 
 
 def rename(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give a state dict torchvision's names, without the head."""
+    """Give the tensors of a ResNet's trunk torchvision's names; everything else is left out.
+
+    Raises
+    ------
+    ValueError
+        The checkpoint holds several networks.
+    """
+    prefix = _prefix(state)
     renamed = {}
     for key, value in state.items():
-        name = key.removeprefix(_PREFIX).replace("conv1_custom.", "conv1.")
-        if not name.startswith(_HEADS):
+        name = key.removeprefix(prefix).replace("conv1_custom.", "conv1.")
+        if key.startswith(prefix) and name.startswith(_TRUNK):
             renamed[name] = value
     return renamed
+
+
+def left_out(state: Mapping[str, Tensor]) -> list[str]:
+    """Return the names that `rename` leaves out, without the heads that every ResNet has."""
+    prefix = _prefix(state)
+    known = (*_TRUNK, *_HEADS, "conv1_custom.")
+    return [
+        key
+        for key in state
+        if not (key.startswith(prefix) and key.removeprefix(prefix).startswith(known))
+    ]
+
+
+def _prefix(state: Mapping[str, Tensor]) -> str:
+    """Return what stands before the names of the one ResNet in a checkpoint."""
+    starts = {key.removesuffix(stem) for key in state for stem in _STEMS if key.endswith(stem)}
+    networks = sorted(
+        start for start in starts if any(key.startswith(f"{start}layer1.") for key in state)
+    )
+    if len(networks) > 1:
+        shown = ", ".join(name or "(no prefix)" for name in networks[:_SHOWN])
+        raise ValueError(f"it holds {len(networks)} networks ({shown}); save one of them alone")
+    return networks[0] if networks else ""
 
 
 def inflate_stem(weight: Tensor, channels: int) -> Tensor:
@@ -93,11 +126,12 @@ def fit_state(
     Raises
     ------
     ValueError
-        Listing missing, extra and misshapen keys.
+        Listing missing, extra and misshapen keys, or saying what the stem was made for.
     """
     given = rename(state)
     stem = given.get("conv1.weight")
-    if stem is not None and stem.ndim == 4 and stem.shape[1] == 3 and channels != 3:
+    if stem is not None and stem.ndim == 4 and stem.shape[1] != channels:
+        _check_stem(stem.shape[1], channels)
         given["conv1.weight"] = inflate_stem(stem, channels)
     ends_early = not any(key.startswith("layer4.") for key in expected)
     if ends_early:
@@ -109,6 +143,19 @@ def fit_state(
     fitted = {k: given[k].detach().to(needed[k].dtype).contiguous() for k in needed}
     zeros = {k: v.new_zeros(v.shape, device="cpu") for k, v in counters.items()}
     return fitted | zeros
+
+
+def _check_stem(given: int, channels: int) -> None:
+    """Refuse a stem for other input than the trunk gets; one of 3 channels can be inflated."""
+    if given == 3:
+        return
+    if channels == 3:
+        raise ValueError(
+            f"its first convolution takes {given} channels: weights of a flow trunk, for "
+            "--flow-weights"
+        )
+    made = f": made for --stack-length {given // 2}, not {channels // 2}" if given % 2 == 0 else ""
+    raise ValueError(f"its first convolution takes {given} channels, {channels} are needed{made}")
 
 
 def _compare(given: Mapping[str, Tensor], needed: Mapping[str, Tensor]) -> None:

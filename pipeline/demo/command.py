@@ -24,6 +24,7 @@ from pipeline.extract_flow.settings import FlowSettings
 from pipeline.pictures.attention import FilmOptions
 from pipeline.report.command import write_report
 from pipeline.report.content import ReportSettings
+from pipeline.runner.devices import parse_devices
 from pipeline.runner.jobs import JobOptions, Outcome, finish, run_jobs
 from pipeline.runner.stage import StageOptions
 from pipeline.runs.folder import claim_page, is_page, load_run
@@ -31,6 +32,7 @@ from pipeline.score.settings import NewVideoOptions
 from pipeline.shell.common import common_options
 from pipeline.shell.console import emit
 from pipeline.shell.flags import build, dataclass_options
+from pipeline.stage_one.networks import check_weights
 from pipeline.train_ranker.command import train_ranker
 from pipeline.train_ranker.settings import TrainSettings
 
@@ -54,6 +56,7 @@ def demo(options: DemoOptions, stage: StageOptions) -> DemoResult:
     InputError
         Options that cannot be used; results of other options, or another page, in the folder.
     """
+    _check_weights(options, stage, download=True)
     result = DemoResult(folder=stage.output)
     claim_page(result.page, stage.overwrite or is_page(result.page))
     with result.timed("generate videos"):
@@ -73,6 +76,12 @@ def demo(options: DemoOptions, stage: StageOptions) -> DemoResult:
     with result.timed("report"):
         _report(result, stage.jobs)
     return result
+
+
+def _check_weights(options: DemoOptions, stage: StageOptions, *, download: bool) -> None:
+    """Refuse weights that cannot be used before anything is computed."""
+    networks = _feature_settings(options, stage).networks(parse_devices(stage.device))
+    check_weights(networks, download=download)
 
 
 def _generate(options: DemoOptions, stage: StageOptions) -> None:
@@ -101,10 +110,14 @@ def _extract_flow(
 def _extract_features(
     sources: Sequence[Source], options: DemoOptions, stage: StageOptions
 ) -> Outcome[Source, Any]:
-    settings = FeatureSettings(
+    settings = _feature_settings(options, stage)
+    return extract_features(sources, settings, replace(stage, output=stage.output / "features"))
+
+
+def _feature_settings(options: DemoOptions, stage: StageOptions) -> FeatureSettings:
+    return FeatureSettings(
         flow=stage.output / "flow", plan=options.plan(), trunk=options.trunk(), seed=options.seed
     )
-    return extract_features(sources, settings, replace(stage, output=stage.output / "features"))
 
 
 def _train_ranker(options: DemoOptions, stage: StageOptions) -> None:
@@ -182,6 +195,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:
 
     options, stage = build(DemoOptions, params), build(StageOptions, params)
     if stage.dry_run:
+        _check_weights(options, stage, download=False)
         for line in show_plan(stage.output, options):
             emit(line)
         return

@@ -27,7 +27,7 @@ from pipeline.runner.stage import StageOptions, run, summarise
 from pipeline.shell.common import common_options
 from pipeline.shell.console import emit, log
 from pipeline.shell.flags import build, dataclass_options, explicit_flags, shared_options
-from pipeline.stage_one.networks import OWN_FUSIONS, needs_training_snippets
+from pipeline.stage_one.networks import OWN_FUSIONS, check_weights, needs_training_snippets
 
 if TYPE_CHECKING:
     from data.cache.header import Header
@@ -73,8 +73,10 @@ def extract_features(
     chosen = take_shard(sources, options.jobs.shard)
     options = replace(options, jobs=replace(options.jobs, shard=None))
     networks = None
-    if flow_first and not options.dry_run and prepare.can_prepare_networks(settings, options):
-        # Wrong weights are refused before hours of flow.
+    # Wrong weights are refused before hours of flow.
+    if options.dry_run or not prepare.can_prepare_networks(settings, options):
+        check_weights(settings.networks(devices), download=not options.dry_run)
+    elif flow_first:
         networks = prepare.prepare_networks(sources, chosen, settings, devices, options, flow)
     flow_outcome = prepare.prepare_flow(chosen, settings, options, flow)
     failures = dict(flow_outcome.failures)

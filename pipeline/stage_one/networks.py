@@ -12,7 +12,7 @@ from model.features.options import FusionOptions, TrunkOptions
 from pipeline.runner.devices import torch_threads
 from pipeline.runner.files import read_safetensors
 from pipeline.shell.console import log
-from pipeline.stage_one.weights import imagenet_state, read_state
+from pipeline.stage_one.weights import imagenet_path, imagenet_state, read_state
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -152,21 +152,57 @@ def make_trunks(
     InputError
         The weights do not fit; lists the keys.
     """
-    from model.features.keys import fit_state
-    from model.features.trunk import Trunk, make_trunk
+    from model.features.trunk import make_trunk
 
     stage = settings.trunk.trunk_stage
-    trunks = {}
-    for name, state in states.items():
-        channels = settings.channels[name]
-        expected = Trunk(channels, stage).state_dict()
-        try:
-            fitted = fit_state(state, expected, channels=channels)
-        except ValueError as error:
-            origin = origins(settings.trunk)[name]
-            raise InputError(f"{origin} ({name} trunk): {error}") from error
-        trunks[name] = make_trunk(channels, stage, fitted)
-    return trunks
+    return {
+        name: make_trunk(settings.channels[name], stage, _fitted(name, state, settings))
+        for name, state in states.items()
+    }
+
+
+def check_weights(settings: NetworkSettings, *, download: bool = True) -> None:
+    """Refuse trunk weights that cannot be used, before anything is computed.
+
+    `download` fetches ImageNet weights that are not in torch's cache; otherwise they pass.
+
+    Raises
+    ------
+    InputError
+        Weights are missing, damaged, or do not fit.
+    """
+    files: dict[str, dict[str, Tensor]] = {}
+    for name, origin in origins(settings.trunk).items():
+        if origin == "random" or (origin == "imagenet" and not download and _absent()):
+            continue
+        if origin not in files:
+            files[origin] = imagenet_state() if origin == "imagenet" else read_state(origin)
+        _fitted(name, files[origin], settings)
+
+
+def _absent() -> bool:
+    return not imagenet_path().exists()
+
+
+def _fitted(name: str, state: Mapping[str, Tensor], settings: NetworkSettings) -> dict[str, Tensor]:
+    """Fit tensors to the trunk `name`; InputError, with the file, where they do not."""
+    import torch
+
+    from model.features.keys import fit_state, left_out
+    from model.features.trunk import Trunk
+
+    origin, channels = origins(settings.trunk)[name], settings.channels[name]
+    with torch.device("meta"):  # Only the shapes count.
+        expected = Trunk(channels, settings.trunk.trunk_stage).state_dict()
+    try:
+        fitted = fit_state(state, expected, channels=channels)
+        dropped = left_out(state)
+    except ValueError as error:
+        raise InputError(f"{origin} ({name} trunk): {error}") from error
+    if dropped:
+        more = f" and {len(dropped) - 5} more" if len(dropped) > 5 else ""
+        log.info("%s (%s trunk): left out %s%s", origin, name, ", ".join(dropped[:5]), more)
+    return fitted
 
 
 def calibrate_random(

@@ -9,7 +9,7 @@ from torch import Tensor
 from torchvision.models import resnet101
 
 from model.features.fusion import random_fusion
-from model.features.keys import find_state, fit_state, inflate_stem
+from model.features.keys import find_state, fit_state, inflate_stem, left_out
 from model.features.stage_one import StageOne, first_overflow, for_inference
 from model.features.trunk import (
     Stage,
@@ -213,6 +213,12 @@ FORMS = {
     "data parallel": lambda s: {f"module.{k}": v for k, v in s.items()},
     "nested": lambda s: {"model": {"state_dict": s}},
     "101-way fc": lambda s: {**s, "fc.weight": s["fc.weight"][:101], "fc.bias": s["fc.bias"][:101]},
+    "compiled": lambda s: {f"_orig_mod.{k}": v for k, v in s.items()},
+    "twice parallel": lambda s: {f"module.module.{k}": v for k, v in s.items()},
+    "TSN": lambda s: {
+        "new_fc.weight": s["fc.weight"],
+        **{f"base_model.{k}".replace(".fc.", ".fc_action."): v for k, v in s.items()},
+    },
     "two-stream": lambda s: {"state_dict": as_two_stream(s, 2 * L), "best_prec1": 86.1},
 }
 
@@ -238,21 +244,37 @@ def test_key_errors_list_what_is_wrong(plain: dict[str, Tensor]) -> None:
     """A wrong checkpoint must be named key by key, never loaded in part."""
     broken = dict(plain)
     del broken["layer1.0.conv1.weight"]
-    broken["extra.weight"] = torch.zeros(1)
+    broken["layer1.3.conv1.weight"] = torch.zeros(1)
     broken["layer2.0.conv1.weight"] = torch.zeros(7, 7)
     with pytest.raises(ValueError, match="not the weights") as caught:
         fit_state(broken, Trunk(3).state_dict(), channels=3)
     message = str(caught.value)
     assert "missing: layer1.0.conv1.weight" in message
-    assert "extra: extra.weight" in message
+    assert "extra: layer1.3.conv1.weight" in message
     assert "misshapen: layer2.0.conv1.weight (7, 7) where (128, 256, 1, 1) is needed" in message
 
 
 def test_a_stem_of_another_stack_length_is_refused(plain: dict[str, Tensor]) -> None:
-    """A 20-channel stem cannot see stacks of another length; it must not be cut silently."""
+    """A 20-channel stem cannot see stacks of another length; shapes alone did not say why."""
     state = {**plain, "conv1.weight": inflate_stem(plain["conv1.weight"], 20)}
-    with pytest.raises(ValueError, match=r"conv1.weight \(64, 20, 7, 7\)"):
+    with pytest.raises(ValueError, match=f"20 channels.*made for --stack-length 10, not {L}"):
         fit_state(state, Trunk(2 * L).state_dict(), channels=2 * L)
+    with pytest.raises(ValueError, match="weights of a flow trunk, for --flow-weights"):
+        fit_state(state, Trunk(3).state_dict(), channels=3)
+
+
+def test_heads_of_any_name_are_left_out_and_named(plain: dict[str, Tensor]) -> None:
+    """A head that is called `fc_action` made the whole file unusable."""
+    state = {f"net.{k}".replace(".fc.", ".fc_action."): v for k, v in plain.items()}
+    assert left_out(state) == ["net.fc_action.weight", "net.fc_action.bias"]
+    assert left_out(plain) == []
+
+
+def test_a_file_with_two_networks_is_refused(plain: dict[str, Tensor]) -> None:
+    """Taking either would be a guess."""
+    both = {f"{name}.{k}": v for name in ("rgb", "flow") for k, v in plain.items()}
+    with pytest.raises(ValueError, match=r"2 networks \(flow\., rgb\.\)"):
+        fit_state(both, Trunk(3).state_dict(), channels=3)
 
 
 @pytest.mark.parametrize("content", [{"epoch": 3}, [1, 2], torch.zeros(3)])
