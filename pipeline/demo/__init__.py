@@ -2,5 +2,5 @@
 
 In: nothing. Out: a folder with videos, caches, a run, tables, attention sheets and a page.
 Open `command.py` first: it calls the stages in order. `options.py` has the sizes, `summary.py`
-what is printed.
+the printed text.
 """

@@ -40,8 +40,8 @@ from pipeline.train_ranker.settings import TrainSettings
 def demo(options: DemoOptions, stage: StageOptions) -> DemoResult:
     """Generate the synthetic set, run all stages on it, and cross-validate.
 
-    Finished work is kept, so that a second call continues after an interruption and ends with the
-    same numbers.
+    Finished work is kept: after an interruption, a second call continues and ends with the same
+    numbers.
 
     Parameters
     ----------
@@ -186,7 +186,7 @@ Run the same command again to continue after an interruption: finished work is k
 @common_options("output", "device", "overwrite", "dry_run")
 @click.pass_context
 def command(ctx: click.Context, /, **params: Any) -> None:
-    """Run everything end to end on synthetic videos of a known skill.
+    """Run everything end to end on synthetic videos of known skill.
 
     Generates short videos of a gripper that carries objects with more or less skill, extracts
     flow and features, trains rankers on pairs, and tests them on videos they have not seen.

@@ -1,4 +1,4 @@
-"""What the demonstration computes, and what it came to.
+"""What the demonstration computes, and its result.
 
 The sizes are chosen so that it ends within minutes on two cores.
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pipeline.runner.jobs import Outcome
     from pipeline.runner.stage import StageOptions
 
-# Ours: of 0, .01, .03 and .1 the best on pairs of unseen videos of a set of 48 (seed 0).
+# Ours: the best of 0, .01, .03 and .1 on pairs of unseen videos of a set of 48 (seed 0).
 _WEIGHT_DECAY = 1e-2
 _BUDGET = "ours: three minutes on two cores with OpenCV's TV-L1"
 
@@ -95,9 +95,9 @@ class DemoOptions:
         return RankerOptions(segments=self.segments)
 
     def train(self) -> TrainOptions:
-        """Return the training: a fixed number of epochs, because too few videos could choose one.
+        """Return the training, which takes the last epoch.
 
-        Taking the last epoch needs no test pairs and no validation videos.
+        There are too few videos to hold some back for the choice of an epoch.
         """
         return TrainOptions(epochs=self.epochs, protocol="last", weight_decay=_WEIGHT_DECAY)
 
@@ -127,7 +127,7 @@ class DemoOptions:
 
 @dataclass
 class DemoResult:
-    """What the demonstration came to.
+    """The result of the demonstration.
 
     Attributes
     ----------

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pipeline.demo.options import DemoOptions, DemoResult
     from pipeline.evaluate.tables import Table
 
-# A result less than this many standard errors above chance is called no evidence.
+# A result closer to chance than this many standard errors is reported as no clear evidence.
 _CLEAR = 2.0
 
 

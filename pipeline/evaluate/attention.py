@@ -11,7 +11,6 @@ import numpy as np
 from model.features.geometry import MapGeometry
 from model.ranker.attention_measure import compare
 from model.ranker.build import build
-from model.ranker.options import RankerOptions
 from model.ranker.scoring import Scores, score
 from model.ranker.videos import VideoMaps
 from pipeline.evaluate.plan import EvaluationPlan, Run
@@ -19,12 +18,7 @@ from pipeline.runs.features import FeatureSet
 
 
 def measure_attention(
-    plan: EvaluationPlan,
-    run: Run,
-    ranker: RankerOptions,
-    features: FeatureSet,
-    videos: VideoMaps,
-    scores: Scores,
+    plan: EvaluationPlan, run: Run, features: FeatureSet, videos: VideoMaps, scores: Scores
 ) -> dict[str, dict[str, float]] | None:
     """Compare attention on held-out videos with their boxes: trained, untrained, chance.
 
@@ -45,6 +39,7 @@ def measure_attention(
     )
     if not rows or np.isnan(boxes).any(axis=1).all():
         return None
+    ranker = plan.ranker(run)
     channels, height, width = videos.maps.shape[1:]
     fresh = build(ranker, channels, height, width, run.seed)
     sampling = plan.settings.train.sampling
@@ -59,13 +54,13 @@ def measure_attention(
 
 
 def map_geometry(parameters: Mapping[str, Any]) -> MapGeometry | None:
-    """Return where a fused map's cells lie in the frame; None: as equal parts of the frame.
+    """Return where a fused map's cells lie in the frame; None if it is not known.
 
     Parameters
     ----------
     parameters : mapping
-        Of the features' header; without the trunk's input size (features of other programs)
-        nothing is known.
+        Of the features' header. Features of other programs do not record the trunk's input size;
+        their cells count as equal parts of the frame.
     """
     if not {"input_size", "trunk_stage"} <= parameters.keys():
         return None

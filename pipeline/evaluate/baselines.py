@@ -61,7 +61,7 @@ def baseline_scores(
     spans: Mapping[str, Span] | None = None,
     jobs: JobOptions | None = None,
 ) -> tuple[dict[str, Values], list[str]]:
-    """Measure each video's numbers, as far as the files for them are given.
+    """Measure the baselines of each video whose files are given.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def baseline_scores(
     folders : mapping of str to Path or None
         Further inputs, by `Baseline.source`.
     spans : mapping of str to Span, optional
-        Judged parts of videos of which not all was judged: the numbers are of these.
+        Judged parts of videos that were judged in part; the numbers cover only these parts.
     jobs : JobOptions, optional
         Workers; one by default.
 
@@ -190,7 +190,7 @@ def _brightness(path: Path, part: Part) -> float:
     return float(np.mean([each.mean() for each in grey]))
 
 
-#: A baseline is declared here; one that needs other files also adds their folder to
+#: A new baseline is declared here. If it needs other files, their folder becomes an option in
 #: `EvaluateOptions`.
 BASELINES = (
     Baseline(

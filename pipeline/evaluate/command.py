@@ -1,4 +1,7 @@
-"""Cross-validate rankers, and compare them with baselines and published numbers."""
+"""`pipeline evaluate`: cross-validate rankers, and compare them with baselines.
+
+Read downwards: the function that does it, the flags, what it refuses.
+"""
 
 from __future__ import annotations
 
@@ -35,9 +38,9 @@ def evaluate(settings: EvaluateSettings) -> tuple[Table | None, Outcome[Run, Non
     Returns
     -------
     table : Table or None
-        None where runs failed or belong to other shards, so that the table would have holes.
+        None if runs failed or belong to other shards: the table would have holes.
     outcome : Outcome
-        What became of each run that was to be done.
+        The runs that were done, and the failures.
 
     Raises
     ------
@@ -50,7 +53,7 @@ def evaluate(settings: EvaluateSettings) -> tuple[Table | None, Outcome[Run, Non
 
 
 def carry_out_evaluation(plan: EvaluationPlan) -> tuple[Table | None, Outcome[Run, None]]:
-    """Train what remains, then write the tables where all runs are done."""
+    """Train the remaining runs, and write the tables when all runs are done."""
     from pipeline.evaluate.output import tabulate
     from pipeline.evaluate.runs import carry_out, finished, is_current, outdated, remove_run
 
@@ -138,7 +141,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:
 
 
 def _settings(ctx: click.Context) -> EvaluateSettings:
-    """Return what the user asked for, with the preset's values where no flag sets them."""
+    """Return what the user asked for; the preset gives the values that no flag sets."""
     preset, stride = ctx.params["preset"], ctx.params["snippet_stride"]
     settings = build(EvaluateSettings, ctx.params)
     return replace(
@@ -149,9 +152,9 @@ def _settings(ctx: click.Context) -> EvaluateSettings:
 
 
 def _check_report(run: Path | None, page: Path | None, overwrite: bool) -> None:
-    """Refuse a page that could not be written, before any training.
+    """Refuse a page that cannot be written, before any training.
 
-    An earlier page is replaced as the tables are, so that an evaluation can continue.
+    An earlier page is replaced like the tables, so an evaluation can continue.
     """
     from pipeline.runs.folder import claim_page, is_page, load_run
 

@@ -78,7 +78,8 @@ def _variant_rows(plan: EvaluationPlan, scored: Mapping[str, Scored]) -> list[Ta
         change = None
         if ours is not reference:
             change = compare(splits, ours, reference, plan.clusters, plan.settings.options.draws)
-        rows.append(variant_row(variant, splits, ours, plan.scores, plan.dataset.known, change))
+        known = plan.dataset.known
+        rows.append(variant_row(variant, splits, ours, plan.scores, known=known, difference=change))
     return rows
 
 
@@ -118,8 +119,8 @@ def _notes(plan: EvaluationPlan, results: Results) -> list[str]:
 def training_lines(splits: Sequence[Split], scored: Mapping[str, Scored]) -> list[str]:
     """Return how many training pairs each variant gets right, mean over folds and seeds.
 
-    A variant far below the others needs longer training; its row does not judge it. One variant
-    alone gives no line.
+    A variant far below the others needs longer training; its row says little about it. A single
+    variant gets no line.
     """
     if len(scored) < 2:
         return []

@@ -18,7 +18,7 @@ from data.judgements.pairs import read_scores
 from data.judgements.reading import read_dataset
 from data.judgements.splits import Split
 from model.ranker.build import NEED_STREAMS
-from model.ranker.options import Variant
+from model.ranker.options import RankerOptions, Variant
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.runs.features import FeatureSet, find_feature_set, warn_of_repeats
 from pipeline.runs.judgements import (
@@ -113,13 +113,17 @@ class EvaluationPlan:
         """Group of each video where folds keep groups together."""
         return self.groups if self.dataset.folds_keep_groups else None
 
+    def ranker(self, run: Run) -> RankerOptions:
+        """Return the options of a run's ranker."""
+        return replace(self.settings.ranker, variant=run.variant)  # type: ignore[arg-type]
+
     def record(self, run: Run) -> dict[str, Any]:
         """Return everything that decides a run's result, as JSON."""
         split, settings = self.splits[run.fold], self.settings
         return {
             "schema": SCHEMA,
             "seed": run.seed,
-            "ranker": asdict(settings.ranker) | {"variant": run.variant},
+            "ranker": asdict(self.ranker(run)),
             "train": asdict(settings.train),
             "snippet stride": settings.snippet_stride,
             "features": self.digest,

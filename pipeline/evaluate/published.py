@@ -21,7 +21,7 @@ def accuracy(variant: str, known: str | None) -> float | None:
 
 
 def notes(known: str | None) -> list[str]:
-    """Return further published numbers that bear on a data set, each labelled."""
+    """Return further published numbers about a data set, each labelled."""
     if known == "best":
         return ["published: RAAN's average over BEST's five tasks is 81.2 (Doughty et al. 2019)"]
     if known in ("chopstick", "surgery", "drawing", "dough"):

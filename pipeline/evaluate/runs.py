@@ -13,7 +13,7 @@ import re
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ from data.errors import InputError, StaleCacheError
 from data.files import whole_file
 from data.judgements.dataset import Span
 from model.ranker.build import NEED_STREAMS
-from model.ranker.options import RankerOptions
 from model.ranker.scoring import Scores, score
 from model.ranker.training import FitResult, fit
 from model.ranker.videos import VideoMaps
@@ -45,7 +44,7 @@ _NAME = re.compile(r"(.+)-fold(\d+)-seed(\d+)")
 
 
 def finished(plan: EvaluationPlan) -> set[Run]:
-    """Return the runs that need not be done.
+    """Return the runs that are done already.
 
     Raises
     ------
@@ -94,9 +93,9 @@ def is_current(plan: EvaluationPlan, run: Run) -> bool:
 
 
 def outdated(plan: EvaluationPlan) -> list[Run]:
-    """Return results in the folder that are neither the plan's nor made as the plan says.
+    """Return the runs whose results in the folder do not fit the plan.
 
-    `score --ensemble` would take their rankers for those of the new results.
+    `score --ensemble` would average their rankers with the new ones.
     """
     runs = set(plan.runs)
     old = []
@@ -120,7 +119,7 @@ def _read(plan: EvaluationPlan, run: Run) -> dict[str, Any] | None:
     try:
         content = json.loads(_result(plan, run).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return None  # Missing or damaged: the run is done again.
+        return None  # Missing or damaged: the run is repeated.
     return content if isinstance(content, dict) and "scores" in content else None
 
 
@@ -142,7 +141,6 @@ def remove_run(plan: EvaluationPlan, run: Run) -> None:
 class _Trained:
     """A run's ranker, and its scores of all videos."""
 
-    ranker: RankerOptions
     features: FeatureSet
     fit: FitResult
     scores: Scores
@@ -179,8 +177,8 @@ def carry_out(plan: EvaluationPlan, workers: int, parent: int, run: Run) -> None
     )
     with torch_threads(1):  # More make so small a network slower.
         trained = _train(plan, run, features, videos)
-        attention = measure_attention(plan, run, trained.ranker, features, videos, trained.scores)
-    remove_run(plan, run)  # So that no earlier ranker is kept with this result.
+        attention = measure_attention(plan, run, features, videos, trained.scores)
+    remove_run(plan, run)  # An earlier ranker does not belong to this result.
     if plan.settings.options.keep_rankers:
         _keep_ranker(plan, run, trained)
     fit = trained.fit
@@ -215,7 +213,7 @@ def _read_maps(
     """Read the maps of all judged videos, once for all runs of a worker.
 
     Changed caches have another `digest`, and are read again. Each worker may fill its share of the
-    free memory; otherwise the maps are mapped from a nameless file in the output folder.
+    free memory; otherwise the maps are mapped from an unlinked file in the output folder.
     """
     features = features_of(settings, keys, dict(spans), streams=streams)
     return features, read_maps(features, workers=workers, scratch=settings.output)
@@ -225,7 +223,7 @@ def _train(plan: EvaluationPlan, run: Run, features: FeatureSet, videos: VideoMa
     """Fit one ranker to the pairs it may see, and score all videos."""
     settings, train = plan.settings, plan.settings.train
     fitted, validation = choose_pairs(plan.splits[run.fold], train, run.seed, plan.groups)
-    ranker = replace(settings.ranker, variant=run.variant)  # type: ignore[arg-type]
+    ranker = plan.ranker(run)
     device = parse_devices(settings.device)[0]
     train = fitting_batch(train, fitted, ranker.segments, features.shape)
     try:
@@ -241,7 +239,6 @@ def _train(plan: EvaluationPlan, run: Run, features: FeatureSet, videos: VideoMa
     except ValueError as error:
         raise InputError(f"{run}: {error}") from error
     return _Trained(
-        ranker=ranker,
         features=features,
         fit=result,
         scores=score(result.model, videos, ranker.segments, train.sampling, device),
@@ -261,7 +258,7 @@ def _keep_ranker(plan: EvaluationPlan, run: Run, trained: _Trained) -> None:
     features = trained.features
     ranker_run = RankerRun(
         model=trained.fit.model,
-        ranker=trained.ranker,
+        ranker=plan.ranker(run),
         train=settings.train,
         shape=features.shape,
         weights=features.header.weights,
@@ -280,9 +277,9 @@ def _keep_ranker(plan: EvaluationPlan, run: Run, trained: _Trained) -> None:
 
 
 def _copy_changed(source: Path, to: Path) -> None:
-    """Copy a file whole where the copy is missing or is of another set of features.
+    """Copy a file whole if the copy is missing or belongs to other features.
 
-    Several workers may do so at once, with the same content.
+    Several workers may do this at once, with the same content.
     """
     if not (to.is_file() and filecmp.cmp(source, to, shallow=False)):
         with whole_file(to) as temporary:

@@ -20,8 +20,8 @@ class EvaluateOptions:
         default=("full",),
         metadata={
             "flag": "--variant",
-            "help": "Ranker to evaluate; may be repeated; `all` stands for every variant that the "
-            "features suffice for. The others are compared with the first.",
+            "help": "Ranker to evaluate; may be repeated; `all` means every variant that the "
+            "features allow. The others are compared with the first.",
             "metavar": "NAME",
         },
     )

@@ -60,7 +60,7 @@ class PairedFold:
     clusters : ndarray (P, 2) int
         Cluster (video, or group of videos) of each pair's two videos.
     difference : ndarray (S, P) float
-        Right (1) or wrong (0) of the one method less that of the other, for each seed.
+        Right (1) or wrong (0) of one method less that of the other, for each seed.
     """
 
     clusters: np.ndarray
@@ -132,7 +132,7 @@ def compare(
     Parameters
     ----------
     clusters : mapping, optional
-        Group of each video; groups are drawn in place of videos.
+        Group of each video; groups are drawn instead of videos.
     """
     names = {name for split in splits for name in videos_of(split.test)}
     labels = {name: clusters[name] if clusters else name for name in names}
@@ -154,8 +154,8 @@ def paired_interval(folds: Sequence[PairedFold], draws: int, seed: int = 0) -> I
     A pair is not independent of the other pairs that name its videos, so clusters (videos, or
     groups of them) are drawn with replacement, not pairs: a pair weighs as often as both its
     clusters were drawn (the bootstrap for pairs of Owen, "The pigeonhole bootstrap", Annals of
-    Applied Statistics 2007). Seeds are drawn likewise. Folds stay as they are, and the trained
-    models with them: that folds share training videos is not in the interval.
+    Applied Statistics 2007). Seeds are drawn in the same way. Folds and trained models stay fixed:
+    the interval does not account for training videos that folds share.
     """
     mean = float(np.mean([fold.difference.mean() for fold in folds]))
     _, numbered = np.unique(np.concatenate([fold.clusters for fold in folds]), return_inverse=True)

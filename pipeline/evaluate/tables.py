@@ -62,10 +62,11 @@ def variant_row(
     splits: Sequence[Split],
     scored: Scored,
     truth: Mapping[str, float] | None,
+    *,
     known: str | None,
     difference: Interval | None,
 ) -> TableRow:
-    """Return the row of a trained variant."""
+    """Return the row of a trained variant; `known` names a data set with published numbers."""
     row = _row(variant, "variant", splits, scored, truth)
     return replace(row, published=published.accuracy(variant, known), difference=difference)
 
@@ -83,7 +84,7 @@ def baseline_row(
 
 
 def fixed_rows(splits: Sequence[Split]) -> list[TableRow]:
-    """Return the rows of chance, and of the best that any scores could reach, a score a fold."""
+    """Return the rows of chance and of the highest accuracy that a ranking of each fold reaches."""
 
     def row(method: str, kind: str, accuracy: float, of_parts: float) -> TableRow:
         whole, part = (Estimate(value, math.nan, math.nan, 1) for value in (accuracy, of_parts))

@@ -1,4 +1,7 @@
-"""Stage 4, `pipeline explain`: where in the frame a run looked, as contact sheets and films."""
+"""Stage 4, `pipeline explain`: where in the frame a run looked, as contact sheets and films.
+
+Read downwards: the function that draws, the flags.
+"""
 
 from __future__ import annotations
 
@@ -131,7 +134,7 @@ def _draw(member: Member, scored: Scored, output: Path, options: ExplainOptions)
     if film is not None:
         timeline = plan_timeline(frame_times(scored))
         frames = (frame for _, frame in read_frames(scored.features.source.path, timeline.frames))
-        write_film(film, look, timeline, frames, options.film, options.overlay)
+        write_film(film, look, timeline, frames, options=options.film, overlay=options.overlay)
     entropy = float(look.entropy.mean())
     return Explained(sheet=sheet, film=film, score=look.score, entropy=entropy)
 
@@ -143,8 +146,7 @@ Examples:
   pipeline explain run/ new.mp4 -o explained/ --no-film --scale fixed
 
 \b
-Flow and features that are computed are kept in the output's cache/, or in --cache, for the next
-run.
+Computed flow and features are kept in the output's cache/, or in --cache, for the next run.
 """
 
 
@@ -156,14 +158,24 @@ run.
 @common_options("output")
 @click.pass_context
 def command(ctx: click.Context, /, **params: Any) -> None:
-    """Show where in the frame a trained RUN looked at VIDEOS, and what it made of it.
+    """Show where in the frame a trained RUN looked at VIDEOS, and how it scored them.
 
-    Writes for each video a contact sheet (PNG: each segment with attention, frame and flow,
-    attention entropy, running score) and a film (mp4) at the video's own speed; earlier ones are
-    replaced. Attention is drawn where the trunks' receptive fields lie, against an even spread:
-    what gets no more than its share stays clear.
+    Writes a contact sheet (PNG: each segment with attention, frame and flow, attention entropy,
+    running score) and a film (mp4) at the video's own speed for each video. Earlier sheets and
+    films are replaced. Attention is drawn where the trunks' receptive fields lie, relative to an
+    even spread: places with no more than an even share stay clear.
     """
-    outcome = carry_out(params)
+    from data.sources import find_sources
+
+    check_run(params["run"], "explain")
+    options = NewVideoOptions.of(params)
+    outcome = explain(
+        params["run"],
+        without_films(find_sources(params["videos"], options.exclude)),
+        params["output"],
+        options,
+        build(ExplainOptions, params),
+    )
     for source, drawn in outcome.results:
         files = [path.name for path in (drawn.sheet, drawn.film) if path is not None]
         emit(
@@ -171,24 +183,3 @@ def command(ctx: click.Context, /, **params: Any) -> None:
             f"%: {' and '.join(files)} in {drawn.sheet.parent}"
         )
     ctx.exit(finish(outcome, lambda source: source.key))
-
-
-def carry_out(params: dict[str, Any]) -> Outcome[Source, Explained]:
-    """Do what the command's parameters say; the function for notebooks does the same.
-
-    Raises
-    ------
-    InputError
-        As `explain`; or videos or options that cannot be used.
-    """
-    from data.sources import find_sources
-
-    check_run(params["run"], "explain")
-    options = NewVideoOptions.of(params)
-    return explain(
-        params["run"],
-        without_films(find_sources(params["videos"], options.exclude)),
-        params["output"],
-        options,
-        build(ExplainOptions, params),
-    )

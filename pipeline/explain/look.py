@@ -1,4 +1,4 @@
-"""What there is to show of one video: where a run looked, and what it made of it."""
+"""What there is to show of one video: where a run looked, and how it scored the video."""
 
 from __future__ import annotations
 

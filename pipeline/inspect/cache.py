@@ -23,9 +23,9 @@ from pipeline.inspect.verify import (
 )
 from pipeline.shell.words import counted, format_bytes, options_text, printable
 
-#: Share of clipped flow values from which on there is a warning, as in extract-flow.
+#: A larger share of clipped flow values gives a warning, as in extract-flow.
 _CLIPPED_NOTICE = 0.01
-#: Fields or snippets that are read if not all are: an even picture of a video.
+#: Number of fields or snippets, spread evenly, that are read if not all are.
 _SAMPLE = 200
 
 
@@ -53,7 +53,7 @@ def inspect_cache(
     upstream : Upstream, optional
         Known flow caches, from which features may have been made.
     videos : Path, optional
-        Where source videos are that were moved.
+        Where moved source videos are.
     """
     try:
         header = read_header(path)

@@ -25,7 +25,7 @@ from pipeline.shell.words import counted
 
 
 def check_request(paths: Sequence[str], image: Path) -> None:
-    """Refuse what has no picture, before anything is done.
+    """Refuse a request that cannot give a picture, before anything is done.
 
     Raises
     ------
@@ -56,8 +56,8 @@ def add_picture(
 ) -> None:
     """Draw one pair of a flow cache, and add the picture to the cache's report.
 
-    A video that is gone or has changed is no error: the flow is drawn without its frame. Nothing
-    is drawn of a cache with problems.
+    If the video is gone or has changed, the flow is drawn without its frame. A cache with problems
+    gets no picture.
 
     Parameters
     ----------

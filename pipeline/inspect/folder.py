@@ -246,7 +246,7 @@ def _add_temporaries(report: Report, temporaries: Sequence[Path]) -> None:
     for path in temporaries:
         try:
             state = path.stat()
-        except FileNotFoundError:  # It was finished in the meantime.
+        except FileNotFoundError:  # Its writer has finished in the meantime.
             continue
         sizes.append(state.st_size)
         ages.append(max(time.time() - state.st_mtime, 0.0))

@@ -33,13 +33,13 @@ from pipeline.inspect.video import glance_at_video, inspect_video
 from pipeline.runner.jobs import JobOptions, run_jobs
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
-#: Number of files from which on several workers pay off: starting one takes seconds.
+#: Several workers pay off from this number of files: starting one takes seconds.
 _WORKERS_FROM = 8
 
 
 @dataclass(frozen=True)
 class Item:
-    """One file, or folder that stands for one thing."""
+    """One file, or a folder that is reported as one thing."""
 
     kind: str
     path: Path

@@ -41,12 +41,12 @@ class InspectOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class FlowPictureOptions:
-    """Which pair of frames is drawn, and at which speed colours are full.
+    """Which pair of frames is drawn, and the speed of the full colour.
 
     Raises
     ------
     ValueError
-        `frame` is neither a number nor one of the words.
+        `frame` is neither a number nor one of the words, or `full_colour` is not above 0.
     """
 
     image: Path | None = option(
@@ -68,7 +68,7 @@ class FlowPictureOptions:
     )
 
     def __post_init__(self) -> None:
-        """Refuse what names no pair."""
+        """Refuse values that name no pair or no speed."""
         if self.frame not in ("median", "most") and not self.frame.isdecimal():
             raise ValueError(f"--frame {self.frame}: expected a frame's number, `median` or `most`")
         if self.full_colour is not None and not 0 < self.full_colour < float("inf"):

@@ -13,7 +13,7 @@ from pipeline.inspect.report import Report, failure, short
 from pipeline.shell.words import counted, format_bytes, options_text
 
 RESULTS = "results.json"
-#: Metadata keys by which a file of weights is known for a ranker's checkpoint.
+#: A file of weights with this metadata key is a ranker's checkpoint.
 _RANKER = "dexterank"
 
 

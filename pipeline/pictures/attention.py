@@ -17,8 +17,8 @@ from data.errors import InputError
 from model.features.geometry import MapGeometry
 from pipeline.shell.flags import option
 
-# Attention so many times an even spread gets the strongest colour even where none is stronger, so
-# that attention that hardly differs from an even spread looks like one.
+# The strongest colour stands for at least this multiple of an even spread. Otherwise attention that
+# is almost even would look strong.
 _LEAST_LIMIT = 2.0
 _DARKEST = 64
 _LUMA = np.array([0.114, 0.587, 0.299], np.float32)  # of BGR
@@ -89,8 +89,8 @@ class FilmOptions:
         "Write a film (mp4) as well as the contact sheet.", default=True, source="ours"
     )
     between: Literal["linear", "hold"] = option(
-        "Attention of the frames between two snippets: from the one to the other, or that of the "
-        "nearer one; the ranker itself sees the snippets only.",
+        "Attention of the frames between two snippets: interpolated, or that of the nearer one; "
+        "the ranker itself sees only the snippets.",
         default="linear",
         source="ours",
     )
@@ -101,7 +101,7 @@ class FilmOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """Where a ranker looked in one video, and what it made of it; N steps.
+    """Where a ranker looked in one video, and how it scored it; N steps.
 
     Attributes
     ----------

@@ -1,6 +1,6 @@
 """A film: every frame of a video with attention over it, at the video's own speed.
 
-Films are H.264 in mp4 (yuv420p, index at the front), which every browser, phone and player shows.
+Films are H.264 in mp4 (yuv420p, index at the front), which browsers, phones and players show.
 """
 
 from __future__ import annotations
@@ -109,6 +109,7 @@ def write_film(
     look: Look,
     timeline: Timeline,
     frames: Iterable[np.ndarray],
+    *,
     options: FilmOptions,
     overlay: OverlayOptions,
 ) -> None:
@@ -123,7 +124,8 @@ def write_film(
         From `plan_timeline`.
     frames : iterable of ndarray (height, width, 3) uint8, BGR
         Those of the timeline; taken one at a time.
-    options, overlay : options
+    options : FilmOptions
+    overlay : OverlayOptions
 
     Raises
     ------

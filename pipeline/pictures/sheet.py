@@ -27,7 +27,7 @@ from pipeline.pictures.flow import colours, draw_wheel, full_speed, png
 # style and mark differ as well.
 _SCORE, _ENTROPY = "#0072B2", "#D55E00"
 _DPI = 100
-# All in px: largest sides of an overlay, what lies between tiles, heights of the other parts.
+# All in px: largest sides of an overlay, gaps between tiles, heights of the other parts.
 _WIDE, _HIGH, _LEAST_WIDE, _GAP, _CAPTION = 320, 360, 310, 16, 56
 _CHART, _LEGEND, _BAR, _WHEEL = 240, 160, 260, 128
 _NAME, _TEXT, _SMALL, _LINE = 30, 22, 18, 1.4  # sizes of text; lines in sizes
@@ -68,15 +68,7 @@ def draw_sheet(
     _write(parts[0], _fitted(look.video, width), _NAME, _GAP, weight="bold")
     _write(parts[0], "\n".join(headline), _TEXT, _GAP + _NAME + _GAP // 2)
     _draw_chart(parts[1], look)
-    _draw_tiles(parts[2].subplots(rows, columns, squeeze=False), look, tiles)
-    parts[2].subplots_adjust(
-        left=_GAP / width,
-        right=1 - _GAP / width,
-        top=1 - _CAPTION / heights[2],
-        bottom=_GAP / heights[2],
-        wspace=_GAP / wide,
-        hspace=(_CAPTION + _GAP) / high,
-    )
+    _draw_tiles(parts[2], look, tiles, columns)
     _draw_legend(parts[3], look, overlay, stacked)
     _write(parts[4], "\n".join(notes), _SMALL, 0)
     return figure
@@ -165,8 +157,18 @@ def _draw_chart(part: SubFigure, look: Look) -> None:
         axes.spines["top"].set_visible(False)
 
 
-def _draw_tiles(places: np.ndarray, look: Look, tiles: list[np.ndarray]) -> None:
+def _draw_tiles(part: SubFigure, look: Look, tiles: list[np.ndarray], columns: int) -> None:
     """Show the tiles at their own size, each below its time, score and entropy."""
+    high, wide = tiles[0].shape[:2]
+    places = part.subplots(-(-len(tiles) // columns), columns, squeeze=False)
+    part.subplots_adjust(
+        left=_GAP / part.bbox.width,
+        right=1 - _GAP / part.bbox.width,
+        top=1 - _CAPTION / part.bbox.height,
+        bottom=_GAP / part.bbox.height,
+        wspace=_GAP / max(wide, _LEAST_WIDE),
+        hspace=(_CAPTION + _GAP) / high,
+    )
     for axes in places.flat:
         axes.set_axis_off()
     for step, (axes, tile) in enumerate(zip(places.flat, tiles, strict=False)):

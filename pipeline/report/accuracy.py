@@ -110,11 +110,11 @@ def accuracy_interval(
     outcomes : sequence of ndarray (S, P)
         1 where a seed's ranker put a pair in the right order, else 0.
     groups : mapping, optional
-        Group of each video; groups are drawn in place of videos.
+        Group of each video; groups are drawn instead of videos.
 
     Notes
     -----
-    There are 2000 draws, fewer where so many pairs would take too much memory.
+    There are 2000 draws, fewer if so many pairs would take too much memory.
     """
     names = {name: groups[name] if groups else name for fold in folds for name in videos_of(fold)}
     draws = max(100, min(_DRAWS, _MOST_DRAWN // max(map(len, folds))))

@@ -26,7 +26,7 @@ def write_report(
     jobs: JobOptions | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Write one HTML file about a run; the file needs nothing else to be read.
+    """Write one self-contained HTML file about a run.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def command(**params: Any) -> None:
     """Write one self-contained HTML page about RUN, a folder that train-ranker wrote.
 
     Shows the ranking with a picture of each video, pair accuracy with intervals, baselines, the
-    pairs that are most wrong, where the ranker looked, learning curves, and all options.
+    most wrong pairs, where the ranker looked, learning curves, and all options.
     """
     page = write_report(
         params["run"],

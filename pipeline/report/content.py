@@ -1,4 +1,4 @@
-"""What a page shows: its settings, and all its content, gathered before any of it is written."""
+"""What a page shows: its settings, and all its content, gathered before the page is written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportSettings:
-    """What a page shows, where its material lies, and how many pictures it holds."""
+    """What a page shows, where its files lie, and how many pictures it holds."""
 
     evaluation: Path | None = option(
         "Output of evaluate: cross-validated accuracy, baselines, folds.", default=None

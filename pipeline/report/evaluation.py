@@ -1,4 +1,4 @@
-"""What an evaluation found, as the page shows it: its methods with their folds, and attention."""
+"""The results of an evaluation for the page: its methods with their folds, and attention."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class EvaluationFacts:
 
     @property
     def part(self) -> str:
-        """The strictest accuracy that there is: of pairs of two unseen videos, else of all."""
+        """The strictest accuracy available: of pairs of two unseen videos, else of all pairs."""
         some = self.method(self.reference)
         return "both_unseen" if some and some.means["both_unseen"] is not None else "accuracy"
 

@@ -1,4 +1,4 @@
-"""The ranking, and the pairs that are most wrong."""
+"""The ranking, and the most wrong pairs."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class ScoredPair:
 
 @dataclass(frozen=True)
 class ScoredPairs:
-    """The pairs that say most about new videos, and what they are."""
+    """The pairs that say most about new videos; `kind` names them."""
 
     kind: str
     pairs: tuple[ScoredPair, ...]

@@ -1,9 +1,9 @@
-"""Where the files of a run lie: named by the user, recorded, or next to it with its digests."""
+"""Where a run's files lie: named by the user, recorded, or next to the run with its digests."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +17,8 @@ from pipeline.runs.record import RunRecord, read_run_record
 if TYPE_CHECKING:
     from data.cache.header import Header
 
-# A folder next to the run is taken for the run's own only when so many of its caches have the
-# digests that the run recorded.
+# A folder next to the run counts as the run's own if this many of its caches have the digests that
+# the run recorded.
 _PROBED = 3
 
 
@@ -79,8 +79,7 @@ def find(
     headers = _headers(features, run.keys)
     flow = _flow(flow, features, headers)
     files, changed = _videos(videos, run.keys, headers)
-    notes = _missing(run.keys, record, features, headers, files, changed)
-    return Sources(
+    sources = Sources(
         folder=folder,
         run=run,
         record=record,
@@ -91,8 +90,8 @@ def find(
         flow_header=next(iter(_headers(flow, run.keys[:_PROBED]).values()), None),
         videos=files,
         changed=tuple(changed),
-        notes=tuple(notes),
     )
+    return replace(sources, notes=tuple(_missing(sources)))
 
 
 def _record(folder: Path, run: Run) -> RunRecord | None:
@@ -182,28 +181,22 @@ def _videos(
     return files, changed
 
 
-def _missing(
-    keys: Sequence[str],
-    record: RunRecord | None,
-    features: Path | None,
-    headers: Mapping[str, Header],
-    videos: Mapping[str, Path],
-    changed: Sequence[str],
-) -> list[str]:
+def _missing(sources: Sources) -> list[str]:
     """Name what was not found, and the option that names its place."""
+    count, changed = len(sources.run.keys), sources.changed
     notes = []
-    if record is None:
+    if sources.record is None:
         notes.append(f"the run's pairs ({RECORD} is missing or of an earlier checkpoint)")
-    if features is None:
+    if sources.features is None:
         notes.append("the run's feature caches (--features names their folder)")
-    elif len(headers) < len(keys):
-        notes.append(f"{len(keys) - len(headers)} of {len(keys)} feature caches")
+    elif len(sources.headers) < count:
+        notes.append(f"{count - len(sources.headers)} of {count} feature caches")
     if changed:
         notes.append(
             f"{len(changed)} videos whose files have another size than those that were judged, "
             f"e.g. {changed[0]}"
         )
-    missing = len(keys) - len(videos) - len(changed)
+    missing = count - len(sources.videos) - len(changed)
     if missing:
-        notes.append(f"{missing} of {len(keys)} videos (--videos names their folder)")
+        notes.append(f"{missing} of {count} videos (--videos names their folder)")
     return notes

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from data.sources import Source
     from pipeline.score.scores import ScoreResult
 
-#: Between a video's name and the ending of the pictures that `explain` writes of it.
+#: Stands between a video's name and the ending of the pictures that `explain` writes.
 ATTENTION = ".attention"
+# Version 0.1 also wrote webm and gif.
 _FILM = re.compile(re.escape(ATTENTION) + r"\.(mp4|webm|gif)$")
 
 
@@ -39,7 +40,7 @@ def score_videos(
     ensemble: bool = False,
     variant: str | None = None,
 ) -> ScoreResult:
-    """Score videos as the ranker of a run would have at the end of its training.
+    """Score videos with the ranker of a run, as at the end of its training.
 
     Parameters
     ----------
@@ -48,14 +49,14 @@ def score_videos(
     sources : sequence of Source
         As `data.sources.find_sources` gives them.
     options : NewVideoOptions, optional
-        Where features are found, and how missing ones are computed; these are not kept if no
-        cache folder is named.
+        Where features are found, and how missing ones are computed. Computed features are not
+        kept if no cache folder is named.
     also : sequence of path
         More runs to average with.
     ensemble : bool
         Average all runs found in `run`.
     variant : str, optional
-        Take only runs of this one.
+        Take only runs of this variant.
 
     Raises
     ------
@@ -87,12 +88,12 @@ def score_videos(
 
 
 def without_films(sources: Sequence[Source]) -> list[Source]:
-    """Leave out films that `explain` wrote, if they lie among the videos.
+    """Return the videos without the films that `explain` wrote.
 
     Raises
     ------
     InputError
-        There is nothing else.
+        There are only films.
     """
     videos = [source for source in sources if not _FILM.search(source.key)]
     if not videos:
@@ -103,12 +104,12 @@ def without_films(sources: Sequence[Source]) -> list[Source]:
 
 
 def check_run(run: Path, command: str) -> None:
-    """Refuse what cannot be a run before videos are looked at.
+    """Refuse a path that cannot be a run, before any video is read.
 
     Raises
     ------
     InputError
-        It does not exist, is a video, or holds no trained ranker.
+        The path does not exist, is a video, or holds no trained ranker.
     """
     if not run.exists():
         raise InputError(f"{run}: no such run; expected the output folder of train-ranker")
@@ -130,8 +131,8 @@ Examples:
   pipeline score evaluation/ new.mp4 --ensemble
 
 \b
-Flow and features that are computed are kept in the output's cache/, or in --cache, for the next
-run; with neither, only the scores are kept.
+Computed flow and features are kept in the output's cache/, or in --cache, for the next run. With
+neither, only the scores are kept.
 """
 
 
@@ -162,8 +163,8 @@ def command(ctx: click.Context, /, run: Path, videos: tuple[str, ...], **params:
 
     Prints and writes each video's score, its rank and percentile among the training videos, and
     the training videos next to it. Scores have no unit: compare them with those of the training
-    videos. A training video is compared with the others. Several runs are averaged after each has
-    been standardised on its own training videos, since their scales differ; the spread is the
+    videos. A training video is compared with the other ones. The scales of runs differ, so each
+    run is standardised on its own training videos before several are averaged; the spread is the
     standard deviation over the runs. Earlier scores in the same files are replaced.
     """
     from data.sources import find_sources
@@ -180,7 +181,7 @@ def command(ctx: click.Context, /, run: Path, videos: tuple[str, ...], **params:
         ensemble=params["ensemble"] or params["variant"] is not None,
         variant=params["variant"],
     )
-    write_results(result, run, *targets)  # First: whoever reads what is printed may stop early.
+    write_results(result, run, *targets)  # First: a reader of the output may close it early.
     if result.outcome.results:
         for line in lines(result):
             emit(line)

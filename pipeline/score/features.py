@@ -24,7 +24,7 @@ from pipeline.score.settings import NewVideoOptions, RunSettings
 from pipeline.shell.console import log
 from pipeline.stage_one.file import FILE_NAME
 
-# What may differ from training: it moves maps by rounding only.
+# These may differ from training: they change maps only by rounding.
 _ROUNDING = ("precision", "flow_resize")
 
 
@@ -84,11 +84,7 @@ def make_features(
     InputError
         A folder holds no caches of its kind, or the cache folder cannot be written to.
     """
-    for folder, kind in ((options.features, "features"), (options.flow, "flow")):
-        if folder is not None and not find_caches(folder, kind):
-            raise InputError(
-                f"{folder}: holds no {kind} caches; --{kind} takes an output of extract-{kind}"
-            )
+    _check_folders(options)
     outcome: Outcome[Source, VideoFeatures] = Outcome()
     missing: list[_Place] = []
     for source in sources:
@@ -119,9 +115,18 @@ def make_features(
     return in_order(outcome, sources)
 
 
+def _check_folders(options: NewVideoOptions) -> None:
+    """Refuse folders without caches of their kind."""
+    for folder, kind in ((options.features, "features"), (options.flow, "flow")):
+        if folder is not None and not find_caches(folder, kind):
+            raise InputError(
+                f"{folder}: holds no {kind} caches; --{kind} takes an output of extract-{kind}"
+            )
+
+
 @dataclass(frozen=True)
 class _Place:
-    """Where score's own cache has, or will have, the features of a video."""
+    """The place of a video's features in score's own cache, where they are or will be."""
 
     source: Source  # as the user named it
     named: Source  # under its key in the cache
@@ -133,7 +138,7 @@ class _Place:
         return VideoFeatures.read(self.source, self.folder, self.named.key, self.flow)
 
     def kept(self, digest: str, settings: RunSettings) -> VideoFeatures | None:
-        """Return the features that an earlier call has kept of a video with this digest."""
+        """Return the features that an earlier call kept of a video with this digest."""
         try:
             features = self.read()
         except CacheError:
@@ -146,7 +151,7 @@ class _Place:
 def _places(
     source: Source, digest: str, flow: Path | None, settings: RunSettings
 ) -> tuple[_Place, _Place]:
-    """Return the places of features from flow computed here, and from flow that was given."""
+    """Return the places of features from flow computed here, and from the user's flow."""
     own = Source(source.path, f"{source.path.name}-{digest[:12]}")
     return (
         _Place(source, own, _own(settings), cache_path(settings.cache / "flow", own.key)),
@@ -190,7 +195,7 @@ def _given_features(
 
 
 def _fits(name: str, value: Any, trained: Any) -> bool:
-    """Whether an option of features is that of training, or leaves the maps as they are."""
+    """Whether an option of features is that of training, or does not change the maps."""
     if name == "keep_streams":
         return bool(value) or not trained
     return name in _ROUNDING or bool(value == trained)
@@ -227,7 +232,7 @@ def _given_flow(
 def _compute(
     missing: Sequence[_Place], settings: RunSettings, options: NewVideoOptions
 ) -> dict[Source, str]:
-    """Compute missing features, and their flow where none was given; return the failures."""
+    """Compute missing features, and their flow if the user gave none; return the failures."""
     failures: dict[Source, str] = {}
     for folder in (_own(settings), _given(settings)):
         places = [place for place in missing if place.folder == folder]

@@ -1,4 +1,4 @@
-"""Trained runs that score videos, one or several of which the scores are averaged."""
+"""Trained runs that score videos: one, or several whose scores are averaged."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from pipeline.score.ranking import Reference
 from pipeline.shell.console import log
 from pipeline.stage_one.file import FILE_NAME
 
-# Features computed on another machine differ in rounding; scores then by less than this share of
-# the training scores' standard deviation.
+# Features computed on another machine differ by rounding. Scores then differ by less than this
+# share of the training scores' standard deviation.
 _SAME_SCORE = 0.05
 
 
@@ -57,7 +57,7 @@ class Scored:
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """A run, and what scores mean in it.
+    """A run, and the training scores that give its scores a meaning.
 
     Attributes
     ----------
@@ -160,7 +160,7 @@ class Member:
         return results
 
     def _known(self, features: VideoFeatures, score: float) -> str | None:
-        """Return the run's video that this is: by the features' content, or by name and score."""
+        """Return the key of the same video in the run, by content, or by name and score."""
         if features.digest in self.digests:
             return self.digests[features.digest]
         for key, known in zip(self.run.keys, self.run.scores, strict=True):

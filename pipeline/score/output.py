@@ -37,7 +37,7 @@ _ENSEMBLE: _Columns = {
 _LAST: _Columns = {"note": lambda row: row.note, "path": lambda row: row.path}
 # Digits of these columns; other numbers are exact.
 _DIGITS = {"standardised": 6, "percentile": 2, "spread": 6}
-# Keys of the JSON by which it is known again.
+# A JSON file with these keys was written by `score`.
 _KEYS = {"run", "members", "training", "videos", "failures"}
 # Columns of the printed table that hold names, aligned to the left.
 _NAMES = ("video", "next better", "next worse")
@@ -168,7 +168,7 @@ def write_results(
     result: ScoreResult, run: Path, table: Path | None, everything: Path | None
 ) -> None:
     """Write CSV and JSON where places for them are given."""
-    if table is not None:  # Also without a score: an earlier table would pass for this one.
+    if table is not None:  # Also without scores: an earlier table must not remain.
         rows = [
             {name: _text(name, value) for name, value in _values(row).items()}
             for row in _best_first(result)

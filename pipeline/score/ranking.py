@@ -23,7 +23,7 @@ class Place:
     Attributes
     ----------
     rank : int
-        1 is the best; as though the video stood among the training videos.
+        1 is the best; the video is ranked among the training videos.
     of : int
         Number of training videos compared with, and this one.
     percentile : float
@@ -41,7 +41,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Reference:
-    """Scores of the training videos, which say what a score is worth.
+    """Scores of the training videos, to compare a score with.
 
     Attributes
     ----------

@@ -29,7 +29,7 @@ class VideoScore:
     place : Place
         Rank, percentile and neighbours among the training videos.
     note : str
-        That this is one of the run's own videos, or empty.
+        Says that this is one of the run's own videos; else empty.
     members : dict of str to float
         Each run's own score.
     spread : float or None
@@ -80,7 +80,7 @@ def combine(
     ----------
     members : sequence of Member
     scored : sequence of sequences of Scored
-        What each member makes of each video.
+        Each member's scores of the videos.
     """
     if len(members) == 1:
         return members[0].reference, [_alone(members[0], each) for each in scored[0]]
@@ -138,7 +138,7 @@ def _averaged(
 
 
 def common_reference(members: Sequence[Member]) -> tuple[Reference, np.ndarray]:
-    """Return the ensemble's training videos, and what each member makes of them.
+    """Return the ensemble's training videos, and each member's scores of them.
 
     Returns
     -------

@@ -102,8 +102,8 @@ class RunSettings:
     flow : FlowSettings
         With the engine used here.
     features : FeatureSettings
-        With the present places of weight files and the arithmetic used here; the folder of flow
-        caches is that above all caches, until one is chosen.
+        With the present places of weight files and the precision used here. Its folder of flow
+        caches is the cache folder, until `pipeline.score.features` chooses one.
     parameters, weights : dict
         As the training features recorded them.
     """
@@ -144,31 +144,9 @@ class RunSettings:
                 f"{folder / FILE_NAME}: not found; it is what makes features of new videos: copy "
                 "it there from the folder of the training features"
             )
-        known, recorded = read_safetensors(stage_one)[1], run.parameters.get("flow")
-        if not isinstance(known.get("trunk"), dict) or not isinstance(known.get("fusion"), dict):
-            raise InputError(f"{stage_one}: not a stage-one file of this version")
-        if known.get("weights") != run.weights:
-            raise InputError(
-                f"{stage_one}: holds other weights than the training features were made with"
-            )
+        known = _stage_one(stage_one, run)
         trunk = _located(TrunkOptions(**known["trunk"]), stage_one, run, options)
-        if not isinstance(recorded, dict):
-            raise InputError(
-                f"{folder}: does not say with which options its flow was made, being older than "
-                "this version; extract its features and train it again"
-            )
-        flow = FlowSettings.resolved(
-            plan=PlanOptions(**run.parameters["plan"]),
-            flow=FlowOptions(**recorded["flow"]),
-            tvl1=TVL1Options(**recorded["tvl1"]),
-            engine=options.engine,
-            device=options.device,
-            strict=options.strict,
-        )
-        if flow.plan.recorded() != run.parameters["plan"]:
-            raise InputError(
-                f"{stage_one}: the run's sampling plan is not one that this version knows"
-            )
+        flow = _flow_settings(run, folder, options)
         precision = str(known["precision"]) if options.on_cuda else "float32"
         return cls(
             stage_one=stage_one,
@@ -195,7 +173,7 @@ class RunSettings:
         return self.features.flow / digest[:12]
 
     def log_differences(self, options: NewVideoOptions) -> None:
-        """Warn of what differs from training on this machine."""
+        """Warn about what differs from training on this machine."""
         if self.parameters["precision"] != self.features.trunk.precision:
             log.warning(
                 "the training features were computed in float16 on a GPU, these are in float32 on "
@@ -217,6 +195,37 @@ class RunSettings:
                     trained,
                     now,
                 )
+
+
+def _stage_one(file: Path, run: Run) -> dict[str, Any]:
+    """Return what a run's stage-one file records; InputError if it belongs to other features."""
+    metadata = read_safetensors(file)[1]
+    if not all(isinstance(metadata.get(name), dict) for name in ("trunk", "fusion")):
+        raise InputError(f"{file}: not a stage-one file of this version")
+    if metadata.get("weights") != run.weights:
+        raise InputError(f"{file}: holds other weights than the training features were made with")
+    return metadata
+
+
+def _flow_settings(run: Run, folder: Path, options: NewVideoOptions) -> FlowSettings:
+    """Return the settings of the training flow, with the engine used here."""
+    recorded = run.parameters.get("flow")
+    if not isinstance(recorded, dict):
+        raise InputError(
+            f"{folder}: does not say with which options its flow was made, being older than "
+            "this version; extract its features and train it again"
+        )
+    settings = FlowSettings.resolved(
+        plan=PlanOptions(**run.parameters["plan"]),
+        flow=FlowOptions(**recorded["flow"]),
+        tvl1=TVL1Options(**recorded["tvl1"]),
+        engine=options.engine,
+        device=options.device,
+        strict=options.strict,
+    )
+    if settings.plan.recorded() != run.parameters["plan"]:
+        raise InputError(f"{folder}: the run's sampling plan is not one that this version knows")
+    return settings
 
 
 def _located(

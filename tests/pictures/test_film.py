@@ -83,7 +83,8 @@ def test_a_film_has_each_picture_as_often_as_its_time_says(tmp_path: Path) -> No
     even = look_of(np.full((2, 4, 4), 1 / 16, np.float32), np.array([0.1, 0.5]))
     path = tmp_path / "film.mp4"
     options = FilmOptions(video_side=64)
-    write_film(path, even, plan_timeline(times), iter(frames), options, OverlayOptions())
+    timeline = plan_timeline(times)
+    write_film(path, even, timeline, iter(frames), options=options, overlay=OverlayOptions())
     video, levels = cv2.VideoCapture(str(path)), []
     while (frame := video.read())[0]:
         levels.append(float(frame[1][:48].mean()))
@@ -98,7 +99,8 @@ def test_a_film_shows_the_colours_of_the_sheet(tmp_path: Path) -> None:
     look = look_of(attention, np.array([0.0]), 192, 128)
     path = tmp_path / "film.mp4"
     options, overlay = FilmOptions(video_side=192), OverlayOptions(opacity=1.0)
-    write_film(path, look, plan_timeline(np.arange(4) / 10), look.frames * 4, options, overlay)
+    timeline = plan_timeline(np.arange(4) / 10)
+    write_film(path, look, timeline, look.frames * 4, options=options, overlay=overlay)
     frame = cv2.VideoCapture(str(path)).read()[1][:128].astype(int)
     drawn = blend(look.frames[0], attention[0], look.geometry, overlay)
     assert np.abs(frame - drawn).mean() < 4  # chroma has half the resolution in yuv420p
@@ -119,7 +121,7 @@ def test_an_interrupted_film_leaves_nothing(tmp_path: Path) -> None:
             even,
             timeline,
             frames(),
-            FilmOptions(),
-            OverlayOptions(),  # type: ignore[arg-type]
+            options=FilmOptions(),
+            overlay=OverlayOptions(),
         )
     assert list(tmp_path.iterdir()) == []
