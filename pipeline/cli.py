@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from data.errors import InputError
+from data.errors import InputError, system_line
 from pipeline.runner.signals import leave, leave_on_signals
 from pipeline.shell import console
 
@@ -89,18 +89,22 @@ class LazyGroup(click.Group):
             console.fail("interrupted; finished files are whole, run the same command to go on")
             code = EXIT_INTERRUPTED
         except ImportError as error:
-            code = _fail_to_import(error)
+            code = _fail_to_load(error)
         except BrokenPipeError:
             # The reader of stdout has gone (`| head`); keep Python from complaining at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = EXIT_FAILURES
+        except (OSError, MemoryError) as error:
+            console.fail(system_line(error))
+            code = EXIT_USAGE
         except Exception as error:
             console.fail_unexpectedly(error)
             code = EXIT_FAILURES
-        sys.exit(code if isinstance(code, int) else 0)
+        code = code if isinstance(code, int) else 0
+        sys.exit(max(code, EXIT_FAILURES) if console.results_lost() else code)
 
 
-def _fail_to_import(error: ImportError) -> int:
+def _fail_to_load(error: ImportError) -> int:
     """Report a library that cannot be loaded; return the exit code."""
     if re.search(r"lib(GL|gthread|glib)\b", str(error)):
         console.fail(
@@ -109,8 +113,11 @@ def _fail_to_import(error: ImportError) -> int:
             "opencv-contrib-python-headless, which needs none"
         )
         return EXIT_USAGE
-    console.fail_unexpectedly(error)
-    return EXIT_FAILURES
+    if (error.name or "").partition(".")[0] in ("pipeline", "model", "data"):
+        console.fail_unexpectedly(error)
+        return EXIT_FAILURES
+    console.fail(f"a library cannot be loaded ({error}); install this program's libraries again")
+    return EXIT_USAGE
 
 
 def _with_everything_optional(command: click.Command) -> click.Command:
@@ -141,8 +148,37 @@ def cli() -> None:
     """
 
 
+def _fill_closed_streams() -> None:
+    """Open the null device where a standard stream is closed.
+
+    Otherwise the next file that is opened, a cache perhaps, gets its number, and libraries write
+    their messages into it.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # It gets the lowest number that is free: this one.
+
+
+def _start_in_utf8() -> None:
+    """Start again in Python's UTF-8 mode where the locale cannot express every file name.
+
+    Caches, lists and records name files in UTF-8; under an ASCII locale such a name is not found.
+    Output stays in the encoding of the terminal.
+    """
+    if sys.getfilesystemencoding() == "utf-8" or os.name == "nt":
+        return
+    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+    os.environ.setdefault("PYTHONIOENCODING", f"{encoding}:backslashreplace")
+    os.environ["PYTHONUTF8"] = "1"
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
 def main() -> None:
     """Entry point of the `pipeline` command."""
+    _fill_closed_streams()
+    _start_in_utf8()
     leave_on_signals()
     try:
         cli.main()

@@ -7,6 +7,7 @@ locks are off: a file under its final name never changes, and some network share
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,7 +67,7 @@ def _kind_of(path: Path) -> str | None:
     if not path.is_file():
         return None
     try:
-        with h5py.File(path, "r", locking=False) as file:
+        with _opened(path) as file:
             return str(file.attrs["kind"]) if "fingerprint" in file.attrs else None
     except (OSError, KeyError):
         return ""
@@ -115,7 +116,7 @@ def open_cache(path: str | Path, kind: str | None = None) -> Iterator[tuple[h5py
     """
     path = Path(path)
     try:
-        file = h5py.File(path, "r", locking=False)
+        file = _opened(path)
     except FileNotFoundError:
         raise CacheError(f"{path}: no such cache") from None
     except OSError as error:
@@ -125,6 +126,11 @@ def open_cache(path: str | Path, kind: str | None = None) -> Iterator[tuple[h5py
         if kind and header.kind != kind:
             raise CacheError(f"{path}: expected a {kind} cache, found {header.kind}")
         yield file, header
+
+
+def _opened(path: Path) -> h5py.File:
+    """Open a file for reading; a name that the locale cannot express is taken byte by byte."""
+    return h5py.File(path if os.name == "nt" else os.fsencode(path), "r", locking=False)
 
 
 def _checked_header(path: Path, file: h5py.File) -> Header:

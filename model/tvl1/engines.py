@@ -13,6 +13,10 @@ NAMES = ("auto", "numba", "opencv", "cuda")
 _LIBRARIES = {"numba": ("numba",), "opencv": (), "cuda": ("torch", "triton")}
 _MISSING = "not installed"
 _X86_64 = ("x86_64", "amd64")
+_NO_SOLVER = (
+    "this OpenCV has no optflow module; pip uninstall opencv-python opencv-python-headless, then "
+    "pip install --force-reinstall opencv-contrib-python, or use --engine numba"
+)
 # The major version of OpenCV that the numba engine reproduces to the bit.
 _OPENCV_MAJOR = 5
 
@@ -36,7 +40,7 @@ def choose(name: str, device: str = "cpu") -> str:
     if name == "auto":
         if device.startswith("cuda") and _why_not("cuda") is None:
             return "cuda"
-        return "numba" if _why_not("numba") is None else "opencv"
+        name = "numba" if _why_not("numba") is None else "opencv"
     reason = _why_not(name)
     if reason is not None:
         raise ValueError(f"TV-L1 engine {name}: {reason}")
@@ -110,7 +114,8 @@ def agrees() -> bool:
 
     It takes a few milliseconds, and the first time on a machine a quarter of a minute more to
     compile. A single pair proves nothing, but a changed order of operations anywhere in
-    OpenCV's solver, pyramid, warp or median changes some of its 13,000 bits.
+    OpenCV's solver, pyramid, warp or median changes some of its 13,000 bits. False where OpenCV
+    lacks its own solver.
     """
     import cv2
     import numpy as np
@@ -118,6 +123,8 @@ def agrees() -> bool:
     from model.tvl1 import opencv
     from model.tvl1.cpu.calc import calc
 
+    if not opencv.has_solver():
+        return False
     rng = np.random.default_rng(0)
     height, width = 60, 70
     scene = cv2.GaussianBlur(rng.uniform(0, 255, (height + 9, width + 9)), (0, 0), 1.5)
@@ -136,11 +143,14 @@ def _why_not(name: str) -> str | None:
 
         usable, reason = available()
         return None if usable else f"{reason}; use auto, numba or opencv"
-    library, advice = {
-        "numba": ("numba", "numba is not installed; pip install numba, or use opencv"),
-        "opencv": ("cv2", "OpenCV is not installed; pip install opencv-contrib-python"),
-    }[name]
-    return None if find_spec(library) else advice
+    if name == "numba":
+        there = find_spec("numba") is not None
+        return None if there else "numba is not installed; pip install numba, or use opencv"
+    if find_spec("cv2") is None:
+        return "OpenCV is not installed; pip install opencv-contrib-python"
+    from model.tvl1.opencv import has_solver
+
+    return None if has_solver() else _NO_SOLVER
 
 
 def _version(package: str) -> str:

@@ -10,6 +10,14 @@ from model.tvl1.frames import check_frames, level_sizes
 from model.tvl1.options import TVL1Options
 
 
+def has_solver() -> bool:
+    """Whether this OpenCV has TV-L1, which is part of opencv-contrib only.
+
+    Another package of OpenCV, installed over it, takes it away.
+    """
+    return hasattr(getattr(cv2, "optflow", None), "DualTVL1OpticalFlow_create")
+
+
 def calc(
     i0: npt.NDArray[np.uint8], i1: npt.NDArray[np.uint8], options: TVL1Options | None = None
 ) -> npt.NDArray[np.float32]:

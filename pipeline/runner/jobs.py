@@ -6,10 +6,10 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
-from data.errors import InputError, system_line
+from data.errors import InputError, system_line, system_reason
 from pipeline.runner.signals import quiet_start, serve
 from pipeline.shell.console import log, progress
 from pipeline.shell.flags import shared
@@ -36,8 +36,7 @@ class JobOptions:
         InputError
             The options contradict each other.
         """
-        import joblib
-
+        joblib = _import_joblib()
         if self.jobs == 0:
             raise InputError("--jobs must be at least 1, or -1 for all cores; found 0")
         if self.scheduler is not None and self.backend != "dask":
@@ -83,9 +82,9 @@ def run_jobs(
     name
         Name of an item in log lines.
     """
-    import joblib
-
+    joblib = _import_joblib()
     workers = options.workers(len(items))
+    options, workers = _possible(options, workers)
     here = os.getcwd()
     calls = (joblib.delayed(_guarded)(index, task, item, here) for index, item in enumerate(items))
     answers: dict[int, Any] = {}
@@ -111,6 +110,46 @@ def run_jobs(
         else:
             outcome.results.append((item, answers[index]))
     return outcome
+
+
+def _import_joblib() -> Any:
+    with warnings.catch_warnings():
+        # Said better by run_jobs, and only where it matters.
+        warnings.filterwarnings("ignore", ".*joblib will operate in serial mode")
+        import joblib
+    return joblib
+
+
+def _possible(options: JobOptions, workers: int) -> tuple[JobOptions, int]:
+    """Replace processes by threads, and threads by this one, where the machine has no room."""
+    if workers == 1 or options.backend == "dask":
+        return options, workers
+    if options.processes and (reason := _why_no_semaphores(16)):
+        log.warning(
+            "worker processes cannot be started (%s); all is done in this process, which may take "
+            "longer; give /dev/shm more room",
+            reason,
+        )
+        options = replace(options, backend="threading")
+    if not options.processes and _why_no_semaphores(4):
+        return options, 1
+    return options, workers
+
+
+def _why_no_semaphores(count: int) -> str | None:
+    """Return why this machine has no room for semaphores, None where it has.
+
+    Containers often have a /dev/shm of a few KB, or none. Each semaphore takes a page there; a
+    pool of processes needs some ten, one of threads two.
+    """
+    try:
+        from multiprocessing import Semaphore
+
+        _ = [Semaphore() for _ in range(count)]
+    except (ImportError, OSError) as error:
+        reason = system_reason(error)
+        return f"/dev/shm: {reason.partition(';')[0]}"
+    return None
 
 
 def in_order(outcome: Outcome[Item, Result], items: Sequence[Item]) -> Outcome[Item, Result]:
@@ -170,13 +209,12 @@ def _slurm_shard() -> tuple[int, int]:
 
 @contextmanager
 def _backend(options: JobOptions, workers: int) -> Iterator[None]:
-    import joblib
-
+    joblib = _import_joblib()
     if options.backend == "dask":
         with _dask_client(options.scheduler), joblib.parallel_config("dask"):
             yield
         return
-    if workers == 1:
+    if workers == 1:  # Whatever the backend.
         config = joblib.parallel_config("sequential", n_jobs=1)
     elif options.processes:  # One thread a worker: the workers already fill the cores.
         config = joblib.parallel_config(
@@ -229,13 +267,13 @@ def _guarded(index: int, task: Callable[[Item], Result], item: Item, here: str) 
 
 def _answers(parallel: Any, calls: Iterator[Any], processes: bool) -> Iterator[tuple[int, Any]]:
     """Yield the answers as they come; one line where a worker process was killed."""
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
+    from concurrent.futures.process import BrokenProcessPool
 
     with quiet_start() if processes else nullcontext():
         answers = parallel(calls)
     try:
         yield from answers
-    except TerminatedWorkerError as error:
+    except BrokenProcessPool as error:
         raise InputError(
             "a worker process was killed, most likely for lack of memory; "
             "run again with fewer --jobs: what is finished is kept"

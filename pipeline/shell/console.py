@@ -10,12 +10,13 @@ import threading
 import time
 import traceback
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TextIO
 
 import click
 
+from data.errors import system_reason
 from pipeline.shell.words import printable
 
 log = logging.getLogger("pipeline")
@@ -31,6 +32,7 @@ class _Settings:
     level: int = logging.INFO
     json_lines: bool = False
     debug: bool = False
+    results_lost: bool = False
 
 
 _settings = _Settings()
@@ -116,8 +118,24 @@ def emit(line: str = "") -> None:
 
 
 def emit_block(text: str) -> None:
-    """Write several lines of the command's result to stdout; names in them must be `printable`."""
-    click.echo(_encodable(text, sys.stdout))
+    """Write several lines of the command's result to stdout; names in them must be `printable`.
+
+    Where that fails the work goes on; `results_lost` says so in the end.
+    """
+    if _settings.results_lost:
+        return
+    try:
+        click.echo(_encodable(text, sys.stdout))
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _settings.results_lost = True
+        log.warning("results cannot be written to standard output (%s)", system_reason(error))
+
+
+def results_lost() -> bool:
+    """Whether some lines could not be written to stdout."""
+    return _settings.results_lost
 
 
 def progress(
@@ -138,7 +156,7 @@ def progress(
         total=total,
         desc=desc,
         unit=unit,
-        file=sys.stderr,
+        file=_Lenient(sys.stderr),
         disable=_settings.level > logging.INFO or _settings.json_lines or sys.stderr is None,
         mininterval=0.1 if terminal else LOG_FILE_INTERVAL_S,
         maxinterval=10.0 if terminal else LOG_FILE_INTERVAL_S,
@@ -159,15 +177,34 @@ def log_if_slow(message: str) -> Iterator[None]:
         timer.cancel()
 
 
+class _Lenient:
+    """A stream, such as stderr on a full disk, whose failed writes stop nobody's work."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError, ValueError, AttributeError):
+            self._stream.write(text)  # type: ignore[union-attr]
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError, AttributeError):
+            self._stream.flush()  # type: ignore[union-attr]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 def _write_line(text: str) -> None:
     if sys.stderr is None:  # Closed by the caller of the program.
         return
     text = _encodable(text, sys.stderr)
     tqdm_module = sys.modules.get("tqdm")
-    if tqdm_module is None:
-        click.echo(text, err=True)
-    else:  # A bar may be on screen: tqdm writes above it.
-        tqdm_module.tqdm.write(text, file=sys.stderr)
+    with suppress(OSError):  # The log's disk is full: the work goes on.
+        if tqdm_module is None:
+            click.echo(text, err=True)
+        else:  # A bar may be on screen: tqdm writes above it.
+            tqdm_module.tqdm.write(text, file=sys.stderr)
 
 
 def _encodable(text: str, stream: TextIO | None) -> str:

@@ -6,13 +6,12 @@ import errno
 import sys
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 
 from data.cache.flow import open_flow
 from data.errors import system_line, system_reason
 from tests.helpers.shims import LITTLE_ROOM, NO_FOLDER_SYNC, NO_LOCKS, compiled, run
+from tests.helpers.small_video import write_video
 
 FAST = ("--engine", "opencv", "--short-side", "32", "--device", "cpu", "-j", "1")
 
@@ -21,13 +20,8 @@ FAST = ("--engine", "opencv", "--short-side", "32", "--device", "cpu", "-j", "1"
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two moving textures, whose caches need some 40 and 8 KB."""
     folder = tmp_path_factory.mktemp("videos")
-    rng = np.random.default_rng(0)
-    for name, frames in (("long.avi", 24), ("short.avi", 2)):
-        texture = cv2.resize(rng.integers(0, 255, (12, 12, 3), np.uint8), (48, 48))
-        writer = cv2.VideoWriter(str(folder / name), cv2.VideoWriter.fourcc(*"MJPG"), 25, (48, 48))
-        for t in range(frames):
-            writer.write(np.roll(texture, (t * t % 5, t), axis=(0, 1)))
-        writer.release()
+    write_video(folder / "long.avi", 24)
+    write_video(folder / "short.avi", 2)
     return folder
 
 

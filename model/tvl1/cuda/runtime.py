@@ -6,6 +6,7 @@ import functools
 import os
 from typing import TYPE_CHECKING, Any
 
+from model.gpu import why_unusable
 from model.tvl1.cuda.layout import memory_bytes
 from model.tvl1.options import TVL1Options
 
@@ -46,6 +47,8 @@ def available() -> tuple[bool, str]:
     if torch.cuda.get_device_capability() < (7, 0):
         name = torch.cuda.get_device_name()
         return False, f"Triton does not support {name}, older than compute capability 7.0"
+    if (reason := why_unusable(torch.cuda.current_device())) is not None:
+        return False, reason
     return _starts(triton)
 
 
