@@ -32,6 +32,7 @@ class PlanOptions:
             "help": "Equal spans that the whole video is divided into (plan segments).",
             "source": "paper: N = 25",
             "min": 1,
+            "max": 100_000,
         },
     )
     candidates: int = field(
@@ -40,6 +41,7 @@ class PlanOptions:
             "help": "Snippets cached in each span, from which training draws (plan segments).",
             "source": "ours",
             "min": 1,
+            "max": 10_000,
         },
     )
     stride: int = field(
@@ -48,6 +50,7 @@ class PlanOptions:
             "help": "Every how many frames a snippet is cached (plan dense).",
             "source": "authors' code: 1, 5 or 50 by data set",
             "min": 1,
+            "max": 1_000_000_000,
         },
     )
     stack_length: int = field(
@@ -56,6 +59,7 @@ class PlanOptions:
             "help": "Flow fields in a snippet's stack.",
             "source": "paper: L = 10, 20 channels",
             "min": 1,
+            "max": 1000,
         },
     )
     frame_step: int = field(
@@ -64,6 +68,7 @@ class PlanOptions:
             "help": "Take every how many frames (after --fps); flow runs from one to the next.",
             "source": "authors' code",
             "min": 1,
+            "max": 1_000_000,
         },
     )
     fps: float | None = field(
@@ -72,6 +77,8 @@ class PlanOptions:
             "help": "Thin the video to this many frames a second by its time stamps; "
             "a slower video keeps all its frames.",
             "source": "ours: the paper keeps each video's own rate",
+            "min": 0,
+            "max": 1_000_000,
         },
     )
 
@@ -107,6 +114,8 @@ class FlowOptions:
         metadata={
             "help": "Largest displacement stored, in pixels a frame; larger ones are clipped.",
             "source": "two-stream lineage: ±20 px",
+            "min": 0,
+            "max": 10_000,
         },
     )
     short_side: int | None = field(
@@ -116,6 +125,7 @@ class FlowOptions:
             "(0: full size).",
             "source": "two-stream lineage: 340×256",
             "min": 0,
+            "max": 100_000,
         },
     )
     size: str | None = field(

@@ -87,7 +87,7 @@ def read_text(path: str | Path, what: str = "a text file of annotations") -> str
     except (OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        reason = system_reason(error)
+        reason = "no such file" if isinstance(error, FileNotFoundError) else system_reason(error)
         raise InputError(f"expected {what}, cannot read {path}: {reason}") from error
 
 

@@ -47,6 +47,9 @@ class DatasetOptions:
         metadata={
             "help": "Scored videos are a pair when their scores differ by more.",
             "source": "default 0; MIT-Dive 5, authors' code",
+            "min": 0,
         },
     )
-    fold_seed: int = field(default=0, metadata={"help": "Seed of drawn folds.", "min": 0})
+    fold_seed: int = field(
+        default=0, metadata={"help": "Seed of drawn folds.", "min": 0, "max": 2**63 - 1}
+    )

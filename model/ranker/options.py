@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 Variant = Literal[
@@ -22,11 +22,20 @@ Variant = Literal[
 Preset = Literal["small", "chopstick", "surgery", "drawing", "dough", "infant-grasp", "diving"]
 
 
-def _number(default: Any, text: str, source: str, low: float | None = None) -> Any:
-    metadata: dict[str, Any] = {"help": text, "source": source}
-    if low is not None:
-        metadata["min"] = low
+def _number(default: Any, text: str, source: str, low: float, high: float) -> Any:
+    metadata = {"help": text, "source": source, "min": low, "max": high}
     return field(default=default, metadata=metadata)
+
+
+def _check_bounds(options: Any) -> None:
+    """Refuse numbers, also NaN, outside the bounds that the fields name."""
+    for entry in fields(options):
+        value, bounds = getattr(options, entry.name), entry.metadata
+        if value is None or "min" not in bounds:
+            continue
+        low, high = bounds["min"], bounds["max"]
+        if not low <= value <= high:
+            raise ValueError(f"{entry.name} must be from {low:g} to {high:g}, got {value}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,10 +44,16 @@ class RankerOptions:
 
     variant: Variant = field(default="full", metadata={"help": "Ranker to train; see the README."})
     segments: int = _number(
-        25, "Segments that each video is cut into; one snippet of each is seen.", "paper", 1
+        25,
+        "Segments that each video is cut into; one snippet of each is seen.",
+        "paper",
+        1,
+        100_000,
     )
-    hidden_size: int = _number(128, "Size of both hidden states.", "authors' code", 1)
-    attention_size: int = _number(32, "Inner size of the spatial attention.", "authors' code", 1)
+    hidden_size: int = _number(128, "Size of both hidden states.", "authors' code", 1, 65_536)
+    attention_size: int = _number(
+        32, "Inner size of the spatial attention.", "authors' code", 1, 65_536
+    )
     initial_hidden: Literal["zeros", "normal"] = field(
         default="zeros",
         metadata={
@@ -47,23 +62,35 @@ class RankerOptions:
         },
     )
     coverage_weight: float = _number(
-        0.0, "Weight of the coverage loss of `visual`.", "off, as in the paper's comparison", 0
+        0.0,
+        "Weight of the coverage loss of `visual`.",
+        "off, as in the paper's comparison",
+        0,
+        1000,
     )
-    dropout: float = _number(0.3, "Dropout before the score of `video_lstm`.", "authors' code", 0)
-    temporal_filters: int = _number(3, "Attention filters a branch of `raan`.", "RAAN's code", 1)
-    temporal_size: int = _number(256, "Inner size of the filters of `raan`.", "RAAN's code", 1)
+    dropout: float = _number(
+        0.3, "Dropout before the score of `video_lstm`.", "authors' code", 0, 1
+    )
+    temporal_filters: int = _number(
+        3, "Attention filters a branch of `raan`.", "RAAN's code", 1, 1000
+    )
+    temporal_size: int = _number(
+        256, "Inner size of the filters of `raan`.", "RAAN's code", 1, 65_536
+    )
     disparity_margin: float = _number(
-        0.05, "Margin of `raan` over its uniform branch, per unit of --margin.", "RAAN's code", 0
+        0.05,
+        "Margin of `raan` over its uniform branch, per unit of --margin.",
+        "RAAN's code",
+        0,
+        1000,
     )
     rank_aware_margin: float = _number(
-        0.15, "Margin of `raan` between its branches, per unit of --margin.", "RAAN's code", 0
+        0.15, "Margin of `raan` between its branches, per unit of --margin.", "RAAN's code", 0, 1000
     )
-    diversity_weight: float = _number(0.1, "Diversity loss of `raan`.", "RAAN's code", 0)
+    diversity_weight: float = _number(0.1, "Diversity loss of `raan`.", "RAAN's code", 0, 1000)
 
     def __post_init__(self) -> None:
-        for name in ("segments", "hidden_size", "attention_size", "temporal_filters"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        _check_bounds(self)
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
 
@@ -75,11 +102,11 @@ class TrainOptions:
     optimizer: Literal["adam", "sgd"] = field(
         default="adam", metadata={"help": "Optimiser.", "source": "ours; authors mostly sgd"}
     )
-    learning_rate: float = _number(1e-3, "Learning rate.", "ours, fits in 20-80 epochs", 0)
-    momentum: float = _number(0.9, "Momentum of sgd.", "authors' code", 0)
-    weight_decay: float = _number(0.0, "Weight decay (L2).", "ours; authors 1e-2 with sgd", 0)
-    margin: float = _number(0.5, "Margin of the ranking loss.", "paper", 0)
-    epochs: int = _number(80, "Epochs at most.", "ours", 1)
+    learning_rate: float = _number(1e-3, "Learning rate.", "ours, fits in 20-80 epochs", 0, 10)
+    momentum: float = _number(0.9, "Momentum of sgd.", "authors' code", 0, 1)
+    weight_decay: float = _number(0.0, "Weight decay (L2).", "ours; authors 1e-2 with sgd", 0, 10)
+    margin: float = _number(0.5, "Margin of the ranking loss.", "paper", 0, 1000)
+    epochs: int = _number(80, "Epochs at most.", "ours", 1, 1_000_000)
     batch_pairs: int | None = field(
         default=None,
         metadata={
@@ -87,10 +114,11 @@ class TrainOptions:
             "a step is scored once.",
             "source": "ours; authors 16",
             "min": 1,
+            "max": 1_000_000,
         },
     )
     clip_norm: float | None = _number(
-        5.0, "Gradients are scaled down to this norm; 0 never.", "ours; authors none", 0
+        5.0, "Gradients are scaled down to this norm; 0 never.", "ours; authors none", 0, 1_000_000
     )
     sampling: Literal["whole", "authors"] = field(
         default="whole",
@@ -107,7 +135,7 @@ class TrainOptions:
         },
     )
     validation_share: float = _number(
-        0.2, "Share of the training videos kept for choosing the epoch.", "ours", 0
+        0.2, "Share of the training videos kept for choosing the epoch.", "ours", 0, 1
     )
     patience: int | None = field(
         default=30,
@@ -115,16 +143,14 @@ class TrainOptions:
             "help": "Stop after so many epochs without a better validation result; 0 never.",
             "source": "ours",
             "min": 0,
+            "max": 1_000_000,
         },
     )
 
     def __post_init__(self) -> None:
+        _check_bounds(self)
         if self.learning_rate <= 0:
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
-        if self.epochs < 1:
-            raise ValueError(f"epochs must be at least 1, got {self.epochs}")
-        if self.batch_pairs is not None and self.batch_pairs < 1:
-            raise ValueError(f"batch_pairs must be at least 1, got {self.batch_pairs}")
         if not 0 <= self.validation_share < 1:
             raise ValueError(f"validation_share must be in [0, 1), got {self.validation_share}")
 

@@ -24,7 +24,12 @@ class TVL1Options:
 
     tau: float = field(
         default=0.25,
-        metadata={"help": "Time step of the dual ascent.", "source": _OPENCV, "min": 0.0},
+        metadata={
+            "help": "Time step of the dual ascent.",
+            "source": _OPENCV,
+            "min": 0.0,
+            "max": 1000.0,
+        },
     )
     lam: float = field(
         default=0.15,
@@ -33,6 +38,7 @@ class TVL1Options:
             "source": _OPENCV,
             "flag": "--lambda",
             "min": 0.0,
+            "max": 1000.0,
         },
     )
     theta: float = field(
@@ -41,6 +47,7 @@ class TVL1Options:
             "help": "Tightness of the coupling of data and smoothness term.",
             "source": _OPENCV,
             "min": 0.0,
+            "max": 1000.0,
         },
     )
     scales: int = field(
@@ -49,6 +56,7 @@ class TVL1Options:
             "help": "Pyramid levels at most; none has a side under 16 px but the finest.",
             "source": _OPENCV,
             "min": 1,
+            "max": 100,
         },
     )
     scale_step: float = field(
@@ -62,7 +70,12 @@ class TVL1Options:
     )
     warps: int = field(
         default=5,
-        metadata={"help": "Linearisations per pyramid level.", "source": _OPENCV, "min": 1},
+        metadata={
+            "help": "Linearisations per pyramid level.",
+            "source": _OPENCV,
+            "min": 1,
+            "max": 10_000,
+        },
     )
     epsilon: float = field(
         default=0.01,
@@ -70,6 +83,7 @@ class TVL1Options:
             "help": "Iterations stop below this root mean square change of the flow, in px.",
             "source": _OPENCV,
             "min": 0.0,
+            "max": 1000.0,
         },
     )
     inner: int = field(
@@ -78,11 +92,17 @@ class TVL1Options:
             "help": "Iterations at most between two median filters.",
             "source": _OPENCV,
             "min": 1,
+            "max": 100_000,
         },
     )
     outer: int = field(
         default=10,
-        metadata={"help": "Median filters at most per warp.", "source": _OPENCV, "min": 1},
+        metadata={
+            "help": "Median filters at most per warp.",
+            "source": _OPENCV,
+            "min": 1,
+            "max": 100_000,
+        },
     )
     median: int = field(
         default=5,

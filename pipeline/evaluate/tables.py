@@ -13,6 +13,7 @@ import numpy as np
 
 from data.judgements.pairs import check_pairs
 from data.judgements.splits import Split
+from data.tables import formula_safe
 from pipeline.evaluate import published
 from pipeline.evaluate.statistics import (
     Estimate,
@@ -234,7 +235,7 @@ class Table:
             numbers += [change.mean, change.low, change.high] if change else [None] * 3
             protocol = self.protocol if row.kind == "variant" else ""
             numbers.append(row.published)
-            writer.writerow([row.method, row.kind, *map(_number, numbers), protocol])
+            writer.writerow([formula_safe(row.method), row.kind, *map(_number, numbers), protocol])
         return out.getvalue()
 
     def as_json(self) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ import numpy as np
 
 from data.errors import InputError
 from data.judgements.splits import Split
+from data.tables import read_rows
 from pipeline.evaluate.statistics import Interval, right, training_sign
 from pipeline.report.accuracy import accuracy_interval
 from pipeline.runs.record import FoldsRecord, read_folds, read_json
@@ -217,10 +217,13 @@ def _read_baselines(folder: Path) -> dict[str, dict[str, float]]:
     path = folder / "baselines.csv"
     if not path.is_file():
         return {}
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    names = [name for name in (rows[0] if rows else {}) if name != "video"]
-    return {name: {row["video"]: float(row[name]) for row in rows} for name in names}
+    header, *rows = read_rows(path)
+    video = header.cells.index("video")
+    return {
+        name: {row.cells[video]: row.number(column) for row in rows}
+        for column, name in enumerate(header.cells)
+        if column != video
+    }
 
 
 def _attention(content: Mapping[str, Any]) -> dict[str, dict[str, dict[str, float | None]]]:

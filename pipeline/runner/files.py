@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from data.errors import CacheError, InputError, system_reason
 from data.files import whole_file
+from data.tables import formula_safe
 from pipeline.shell.words import format_bytes
 
 if TYPE_CHECKING:
@@ -114,11 +115,14 @@ def write_text(path: Path, text: str) -> None:
 def write_csv(
     path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None
 ) -> None:
-    """Write rows as a CSV file; its header is `columns`, or the keys of the first row."""
+    """Write rows as a CSV file; its header is `columns`, or the keys of the first row.
+
+    Names that a spreadsheet would take for formulas become text (`data.tables.formula_safe`).
+    """
     text = io.StringIO()
     table = csv.DictWriter(text, list(columns or rows[0]), lineterminator="\n")
     table.writeheader()
-    table.writerows(rows)
+    table.writerows({name: formula_safe(cell) for name, cell in row.items()} for row in rows)
     write_text(path, text.getvalue())
 
 

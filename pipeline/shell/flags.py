@@ -7,6 +7,7 @@ the keyword of the Python function. Options that several commands share are fiel
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -21,12 +22,38 @@ from data.errors import InputError
 from model.ranker.options import PRESETS
 from model.tvl1.engines import NAMES as ENGINES
 
+#: Seeds of later repetitions, which count on from here, still fit into the 64 bits of PyTorch.
+MAX_SEED = 2**63 - 1
+
 T = TypeVar("T")
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
+
+class _FiniteFloat(click.types.FloatParamType):
+    """A number; `nan` and `inf`, which no option can mean, are refused."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return _finite(self, super().convert(value, param, ctx), param, ctx)
+
+
+class _FiniteRange(click.FloatRange):
+    """A number within bounds; `nan`, which is within any, is refused."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return _finite(self, super().convert(value, param, ctx), param, ctx)
+
+
+def _finite(
+    kind: click.ParamType, value: Any, param: click.Parameter | None, ctx: click.Context | None
+) -> Any:
+    if not math.isfinite(value):
+        kind.fail(f"{value!r} is not a finite number.", param, ctx)
+    return value
+
+
 _SCALARS: dict[Any, click.ParamType] = {
     int: click.INT,
-    float: click.FLOAT,
+    float: _FiniteFloat(),
     str: click.STRING,
     Path: click.Path(path_type=Path),
 }
@@ -105,7 +132,7 @@ class Shared:
         "Treat a damaged or miscounted video as a failure.", default=False, switch=True
     )
     dry_run: bool = option("Report what would be done, and do nothing.", default=False, switch=True)
-    seed: int = option("Seed of every random draw.", default=0)
+    seed: int = option("Seed of every random draw.", default=0, min=0, max=MAX_SEED)
 
 
 def shared(name: str, **metadata: Any) -> Any:
@@ -226,7 +253,7 @@ def click_type(hint: Any, metadata: Mapping[str, Any]) -> tuple[click.ParamType,
         return click.Choice(list(choices)), False
     low, high = metadata.get("min"), metadata.get("max")
     if low is not None or high is not None:
-        bounds = click.IntRange if hint is int else click.FloatRange
+        bounds = click.IntRange if hint is int else _FiniteRange
         return bounds(low, high), False
     return _SCALARS[hint], False
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.runner.files import read_safetensors, write_safetensors
+from data.judgements.pairs import read_scores
+from data.names import match_names
+from pipeline.runner.files import read_safetensors, write_csv, write_safetensors
 
 STATE = {"conv1.weight": torch.arange(6.0).reshape(2, 3), "bn1.bias": torch.ones(2)}
 
@@ -33,3 +35,12 @@ def test_the_first_of_two_writers_wins_where_asked(tmp_path: Path) -> None:
     write_safetensors(path, STATE, {"writer": 3})
     assert read_safetensors(path)[1] == {"writer": 3}
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_names_like_formulas_are_text_in_spreadsheets_and_match_again(tmp_path: Path) -> None:
+    """Opening scores.csv would compute a name, or our own table would no longer fit our caches."""
+    name, path = "=HYPERLINK(1).mp4", tmp_path / "scores.csv"
+    rows = [(name, "-0.5", -1), ("b", "-1e-05", 2)]
+    write_csv(path, [dict(zip(("video", "score", "rank"), row, strict=True)) for row in rows])
+    assert path.read_text() == "video,score,rank\n'=HYPERLINK(1).mp4,-0.5,-1\nb,-1e-05,2\n"
+    assert match_names(read_scores(path), [name, "b.mp4"]).keys == {name: name, "b": "b.mp4"}

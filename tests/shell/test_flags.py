@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from data.errors import InputError
+from pipeline.cli import cli
 from pipeline.shell.common import common_options
 from pipeline.shell.flags import build, dataclass_options, explicit_flags, shared
 
@@ -184,3 +185,20 @@ def test_printed_configuration_can_be_read_back(tmp_path: Path) -> None:
     _, direct = run(*args)
     _, again = run("v", "--config", str(path))
     assert again == direct
+
+
+def test_no_number_of_any_command_may_be_nan_or_infinite() -> None:
+    """Everything computed from it would be nan, hours later."""
+    context = click.Context(cli)
+    count = 0
+    for name in cli.list_commands(context):
+        command = cli.get_command(context, name)
+        assert command is not None
+        for param in command.params:
+            if not isinstance(param.type, click.types.FloatParamType):
+                continue
+            count += 1
+            for value in ("nan", "inf", "-inf", "1e999"):
+                with pytest.raises(click.BadParameter):
+                    param.type.convert(value, param, None)
+    assert count > 20

@@ -146,14 +146,15 @@ def test_whole_videos_of_best_are_cut_to_their_judged_seconds(tmp_path):
 
 def test_what_cannot_be_trained_is_one_line(place, tmp_path):
     """Fails if a diverging run writes a checkpoint, or a bad number ends in a traceback."""
-    # Two hinges of 3e38 are infinite in float32.
-    result = train(place, tmp_path / "run", "--margin", "3e38")
+    # Each step multiplies the weights by 1 - 10 · 10.
+    flags = "--optimizer sgd --learning-rate 10 --weight-decay 10 --clip-norm 0 --epochs 60"
+    result = train(place, tmp_path / "run", *flags.split(), "--protocol", "last")
     assert result.exit_code == 2
     assert "training diverged: the loss became" in result.stderr
     assert not (tmp_path / "run" / CHECKPOINT).exists()
     result = train(place, tmp_path / "other", "--seed", "-1")
     assert result.exit_code == 2
-    assert "--seed must not be negative" in result.stderr
+    assert "Invalid value for '--seed'" in result.stderr
     result = train(place, tmp_path / "other", "--segments", "9", "--dry-run")
     assert "8 of 8 videos have fewer snippets (8 at least) than 9 segments" in result.stderr
 
@@ -180,3 +181,44 @@ def test_a_fold_of_a_data_set_trains_and_tests(place, tmp_path):
     result = train(place, tmp_path / "subject", "--group-by", "^[AB]", "--dry-run")
     # Four videos of one subject left of eight: held out together.
     assert "they name 4 held-out training videos" in result.output
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("--seed", "18446744073709551616"),
+        ("--learning-rate", "nan"),
+        ("--learning-rate", "1e30"),
+        ("--margin", "inf"),
+        ("--epochs", "999999999999999999999"),
+        ("--hidden-size", "9" * 30),
+        ("--fold-seed", str(2**64)),
+        ("--score-gap", "-1"),
+    ],
+)
+@pytest.mark.parametrize("by_file", [False, True])
+def test_values_that_no_training_can_use_name_their_option(place, tmp_path, flag, value, by_file):
+    """Fails if such a value trains to nonsense, or the message names another thing."""
+    config = tmp_path / "c.toml"
+    config.write_text(f"{flag[2:]} = {value}\n")
+    given = ["--config", config] if by_file else [flag, value]
+    result = train(place, tmp_path / "run", *given)
+    if by_file and flag in ("--epochs", "--hidden-size"):  # FLAGS of the command line win
+        return
+    assert result.exit_code == 2, result.output
+    assert f"Invalid value for '{flag}'" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_pairs_of_another_machine_with_ties_train(place, tmp_path):
+    """Fails if a German spreadsheet's export with paths of Windows needs work by hand."""
+    films = [("B1", "A0", "B1"), ("A2", "A0", "A2"), ("B1", "B3", "tie"), ("B3", "A0", "")]
+    rows = ["sep=;", "Vid1;Vid2;Best"]
+    for row in films:
+        rows.append(";".join(f"D:\\films\\{n}.avi" if n[:1] in ("A", "B") else n for n in row))
+    path = tmp_path / "pairs.csv"
+    path.write_bytes("\r\n".join(rows).encode("utf-16"))
+    result = train(place, tmp_path / "run", "--protocol", "last", pairs=path)
+    assert result.exit_code == 0, result.output
+    assert "2 ties left out" in result.stderr
+    assert set(load_run(tmp_path / "run").training_videos) == {"A0.mp4", "A2.mp4", "B1.mp4"}
