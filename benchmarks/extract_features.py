@@ -1,4 +1,4 @@
-"""How much of the bare trunks' speed the whole of extract-features keeps.
+"""How much of the bare trunks' speed extract-features keeps as a whole.
 
 One run measures, in turn and several times over, on the same snippets:
 
@@ -55,7 +55,7 @@ MACS_A_TRUNK = 4 * 7.8e9
 @click.command()
 @click.argument("videos", nargs=-1)
 @click.option(
-    "--synthetic", default=4, show_default=True, help="Synthetic videos where none given."
+    "--synthetic", default=4, show_default=True, help="Synthetic videos if none are given."
 )
 @click.option("--snippets", default=12, show_default=True, help="Snippets a video.")
 @click.option("--input-size", default=448, show_default=True)

@@ -1,11 +1,11 @@
-"""Throughput of extract-flow with one and two workers, its peak memory, and what is not flow.
+"""Throughput of extract-flow with one and two workers, its peak memory, and its time besides flow.
 
 Every run is the command itself, from its start to its exit, on videos that this benchmark draws:
 many short ones, which run side by side, and a long one, which is split over its pairs. Runs with
-one and with two workers, and of two commands at once, alternate, so that a busy machine slows all;
-a ratio means something only where two cores were idle, and the shares of the machine that others
-took are printed beside it. Three quarters of an hour on two idle cores; fewer ``--rounds`` are
-faster, and tell less where the machine's speed varies. Example::
+one worker, with two workers, and of two commands at once alternate, so a busy machine slows all of
+them. A ratio is meaningful only if two cores were idle; the table shows what other programs took.
+The benchmark takes three quarters of an hour on two idle cores. Fewer ``--rounds`` are faster, but
+less certain if the machine's speed varies. Example::
 
     python benchmarks/extract_flow.py --work /tmp/extract_flow_benchmark --json extract_flow.json
 """
@@ -40,9 +40,9 @@ from pipeline.extract_flow.fields import read_pairs
 REPOSITORY = Path(__file__).resolve().parent.parent
 SIZE, RATE = (340, 256), 25
 #: What is compared: commands at the same time, each on all videos, and workers of each. Two
-#: commands that know nothing of each other are as much as the machine gives.
+#: independent commands show the most that the machine gives.
 KINDS = {"1 worker": (1, 1), "2 workers": (1, 2), "2 commands": (2, 1)}
-#: Seconds between two looks at a process; the peak is the kernel's own and is not missed.
+#: Seconds between two checks of a process; the kernel records its peak of memory.
 LOOK_S = 0.1
 #: Few iterations: memory does not depend on how many there are, and the runs stay short.
 FEW_ITERATIONS = ("--warps", "1", "--outer", "1", "--inner", "3")
@@ -93,10 +93,10 @@ def run(
     """Run the command, or several of it at the same time, and watch."""
     shutil.rmtree(output, ignore_errors=True)
     cores, start = busy_cores(), time.perf_counter()
-    given = ["extract-flow", *map(str, videos), "-q", "-j", str(workers), *options]
+    command = ["extract-flow", *map(str, videos), "-q", "-j", str(workers), *options]
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "pipeline", *given, "-o", str(output / str(number))],
+            [sys.executable, "-m", "pipeline", *command, "-o", str(output / str(number))],
             cwd=REPOSITORY,
             stdout=subprocess.DEVNULL,
         )
@@ -128,8 +128,8 @@ def watched(process: int) -> tuple[int, resource.struct_rusage, int]:
     """
     peak = 0
     while True:
-        found, status, used = os.wait4(process, os.WNOHANG)
-        if found:
+        ended, status, used = os.wait4(process, os.WNOHANG)
+        if ended:
             return status, used, peak
         for line in Path(f"/proc/{process}/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
@@ -156,7 +156,7 @@ def stored_pairs(output: Path) -> int:
 def compare(
     name: str, videos: Sequence[Path], work: Path, rounds: int, options: Sequence[str]
 ) -> dict[str, object]:
-    """Alternate runs of all kinds; the throughput of each round beside one worker's."""
+    """Alternate runs of all kinds; the throughput of each round relative to one worker's."""
     runs: dict[str, list[Run]] = {kind: [] for kind in KINDS}
     for number in range(rounds):
         for kind in list(KINDS)[:: 1 if number % 2 == 0 else -1]:
@@ -172,11 +172,11 @@ def compare(
     costs = {kind: [each.cpu_s / each.pairs for each in done] for kind, done in runs.items()}
     return {
         "name": name,
-        "pairs_per_s": {kind: statistics.median(found) for kind, found in speeds.items()},
-        "cpu_ms_per_pair": {kind: 1e3 * statistics.median(found) for kind, found in costs.items()},
+        "pairs_per_s": {kind: statistics.median(each) for kind, each in speeds.items()},
+        "cpu_ms_per_pair": {kind: 1e3 * statistics.median(each) for kind, each in costs.items()},
         "ratios": {
-            kind: [speed / one for speed, one in zip(found, speeds["1 worker"], strict=True)]
-            for kind, found in speeds.items()
+            kind: [speed / one for speed, one in zip(each, speeds["1 worker"], strict=True)]
+            for kind, each in speeds.items()
         },
         "runs": {kind: [asdict(each) for each in done] for kind, done in runs.items()},
     }
@@ -192,20 +192,20 @@ def memory(name: str, video: Path, work: Path, stride: int) -> dict[str, object]
 
 def overheads(video: Path, work: Path, plan: PlanOptions, runs: Sequence[dict]) -> dict[str, float]:
     """Share of one worker's CPU time that goes into what is not flow."""
-    found = {}
+    seconds: dict[str, float] = {}
     start = time.process_time()
     file_digest(video)
-    found["hashing"] = time.process_time() - start
+    seconds["hashing"] = time.process_time() - start
     info = scan(video)
-    found["first pass (decoding)"] = time.process_time() - start - 2 * found["hashing"]
+    seconds["first pass (decoding)"] = time.process_time() - start - 2 * seconds["hashing"]
     pairs = plan_snippets(info.times, plan).pairs
     start = time.process_time()
     for _ in read_pairs(video, pairs, SIZE):
         pass
-    found["second pass (decoding, grey)"] = time.process_time() - start
-    found["writing"] = writing(next((work / "flow").rglob("*.h5")), work / "written.h5")
+    seconds["second pass (decoding, grey)"] = time.process_time() - start
+    seconds["writing"] = writing(next((work / "flow").rglob("*.h5")), work / "written.h5")
     total = statistics.median(each["cpu_s"] for each in runs)
-    return {name: seconds / total for name, seconds in found.items()}
+    return {name: value / total for name, value in seconds.items()}
 
 
 def writing(stored: Path, path: Path) -> float:
@@ -230,7 +230,7 @@ def report(
     compared: Sequence[dict], peaks: Sequence[dict], shares: dict[str, float]
 ) -> Iterator[str]:
     """Lines of the tables."""
-    yield "| throughput | pairs/s | beside one worker: median (each round) | CPU ms a pair |"
+    yield "| throughput | pairs/s | relative to one worker: median (each round) | CPU ms a pair |"
     yield "|---|---|---|---|"
     for each in compared:
         for kind, speed in each["pairs_per_s"].items():
@@ -262,25 +262,27 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, nargs=2, default=[2, 20], help="for memory")
     parser.add_argument("--stride", type=int, default=5, help="frames from pair to pair, memory")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything")
-    given = parser.parse_args()
-    work: Path = given.work
-    short = [draw_video(work / f"videos/short_{n}.mp4", 2, n) for n in range(given.videos)]
-    long = [draw_video(work / f"videos/{m:g}_min.mp4", 60 * m, 99) for m in given.minutes]
-    plan = PlanOptions(segments=given.segments)
+    arguments = parser.parse_args()
+    work: Path = arguments.work
+    short = [draw_video(work / f"videos/short_{n}.mp4", 2, n) for n in range(arguments.videos)]
+    long = [draw_video(work / f"videos/{m:g}_min.mp4", 60 * m, 99) for m in arguments.minutes]
+    plan = PlanOptions(segments=arguments.segments)
     flags = ("--segments", str(plan.segments), "--candidates", str(plan.candidates))
     run(short[:1], work / "flow", 1, ())  # the engine is compiled, and files are cached
-    many = compare(f"{len(short)} videos", short, work, given.rounds, ())
-    one = compare(f"one video of {given.minutes[0]:g} min", long[:1], work, given.rounds, flags)
+    many = compare(f"{len(short)} videos", short, work, arguments.rounds, ())
+    one = compare(
+        f"one video of {arguments.minutes[0]:g} min", long[:1], work, arguments.rounds, flags
+    )
     shares = overheads(long[0], work, plan, one["runs"]["1 worker"])
     peaks = [
-        memory(f"{minutes:g} min", video, work, given.stride)
-        for minutes, video in zip(given.minutes, long, strict=True)
+        memory(f"{minutes:g} min", video, work, arguments.stride)
+        for minutes, video in zip(arguments.minutes, long, strict=True)
     ]
     identity = " · ".join(f"{k} {v}" for k, v in engines.identity(engines.choose("auto")).items())
     print(identity, *report([many, one], peaks, shares), sep="\n")
-    if given.json:
+    if arguments.json:
         content = {"identity": identity, "throughput": [many, one], "memory": peaks}
-        given.json.write_text(json.dumps({**content, "shares": shares}, indent=1) + "\n")
+        arguments.json.write_text(json.dumps({**content, "shares": shares}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

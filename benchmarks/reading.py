@@ -1,10 +1,10 @@
-"""How far a reader of a command has to walk: files opened and returns.
+"""How many files a reader of a command opens, and how often the reader returns to one.
 
     python benchmarks/reading.py extract-flow videos/ -o flow/ -j 1
 
-runs the command and follows each function of this project when it is called for the first time, as
-a reader does. *Files* are those of pipeline, model and data that the walk enters; a *return* is a
-step to another file that was opened before. Modules that are only imported do not count.
+runs the command and follows each function of this project at its first call, as a reader does.
+*Files* are the entered ones of pipeline, model and data; a *return* is a step to another file that
+was opened before. Modules that are only imported do not count.
 """
 
 from __future__ import annotations

@@ -98,8 +98,8 @@ def read_frames(path: Path) -> list[Frame]:
     capture = cv2.VideoCapture(str(path))
     frames = []
     while True:
-        found, frame = capture.read()
-        if not found:
+        decoded, frame = capture.read()
+        if not decoded:
             break
         frames.append(np.asarray(frame, np.uint8))
     if len(frames) < 2:
@@ -141,14 +141,14 @@ def pairs(videos: list[list[Frame]], size: tuple[int, int], count: int) -> Itera
 
 def still_pairs(videos: list[list[Frame]], size: tuple[int, int], count: int) -> Iterator[tuple]:
     """Yield the grey pairs of successive frames that differ least, of all videos."""
-    found = []
+    pairs = []
     for frames in videos:
         greys = [grey(frame, size) for frame in frames]
         for first, second in itertools.pairwise(greys):
             change = float(cv2.absdiff(first, second).mean())
             if change > 0:
-                found.append((change, len(found), first, second))
-    for _, _, first, second in sorted(found, key=lambda item: item[:2])[:count]:
+                pairs.append((change, len(pairs), first, second))
+    for _, _, first, second in sorted(pairs, key=lambda item: item[:2])[:count]:
         yield first, second
 
 
@@ -191,13 +191,13 @@ def measure(engine: str, size: tuple[int, int], chosen: Iterator[tuple], noise: 
             "opencv": lambda a=i0, b=i1: opencv.calc(a, b, options),
             "engine": lambda a=i0, b=i1: calc(a, b, options),
         }
-        found = {name: timed(runs[name]) for name in sorted(runs, reverse=bool(n % 2))}
-        flow, reference = found["engine"][0], found["opencv"][0]
+        results = {name: timed(runs[name]) for name in sorted(runs, reverse=bool(n % 2))}
+        flow, reference = results["engine"][0], results["opencv"][0]
         effort = calc_and_count(i0, i1, options)[1]
         result.samples.append(
             Sample(
-                found["opencv"][1],
-                found["engine"][1],
+                results["opencv"][1],
+                results["engine"][1],
                 bool(np.array_equal(flow, reference)),
                 *difference(reference, flow),
                 effort.kept,

@@ -141,10 +141,10 @@ def _clip_pairs(clips: list[Path], each: int, chosen: list[int]) -> npt.NDArray[
     for clip in clips:
         count = scan(clip).frames
         starts = chosen or np.linspace(2, count - 3, each).astype(int).tolist()
-        found = dict(read_frames(clip, sorted({int(i) for s in starts for i in (s, s + 1)})))
+        frames = dict(read_frames(clip, sorted({int(i) for s in starts for i in (s, s + 1)})))
         for start in starts:
             pair = [
-                cv2.cvtColor(cv2.resize(found[i], (WIDTH, HEIGHT)), cv2.COLOR_BGR2GRAY)
+                cv2.cvtColor(cv2.resize(frames[i], (WIDTH, HEIGHT)), cv2.COLOR_BGR2GRAY)
                 for i in (int(start), int(start) + 1)
             ]
             frames.append(np.stack(pair))

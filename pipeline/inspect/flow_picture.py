@@ -129,7 +129,8 @@ def choose_row(flow: FlowCache, choice: str) -> tuple[int, str]:
         order = np.argsort(np.abs(flow.frame_index - int(choice)), kind="stable")[:4]
         near = ", ".join(map(str, sorted({int(flow.frame_index[row]) for row in order})))
         raise InputError(
-            f"{flow.path}: --frame {choice} is the first of no pair in it; near it are {near}"
+            f"{flow.path}: --frame {choice} is not the first frame of any pair; the nearest are "
+            f"{near}"
         )
     rows = sampled_rows(len(flow))
     speeds = np.array([np.nanmean(np.hypot(*flow.read_px(int(row)))) for row in rows])
@@ -138,7 +139,7 @@ def choose_row(flow: FlowCache, choice: str) -> tuple[int, str]:
         return 0, "nothing moves in any pair"
     order = moving[np.argsort(speeds[moving], kind="stable")]
     place = order[-1] if choice == "most" else order[(len(order) - 1) // 2]
-    part = "" if len(rows) == len(flow) else f", every {len(flow) / len(rows):.0f}th looked at"
+    part = "" if len(rows) == len(flow) else f", every {len(flow) / len(rows):.0f}th examined"
     return int(rows[place]), f"{choice} motion of {counted(len(rows), 'pair')}{part}"
 
 

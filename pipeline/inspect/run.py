@@ -38,7 +38,7 @@ def inspect_run(path: Path, shown: str) -> Report:
     if path.is_dir() and not (path / CHECKPOINT).is_file():
         report = Report(shown, "run folder")
         report.problems.append(
-            "training has not finished (state.pt, but no checkpoint); go on with train-ranker "
+            "training has not finished (state.pt, but no checkpoint); continue with train-ranker "
             "--resume"
         )
         return report
@@ -138,7 +138,7 @@ def inspect_evaluation(path: Path, shown: str) -> Report:
     if not (path / RESULTS).is_file():
         report.brief = f"unfinished, {counted(runs, 'run')} done"
         report.warnings.append(
-            f"{counted(runs, 'run')} done but no table yet; the same evaluate command goes on"
+            f"{counted(runs, 'run')} done but no table yet; the same evaluate command continues"
         )
         return report
     try:

@@ -120,7 +120,8 @@ def compare_upstream(report: Report, header: Header, upstream: Upstream) -> None
     state = "not compared (name its folder by --flow)"
     if not header.upstream:
         report.facts["upstream_unchanged"] = None
-        report.add("made from", "flow computed on the way, which was not kept")
+        # Version 0.1 could compute flow without keeping it.
+        report.add("made from", "flow that was not kept")
         return
     if same := upstream.by_content.get(header.upstream):
         unchanged, state = True, f"unchanged in {same}"

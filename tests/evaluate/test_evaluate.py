@@ -108,7 +108,7 @@ def test_maps_that_do_not_fit_are_mapped_from_a_file_and_change_nothing(
 def test_results_of_other_options_are_refused(
     finished: tuple[Path, Result], features: Path, pairs: Path
 ) -> None:
-    """A table mixed from two sets of options would be nobody's result."""
+    """A table mixed from two sets of options is the result of neither."""
     output, _ = finished
     result = run(
         "--features", features, "--pairs", pairs, "--folds", 3, "--seeds", 2,

@@ -79,7 +79,7 @@ def test_an_unknown_variant_is_refused(features: Path, pairs: Path, tmp_path: Pa
 
 
 def test_all_leaves_out_what_the_features_cannot_feed(features: Path, pairs: Path) -> None:
-    """One variant without its maps would stop the comparison of ten, or be missed in silence."""
+    """One variant without its maps would stop the comparison of ten, or be left out silently."""
     args = ("--features", features, "--pairs", pairs, "--seeds", 1, "-o", "out", "--dry-run", *FAST)
     result = run(*args, "--variant", "raan", "--variant", "all")
     assert result.exit_code == 0, result.output
@@ -109,7 +109,7 @@ def test_names_of_scores_may_differ_from_those_of_pairs(
 def test_contradictory_pairs_are_reported_and_used_unless_strict(
     features: Path, tmp_path: Path
 ) -> None:
-    """A contradiction would be hidden, or one slip of the pen would stop a whole evaluation."""
+    """A contradiction would be hidden, or a single slip would stop a whole evaluation."""
     path = tmp_path / "pairs.csv"
     rows = [f"v{a:02},v{b:02}" for a in range(VIDEOS) for b in range(a + 1, VIDEOS)]
     path.write_text("\n".join(["better,worse", *rows, "v03,v00"]) + "\n")

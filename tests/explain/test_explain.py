@@ -120,7 +120,7 @@ def test_the_film_plays_everywhere(world: World) -> None:
 
 @pytest.mark.slow
 def test_a_ranker_without_attention_is_one_line(world: World, tmp_path: Path) -> None:
-    """Before anything is computed the user must hear that there is nothing to show."""
+    """The user must learn that there is nothing to show before anything is computed."""
     train(world, tmp_path / "run", "--variant", "no_att")
     result = pipeline("explain", tmp_path / "run", world.videos, "-o", tmp_path / "out")
     assert result.exit_code == 2
@@ -130,7 +130,7 @@ def test_a_ranker_without_attention_is_one_line(world: World, tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_one_bad_video_does_not_stop_the_others(world: World, tmp_path: Path) -> None:
-    """The rest must be drawn, the bad one listed, and the exit code tell."""
+    """The rest must be drawn, the bad one listed, and the exit code must be 1."""
     (tmp_path / "bad.mp4").write_bytes(b"no video")
     result = pipeline(
         *("explain", world.run, tmp_path / "bad.mp4", world.videos / "a.mp4"),

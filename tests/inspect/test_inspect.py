@@ -24,11 +24,11 @@ def described(*arguments: object) -> list[dict]:
 def test_a_video_is_decoded_and_not_believed(tmp_path: Path) -> None:
     """Numbers from the header would hide that frames are missing."""
     video = odd_videos.truncated(tmp_path, 0.6)
-    (found,) = described(video)
-    assert found["claimed_frames"] == odd_videos.FRAMES
-    assert 0 < found["frames"] < odd_videos.FRAMES
-    assert any("claims 40 frames" in warning for warning in found["warnings"])
-    assert (found["width"], found["height"]) == (odd_videos.WIDTH, odd_videos.HEIGHT)
+    (report,) = described(video)
+    assert report["claimed_frames"] == odd_videos.FRAMES
+    assert 0 < report["frames"] < odd_videos.FRAMES
+    assert any("claims 40 frames" in warning for warning in report["warnings"])
+    assert (report["width"], report["height"]) == (odd_videos.WIDTH, odd_videos.HEIGHT)
     assert run(video).exit_code == 0
     assert run(video, "--strict").exit_code == 1
 
@@ -50,10 +50,10 @@ def test_variable_and_constant_rates_are_distinguished(tmp_path: Path) -> None:
 
 def test_rotation_is_reported_with_the_size_as_shown(tmp_path: Path) -> None:
     """A portrait video reported as landscape would be taken for wrongly read."""
-    (found,) = described(odd_videos.rotated(tmp_path, 90))
-    assert (found["width"], found["height"]) == (odd_videos.HEIGHT, odd_videos.WIDTH)
-    assert found["rotation"] == 270  # 90 counter-clockwise
-    assert "64×96 px, each frame turned clockwise by 270°" in run(found["path"]).stdout
+    (report,) = described(odd_videos.rotated(tmp_path, 90))
+    assert (report["width"], report["height"]) == (odd_videos.HEIGHT, odd_videos.WIDTH)
+    assert report["rotation"] == 270  # 90 counter-clockwise
+    assert "64×96 px, each frame turned clockwise by 270°" in run(report["path"]).stdout
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_rotation_is_reported_with_the_size_as_shown(tmp_path: Path) -> None:
         ("text.h5", b"hello\n", "not a readable HDF5 file"),
         ("empty.csv", b"", "is empty"),
         ("columns.csv", b"a,b\n1,2\n", "expected the columns"),
-        ("binary.csv", b"\xff\xfe\x00", "not UTF-8 text"),
+        ("binary.csv", b"\xff\xfe\x00", "not UTF-8 or UTF-16 text"),
         ("lost.csv", b"video\nnowhere.mp4\n", "no such file"),
         ("text.txt", b"hello\n", "line 1: expected two video names"),
         ("empty.safetensors", b"", "not a readable safetensors file"),
@@ -76,7 +76,7 @@ def test_rotation_is_reported_with_the_size_as_shown(tmp_path: Path) -> None:
 def test_what_cannot_be_used_gets_one_line_and_exit_code_1(
     name: str, content: bytes, message: str, tmp_path: Path
 ) -> None:
-    """A traceback, or silence, in place of the reason would leave the user guessing."""
+    """A traceback, or silence, instead of the reason would leave the user guessing."""
     path = tmp_path / name
     path.write_bytes(content)
     result = run(path)
@@ -101,7 +101,7 @@ def test_a_stream_that_cannot_be_decoded_is_no_empty_video(tmp_path: Path) -> No
 
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
-    """Opening a named pipe would hang for ever."""
+    """Opening a named pipe would hang forever."""
     os.mkfifo(tmp_path / "pipe.mp4")
     for path in (tmp_path / "pipe.mp4", tmp_path):
         result = run(path)
@@ -110,13 +110,13 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
 
 
 def test_one_bad_path_does_not_hide_the_others(tmp_path: Path) -> None:
-    """Stopping at the first failure would tell nothing about the rest."""
+    """Stopping at the first failure would hide the rest."""
     bad = tmp_path / "bad.mp4"
     bad.write_bytes(b"")
     good = write_video(tmp_path / "good.avi")
-    found = described(bad, good)
-    assert [each["kind"] for each in found] == ["unusable video", "video"]
-    assert found[1]["frames"] == 6
+    reports = described(bad, good)
+    assert [each["kind"] for each in reports] == ["unusable video", "video"]
+    assert reports[1]["frames"] == 6
 
 
 def test_a_flow_cache_says_what_it_holds_and_how_it_was_made(tmp_path: Path) -> None:
@@ -126,22 +126,22 @@ def test_a_flow_cache_says_what_it_holds_and_how_it_was_made(tmp_path: Path) -> 
     fields[1, ..., 0], fields[1, ..., 1] = 3.0, -4.0
     fields[2, 0, 0, 1] = 90.0  # clipped to 20
     path = write_flow(tmp_path / "a.avi.h5", video, fields, warnings=("odd",))
-    (found,) = described(path)
-    assert found["kind"] == "flow cache"
-    assert found["complete"] is True
-    assert found["shape"] == [3, 2, 12, 16]
-    assert (found["first_pair"], found["last_pair"]) == ([0, 1], [2, 3])
-    values = found["values"]
+    (report,) = described(path)
+    assert report["kind"] == "flow cache"
+    assert report["complete"] is True
+    assert report["shape"] == [3, 2, 12, 16]
+    assert (report["first_pair"], report["last_pair"]) == ([0, 1], [2, 3])
+    values = report["values"]
     # One level of 8 bits is 20/127 px; rounding is off by half of it at most.
     assert values["u_px"] == pytest.approx([0, 3], abs=0.08)
     assert values["v_px"] == pytest.approx([-4, 20], abs=0.08)
     assert values["mean_speed_px"] == pytest.approx((5 + 20 / 192) / 3, abs=0.05)
     assert values["still_fields"] == 1
-    assert found["clipped_share"] == pytest.approx(1 / (3 * 2 * 12 * 16))
-    assert found["parameters"] == flow_header(video).parameters
-    assert found["source_sha256"] == flow_header(video).source_digest
-    assert found["content_sha256"] == content_digest(path)
-    assert found["warnings"] == ["odd"]
+    assert report["clipped_share"] == pytest.approx(1 / (3 * 2 * 12 * 16))
+    assert report["parameters"] == flow_header(video).parameters
+    assert report["source_sha256"] == flow_header(video).source_digest
+    assert report["content_sha256"] == content_digest(path)
+    assert report["warnings"] == ["odd"]
     text = run(path).stdout
     assert "3 fields of 16×12 px, uint8" in text
     assert "1 field zero everywhere" in text
@@ -151,16 +151,16 @@ def test_a_flow_cache_says_what_it_holds_and_how_it_was_made(tmp_path: Path) -> 
 
 def test_a_feature_cache_says_what_it_holds_and_from_which_weights(tmp_path: Path) -> None:
     """Features of other weights must be seen to be other ones."""
-    (found,) = described(write_features(tmp_path / "a.h5", "u" * 64))
-    assert found["kind"] == "feature cache"
-    assert found["shape"] == [2, 4, 2, 2]
-    assert found["values"]["least"] == 0.5
-    assert found["values"]["greatest"] == 1.5
-    assert found["values"]["mean"] == 1.0
-    assert found["values"]["deviation"] == 0.5
-    assert found["weights"] == {"rgb": "a" * 64, "flow": "b" * 64, "fusion": "c" * 64}
-    assert found["upstream"] == "u" * 64
-    assert found["upstream_unchanged"] is None
+    (report,) = described(write_features(tmp_path / "a.h5", "u" * 64))
+    assert report["kind"] == "feature cache"
+    assert report["shape"] == [2, 4, 2, 2]
+    assert report["values"]["least"] == 0.5
+    assert report["values"]["greatest"] == 1.5
+    assert report["values"]["mean"] == 1.0
+    assert report["values"]["deviation"] == 0.5
+    assert report["weights"] == {"rgb": "a" * 64, "flow": "b" * 64, "fusion": "c" * 64}
+    assert report["upstream"] == "u" * 64
+    assert report["upstream_unchanged"] is None
 
 
 def test_hdf5_of_another_program_is_reported_as_such(tmp_path: Path) -> None:
@@ -177,8 +177,8 @@ def test_lists_of_videos_are_followed(tmp_path: Path) -> None:
     write_video(tmp_path / "videos/a.avi")
     (tmp_path / "list.txt").write_text("videos/a.avi\n")
     (tmp_path / "list.csv").write_text("video\nvideos/a.avi\n")
-    found = described(f"@{tmp_path / 'list.txt'}", tmp_path / "list.csv")
-    assert [(each["kind"], each["frames"]) for each in found] == [("video", 6)] * 2
+    reports = described(f"@{tmp_path / 'list.txt'}", tmp_path / "list.csv")
+    assert [(each["kind"], each["frames"]) for each in reports] == [("video", 6)] * 2
 
 
 def test_a_folder_of_frames_is_one_video(tmp_path: Path) -> None:
@@ -187,9 +187,9 @@ def test_a_folder_of_frames_is_one_video(tmp_path: Path) -> None:
 
     for number in range(3):
         cv2.imwrite(str(tmp_path / f"img_{number:05d}.png"), np.zeros((20, 30, 3), np.uint8))
-    (found,) = described(tmp_path)
-    assert found["kind"] == "folder of frames"
-    assert (found["frames"], found["width"], found["height"]) == (3, 30, 20)
+    (report,) = described(tmp_path)
+    assert report["kind"] == "folder of frames"
+    assert (report["frames"], report["width"], report["height"]) == (3, 30, 20)
 
 
 def test_the_function_finds_what_the_command_shows(tmp_path: Path) -> None:

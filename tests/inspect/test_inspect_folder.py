@@ -35,15 +35,15 @@ def test_a_folder_is_summed_up_and_its_mixture_reported(tmp_path: Path) -> None:
     other = {"flow": {"bound": 15.0, "dtype": "uint8", "short_side": 64}, "engine": "OpenCV 5"}
     write_flow(tmp_path / "flow/d.avi.h5", parameters=other)
     (tmp_path / "pairs.csv").write_text("better,worse\na,b\nb,c\n")
-    (found,) = described(tmp_path)
-    assert found["videos"]["count"] == 1
-    caches = found["flow_caches"]
+    (report,) = described(tmp_path)
+    assert report["videos"]["count"] == 1
+    caches = report["flow_caches"]
     assert (caches["count"], caches["rows"]) == (4, 8)
     assert caches["bytes"] == sum(p.stat().st_size for p in (tmp_path / "flow").iterdir())
     groups = {group["parameters.flow.bound"]: group["count"] for group in caches["groups"]}
     assert groups == {"20": 3, "15": 1}
     assert caches["common"]["parameters.flow.short_side"] == "64"
-    assert found["judgements"]["pairs.csv"].startswith("2 pairs of 3 videos")
+    assert report["judgements"]["pairs.csv"].startswith("2 pairs of 3 videos")
     result = run(tmp_path)
     assert result.exit_code == 0
     assert "made in 2 ways (bound, " in result.stdout
@@ -54,9 +54,9 @@ def test_caches_that_agree_are_no_mixture(tmp_path: Path) -> None:
     """A false alarm on every folder would teach people to ignore it."""
     for name in ("a", "b"):
         write_flow(tmp_path / f"{name}.h5")
-    (found,) = described(tmp_path)
-    assert found["warnings"] == []
-    assert len(found["flow_caches"]["groups"]) == 1
+    (report,) = described(tmp_path)
+    assert report["warnings"] == []
+    assert len(report["flow_caches"]["groups"]) == 1
 
 
 @pytest.mark.parametrize("flag", ["--each", "-v"])
@@ -88,17 +88,17 @@ def test_unfinished_caches_are_reported(tmp_path: Path) -> None:
     """The hidden temporary of a killed process takes space unseen."""
     write_flow(tmp_path / "a.h5")
     (tmp_path / temporary_name()).write_bytes(b"x" * 100)
-    (found,) = described(tmp_path)
-    assert found["unfinished"] == {"count": 1, "bytes": 100}
-    assert "1 unfinished file (100 B" in found["warnings"][0]
+    (report,) = described(tmp_path)
+    assert report["unfinished"] == {"count": 1, "bytes": 100}
+    assert "1 unfinished file (100 B" in report["warnings"][0]
 
 
 def test_a_folder_that_holds_itself_ends(tmp_path: Path) -> None:
-    """A link to a folder above would be followed for ever."""
+    """A link to a folder above would be followed forever."""
     write_flow(tmp_path / "sub/a.h5")
     (tmp_path / "sub/loop").symlink_to(tmp_path)
-    (found,) = described(tmp_path)
-    assert found["flow_caches"]["count"] == 1
+    (report,) = described(tmp_path)
+    assert report["flow_caches"]["count"] == 1
 
 
 def test_folders_may_be_named_from_elsewhere(
@@ -121,8 +121,8 @@ def test_logs_stay_off_stdout(tmp_path: Path) -> None:
     (tmp_path / "9.h5").write_bytes(b"")
     result = run(tmp_path, "--json", "--each")
     assert result.exit_code == 1
-    (found,) = json.loads(result.stdout)
-    assert len(found["files"]) == 10
+    (report,) = json.loads(result.stdout)
+    assert len(report["files"]) == 10
 
 
 def test_shadows_of_caches_are_no_damaged_caches(tmp_path: Path) -> None:

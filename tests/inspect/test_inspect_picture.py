@@ -124,12 +124,12 @@ def test_the_pair_is_the_one_asked_for(tmp_path: Path) -> None:
         assert choose_row(flow, "most")[0] == 3
         assert choose_row(flow, "median")[0] == 5  # of 1, 2, 4, 9: those that move
         assert choose_row(flow, "4")[0] == 4
-    (found,) = json.loads(
+    (report,) = json.loads(
         run(tmp_path / "a.h5", "--frame", 3, "--image", tmp_path / "a.png", "--json").stdout
     )
-    assert found["image"]["frame"] == 3
-    assert found["image"]["next_frame"] == 4
-    assert found["image"]["full_colour_px"] == pytest.approx(9, abs=0.11)  # rounded up
+    assert report["image"]["frame"] == 3
+    assert report["image"]["next_frame"] == 4
+    assert report["image"]["full_colour_px"] == pytest.approx(9, abs=0.11)  # rounded up
 
 
 def test_a_pair_that_is_not_there_is_named_with_its_neighbours(tmp_path: Path) -> None:
@@ -137,8 +137,8 @@ def test_a_pair_that_is_not_there_is_named_with_its_neighbours(tmp_path: Path) -
     path = write_flow(tmp_path / "a.h5")
     result = run(path, "--frame", 9, "--image", tmp_path / "a.png")
     assert result.exit_code == 2
-    assert "--frame 9 is the first of no pair" in result.stderr
-    assert "near it are 0, 1" in result.stderr
+    assert "--frame 9 is not the first frame of any pair" in result.stderr
+    assert "the nearest are 0, 1" in result.stderr
     assert not (tmp_path / "a.png").exists()
 
 

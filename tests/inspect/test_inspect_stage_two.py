@@ -50,14 +50,14 @@ def test_pairs_are_counted_with_their_faults(tmp_path: Path) -> None:
     """Cycles and repetitions bound what any ranker can reach; unseen, a good one looks bad."""
     path = tmp_path / "pairs.csv"
     path.write_text(CYCLIC)
-    (found,) = described(path)
-    assert found["videos"] == ["a", "b", "c", "d"]
-    assert found["pairs"] == {"listed": 5, "distinct": 4}
-    assert found["duplicates"] == [["a", "d", 2]]
-    assert [sorted(group) for group in found["cycles"]] == [["a", "b", "c"]]
-    assert found["attainable"]["bound"] == pytest.approx(4 / 5)
-    assert len(found["folds"]) == 4
-    for fold in found["folds"]:
+    (report,) = described(path)
+    assert report["videos"] == ["a", "b", "c", "d"]
+    assert report["pairs"] == {"listed": 5, "distinct": 4}
+    assert report["duplicates"] == [["a", "d", 2]]
+    assert [sorted(group) for group in report["cycles"]] == [["a", "b", "c"]]
+    assert report["attainable"]["bound"] == pytest.approx(4 / 5)
+    assert len(report["folds"]) == 4
+    for fold in report["folds"]:
         assert fold["train_pairs"] + fold["test_pairs"] == 5
     text = run(path).stdout
     assert "attainable pair accuracy: at most 80.00 %" in text
@@ -69,17 +69,17 @@ def test_flags_of_data_sets_are_obeyed(tmp_path: Path) -> None:
     """A number of folds that is ignored shows other folds than evaluate will use."""
     path = tmp_path / "scores.csv"
     path.write_text("video,score\na,1\nb,2\nc,2.5\nd,9\ne,11\nf,15\n")
-    (found,) = described(path, "--folds", 2, "--score-gap", 0.75)
-    assert len(found["folds"]) == 2
-    assert found["pairs"]["distinct"] == 14  # all but b and c
-    assert found["scored"] is True
-    (found,) = described(path, "--folds", 7, "--score-gap", 0.75)  # more than videos
-    assert found["folds"] == []
-    assert found["pairs"]["distinct"] == 14
+    (report,) = described(path, "--folds", 2, "--score-gap", 0.75)
+    assert len(report["folds"]) == 2
+    assert report["pairs"]["distinct"] == 14  # all but b and c
+    assert report["scored"] is True
+    (report,) = described(path, "--folds", 7, "--score-gap", 0.75)  # more than videos
+    assert report["folds"] == []
+    assert report["pairs"]["distinct"] == 14
 
 
 def test_too_few_videos_for_folds_are_still_described(tmp_path: Path) -> None:
-    """That no folds can be drawn is no reason to keep quiet about the pairs."""
+    """Pairs must be described even if no folds can be drawn."""
     path = tmp_path / "pairs.csv"
     path.write_text("better,worse\na,b\nb,a\n")
     result = run(path)
@@ -98,19 +98,19 @@ def test_names_are_compared_with_the_features(trained: Path, tmp_path: Path) -> 
     assert "5 of 6 judged videos found" in result.stdout
     assert "1 there not judged, e.g. f.avi" in result.stdout
     assert "e.g. misspelt" in result.stdout
-    (found,) = described(path, "--features", trained / "features")
-    assert found["unknown_in_features"] == ["misspelt"]
+    (report,) = described(path, "--features", trained / "features")
+    assert report["unknown_in_features"] == ["misspelt"]
     assert run(path, "--features", tmp_path / "none").exit_code == 2
 
 
-@pytest.mark.skipif(not (SHARED / "datasets").is_dir(), reason="published files are not at hand")
+@pytest.mark.skipif(not (SHARED / "datasets").is_dir(), reason="published files are not available")
 def test_published_data_sets_are_recognised_with_all_their_tasks() -> None:
-    """Without --task an overview of what there is, is what people look for."""
-    found = described(SHARED / "datasets/EPIC-Skills2018")
-    listed = {each["name"]: each["pairs"]["listed"] for each in found}
+    """Without --task, people look for an overview of all tasks."""
+    reports = described(SHARED / "datasets/EPIC-Skills2018")
+    listed = {each["name"]: each["pairs"]["listed"] for each in reports}
     assert listed["EPIC-Skills 2018, chopstick using"] == 536
     assert listed["EPIC-Skills 2018, surgery"] == 596 + 362 + 701
-    assert len(found) == 9
+    assert len(reports) == 9
     (one,) = described(SHARED / "datasets/EPIC-Skills2018", "--task", "dough-rolling")
     assert [fold["train_pairs"] for fold in one["folds"]] == [106, 96, 97, 100]
     assert len(one["judged_parts"]) == 33
@@ -119,18 +119,18 @@ def test_published_data_sets_are_recognised_with_all_their_tasks() -> None:
 
 def test_a_run_says_what_was_trained_and_how_well(trained: Path) -> None:
     """A run whose variant, seed or protocol cannot be seen cannot be compared."""
-    (found,) = described(trained / "run")
-    assert found["kind"] == "run folder"
-    assert found["variant"] == "full"
-    assert found["seed"] == 5
-    assert found["map_shape"] == [4, 2, 2]
-    assert found["ranker"]["hidden_size"] == 4
-    assert found["train"]["epochs"] == 2
-    assert found["weights"] == {"rgb": "a" * 64, "flow": "b" * 64, "fusion": "c" * 64}
-    assert found["training_videos"] == [f"{name}.avi" for name in NAMES]
+    (report,) = described(trained / "run")
+    assert report["kind"] == "run folder"
+    assert report["variant"] == "full"
+    assert report["seed"] == 5
+    assert report["map_shape"] == [4, 2, 2]
+    assert report["ranker"]["hidden_size"] == 4
+    assert report["train"]["epochs"] == 2
+    assert report["weights"] == {"rgb": "a" * 64, "flow": "b" * 64, "fusion": "c" * 64}
+    assert report["training_videos"] == [f"{name}.avi" for name in NAMES]
     metrics = json.loads((trained / "run/metrics.json").read_text())
-    assert found["accuracy"] == metrics["accuracy"]
-    assert found["best_epoch"] == metrics["best_epoch"]
+    assert report["accuracy"] == metrics["accuracy"]
+    assert report["best_epoch"] == metrics["best_epoch"]
     text = run(trained / "run").stdout
     assert "6 in training, 6 scored; best " in text
     assert f"{100 * metrics['accuracy']['train']:.1f} %" in text
@@ -138,9 +138,9 @@ def test_a_run_says_what_was_trained_and_how_well(trained: Path) -> None:
 
 def test_a_checkpoint_is_known_by_its_own_path(trained: Path) -> None:
     """Checkpoints are copied out of their folders."""
-    (found,) = described(trained / "run/checkpoint.safetensors")
-    assert found["kind"] == "checkpoint of a ranker"
-    assert found["variant"] == "full"
+    (report,) = described(trained / "run/checkpoint.safetensors")
+    assert report["kind"] == "checkpoint of a ranker"
+    assert report["variant"] == "full"
 
 
 @pytest.mark.parametrize(
@@ -201,23 +201,23 @@ def test_foreign_weights_are_listed_without_running_anything(tmp_path: Path) -> 
     from safetensors.torch import save_file
 
     save_file({"layer.weight": torch.zeros(3, 2)}, tmp_path / "theirs.safetensors")
-    (found,) = described(tmp_path / "theirs.safetensors")
-    assert found["kind"] == "weights"
-    assert found["tensors"] == {"layer.weight": [3, 2]}
+    (report,) = described(tmp_path / "theirs.safetensors")
+    assert report["kind"] == "weights"
+    assert report["tensors"] == {"layer.weight": [3, 2]}
 
 
 def test_a_folder_of_several_data_sets_is_described_one_by_one() -> None:
     """RAAN's repository holds two data sets: it would be called unknown, or one be missed."""
     here = FIXTURES / "annotations" / "RAAN"
     each = [described(here / name) for name in ("EPIC-Skills", "BEST")]
-    names = [found["name"] for reports in each for found in reports]
+    names = [report["name"] for reports in each for report in reports]
     assert len(names) > 2
-    assert sorted(found["name"] for found in described(here)) == sorted(names)
+    assert sorted(report["name"] for report in described(here)) == sorted(names)
 
 
 def test_boxes_are_distinguished_from_a_list_of_videos(tmp_path: Path) -> None:
     """The demo's own boxes would be called a damaged list of videos."""
     path = tmp_path / "boxes.csv"
     path.write_text("video,frame,x0,y0,x1,y1\na.mp4,0,0,0,.5,.5\na.mp4,1,0,0,.5,.5\n")
-    (found,) = described(path)
-    assert (found["kind"], found["boxes"], found["videos"]) == ("boxes", 2, ["a.mp4"])
+    (report,) = described(path)
+    assert (report["kind"], report["boxes"], report["videos"]) == ("boxes", 2, ["a.mp4"])

@@ -1,4 +1,4 @@
-"""`pipeline inspect --verify`: whether caches still are what was written, from what is there."""
+"""`pipeline inspect --verify`: whether caches still hold what was written."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def test_an_untouched_cache_passes(tmp_path: Path) -> None:
     """A false alarm would have good caches thrown away."""
     video = write_video(tmp_path / "a.avi")
     path = write_flow(tmp_path / "a.avi.h5", video)
-    (found,) = described(path)
-    assert found["verified"] == {"content": True, "source": True}
-    assert found["problems"] == []
+    (report,) = described(path)
+    assert report["verified"] == {"content": True, "source": True}
+    assert report["problems"] == []
     assert run(path, "--verify").exit_code == 0
 
 
@@ -94,8 +94,8 @@ def test_a_video_of_another_size_is_reported_without_verifying(tmp_path: Path) -
 def test_a_video_that_is_gone_is_no_fault(tmp_path: Path) -> None:
     """Caches are copied to machines without the videos."""
     path = write_flow(tmp_path / "a.h5")
-    (found,) = described(path)
-    assert found["verified"] == {"content": True, "source": None}
+    (report,) = described(path)
+    assert report["verified"] == {"content": True, "source": None}
     assert run(path, "--verify").exit_code == 0
     assert "no longer there" in run(path).stdout
 

@@ -77,7 +77,7 @@ def test_attention_between_snippets() -> None:
 
 
 def test_a_film_has_each_picture_as_often_as_its_time_says(tmp_path: Path) -> None:
-    """A picture lost at the end, or shown once too often, would shift all that follows."""
+    """A picture lost at the end, or shown once too often, shifts everything after it."""
     times = np.array([0.0, 0.1, 0.2, 0.5, 0.6])
     frames = [np.full((48, 64, 3), level, np.uint8) for level in (10, 60, 110, 160, 210)]
     even = look_of(np.full((2, 4, 4), 1 / 16, np.float32), np.array([0.1, 0.5]))
@@ -93,7 +93,7 @@ def test_a_film_has_each_picture_as_often_as_its_time_says(tmp_path: Path) -> No
 
 
 def test_a_film_shows_the_colours_of_the_sheet(tmp_path: Path) -> None:
-    """Red and blue exchanged, or another matrix of colours, would belie the legend."""
+    """Red and blue exchanged, or another matrix of colours, would contradict the legend."""
     attention = np.zeros((1, 4, 4), np.float32)
     attention[0, 1, 2] = 1
     look = look_of(attention, np.array([0.0]), 192, 128)

@@ -67,7 +67,7 @@ def test_a_hostile_title_is_text_too(place: Path, run: Path) -> None:
     assert len(Page(page.read_text()).all("script")) == 1
 
 
-def test_what_the_page_must_tell_is_there(full_text: str, run: Path) -> None:
+def test_the_page_holds_what_it_must(full_text: str, run: Path) -> None:
     """Fails if options, digests, versions, protocol, data, time or curves are left out."""
     text = Page(full_text).text
     for phrase in (

@@ -32,7 +32,7 @@ def test_accuracy_interval_holds_the_mean_and_knows_that_pairs_share_videos() ->
     assert interval.high - interval.low > narrow.high - narrow.low
 
 
-def test_groups_are_drawn_in_place_of_videos() -> None:
+def test_groups_are_drawn_instead_of_videos() -> None:
     """Fails if the group of a subject's videos is ignored."""
     names = [f"v{i}" for i in range(8)]
     pairs = [Pair(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]

@@ -155,7 +155,7 @@ def test_nothing_is_kept_where_the_user_named_no_place(
 
 @pytest.mark.slow
 def test_one_bad_video_does_not_stop_the_others(world: World, tmp_path: Path) -> None:
-    """The others must be scored and written, the bad one listed, and the exit code tell."""
+    """The others must be scored and written, the bad one listed, and the exit code must be 1."""
     (tmp_path / "bad.mp4").write_bytes(b"no video")
     result = pipeline(
         *("score", world.run, tmp_path / "bad.mp4", world.videos / "a.mp4", "-o", tmp_path),
