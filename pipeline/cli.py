@@ -85,9 +85,14 @@ class LazyGroup(click.Group):
         except InputError as error:
             console.fail(str(error))
             code = EXIT_USAGE
-        except (click.Abort, KeyboardInterrupt):
-            console.fail("interrupted; finished files are whole, run the same command to go on")
-            code = EXIT_INTERRUPTED
+        except click.Abort as error:
+            if isinstance(error.__cause__, EOFError):  # Click takes it for the end of a dialogue.
+                console.fail_unexpectedly(error.__cause__)
+                code = EXIT_FAILURES
+            else:
+                code = _fail_interrupted()
+        except KeyboardInterrupt:
+            code = _fail_interrupted()
         except ImportError as error:
             code = _fail_to_load(error)
         except BrokenPipeError:
@@ -102,6 +107,11 @@ class LazyGroup(click.Group):
             code = EXIT_FAILURES
         code = code if isinstance(code, int) else 0
         sys.exit(max(code, EXIT_FAILURES) if console.results_lost() else code)
+
+
+def _fail_interrupted() -> int:
+    console.fail("interrupted; finished files are whole, run the same command to go on")
+    return EXIT_INTERRUPTED
 
 
 def _fail_to_load(error: ImportError) -> int:

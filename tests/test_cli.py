@@ -80,6 +80,8 @@ def test_misspelt_command_is_a_usage_error() -> None:
         (InputError("expected a folder, found nothing"), 2, "error: expected a folder"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (RuntimeError("boom"), 1, "--debug"),
+        (OSError(28, "x", "run/record.json"), 2, "error: run/record.json: the disk is full"),
+        (MemoryError(), 2, "error: out of memory"),
     ],
 )
 def test_errors_become_one_line_and_a_code(
@@ -96,6 +98,20 @@ def test_errors_become_one_line_and_a_code(
     assert result.exit_code == code
     assert shown in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_an_empty_file_is_not_taken_for_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Click takes EOFError, which empty files raise, for Ctrl-C: "interrupted", exit code 130."""
+
+    def fail(*args: object, **kwargs: object) -> None:
+        raise EOFError("Ran out of input")
+
+    monkeypatch.setattr("click.Command.invoke", fail)
+    monkeypatch.setattr("click.Group.invoke", fail)
+    result = CliRunner().invoke(cli, ["demo", "-o", "x"])
+    assert result.exit_code == 1
+    assert "Ran out of input" in result.stderr
+    assert "interrupted" not in result.stderr
 
 
 def test_start_up_is_quick() -> None:

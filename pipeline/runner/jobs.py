@@ -269,9 +269,10 @@ def _answers(parallel: Any, calls: Iterator[Any], processes: bool) -> Iterator[t
     """Yield the answers as they come; one line where a worker process was killed."""
     from concurrent.futures.process import BrokenProcessPool
 
-    with quiet_start() if processes else nullcontext():
-        answers = parallel(calls)
+    answers = iter(())
     try:
+        with quiet_start() if processes else nullcontext():
+            answers = parallel(calls)  # A worker may die while the last ones start.
         yield from answers
     except BrokenProcessPool as error:
         raise InputError(
@@ -280,4 +281,5 @@ def _answers(parallel: Any, calls: Iterator[Any], processes: bool) -> Iterator[t
         ) from error
     finally:
         with warnings.catch_warnings(action="ignore"):  # about work that is left undone
-            answers.close()
+            if hasattr(answers, "close"):
+                answers.close()

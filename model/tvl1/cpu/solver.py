@@ -6,13 +6,12 @@ import hashlib
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 from numba.extending import register_jitable
 
+from model.tvl1.cpu.compiled import cached
 from model.tvl1.cpu.median import median5, median_length, ordinary
 from model.tvl1.cpu.sweep import (
     DEPTH,
@@ -162,22 +161,6 @@ def _linearise(work: Flat, warped: Flat, height: int, width: int, state: int) ->
     fill_constants(_grid(work, height, width), warped.ctypes.data, state)
 
 
-def _cached(**options: Any) -> Callable:
-    """Return numba's decorator, caching on disk where any folder for that can be written.
-
-    Numba uses NUMBA_CACHE_DIR if set, else __pycache__ next to the source, else the user's
-    cache folder; workers may fill it at the same time. Without any, each process compiles.
-    """
-
-    def decorate(function: Callable) -> Callable:
-        try:
-            return njit(cache=True, **options)(function)
-        except RuntimeError:
-            return njit(**options)(function)
-
-    return decorate
-
-
 def _compile(sources: str) -> tuple[Callable, ...]:
     """Return the entry points.
 
@@ -185,7 +168,7 @@ def _compile(sources: str) -> tuple[Callable, ...]:
     the functions makes it part of the key.
     """
 
-    @_cached(nogil=True, error_model="numpy")
+    @cached(nogil=True, error_model="numpy")
     def iterate(
         work: Flat, height: int, width: int, state: int, inner: int, threshold: float,
         lt: np.float32, theta: np.float32, ta: np.float32, first: int,
@@ -200,25 +183,25 @@ def _compile(sources: str) -> tuple[Callable, ...]:
         _ = sources
         return _iterate(work, height, width, state, inner, threshold, lt, theta, ta, first)
 
-    @_cached(nogil=True, error_model="numpy")
+    @cached(nogil=True, error_model="numpy")
     def linearise(work: Flat, warped: Flat, height: int, width: int, state: int) -> None:
         """Fill a warp's constants; ``warped`` holds (H, W, 3) and a block of lanes more."""
         _ = sources
         _linearise(work, warped, height, width, state)
 
-    @_cached(nogil=True, error_model="numpy")
+    @cached(nogil=True, error_model="numpy")
     def prepare(work: Flat, second: Image, height: int, width: int) -> None:
         """Zero what one level's solution takes to be zero; take the frame that is warped."""
         _ = sources
         _prepare(work, second, height, width)
 
-    @_cached(nogil=True, error_model="numpy")
+    @cached(nogil=True, error_model="numpy")
     def warp(work: Flat, height: int, width: int, state: int) -> bool:
         """Fill a warp's constants; False where the flow is beyond what is exact here."""
         _ = sources
         return _warp(work, height, width, state)
 
-    @_cached(nogil=True, error_model="numpy")
+    @cached(nogil=True, error_model="numpy")
     def smooth(work: Flat, height: int, width: int, state: int) -> bool:
         """Filter both components of the flow with a 5x5 median.
 

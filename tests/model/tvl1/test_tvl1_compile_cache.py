@@ -73,6 +73,35 @@ def test_users_folder_is_used_where_the_package_is_read_only(package: Path, tmp_
     assert (second["hits"], second["misses"]) == (1, 0)
 
 
+@pytest.mark.parametrize("kind", ["*.nbi", "*.nbc"])
+@pytest.mark.parametrize("keep", [0, 20, 0.5])
+def test_damaged_files_are_rebuilt(package: Path, tmp_path: Path, kind: str, keep: float) -> None:
+    """Breaks if an empty or cut file, as a crash leaves it, ends every later run (EOFError)."""
+    places = {"NUMBA_CACHE_DIR": str(tmp_path)}
+    run(package, **places)
+    (path,) = tmp_path.rglob(kind)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(keep if keep >= 1 else keep * len(whole))])
+    assert run(package, **places)["zeroed"] > 0
+    assert run(package, **places)["hits"] == 1
+
+
+def test_a_full_disk_below_the_cache_stops_nothing(package: Path, tmp_path: Path) -> None:
+    """Breaks if a run ends because there is no room for compiled code."""
+    done = subprocess.run(
+        ["sh", "-c", 'ulimit -f 1; exec "$@"', "sh", sys.executable, "-c", CODE],
+        check=False,
+        env=os.environ
+        | {"PYTHONPATH": str(package), "PYTHONDONTWRITEBYTECODE": "1"}
+        | {"NUMBA_CACHE_DIR": str(tmp_path)},
+        cwd=package,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["zeroed"] > 0
+
+
 def test_a_changed_source_is_compiled_anew(package: Path, tmp_path: Path) -> None:
     """Breaks if numba, which looks at one file alone, runs code from before an update."""
     root = tmp_path / "updated"
