@@ -17,6 +17,7 @@ import numpy as np
 
 from data.cache.folder import create_cache, open_cache
 from data.cache.header import Header
+from data.cache.schema import DAMAGE
 from data.cache.sink import NewFile
 from data.errors import CacheError
 
@@ -57,9 +58,15 @@ class FeatureCache:
         """Return the number of snippets S."""
         return self.shape[0]
 
-    def read(self, row: int) -> np.ndarray:
-        """Fused map of one snippet: (C, H, W) float16."""
-        return self._read(self._maps, row)
+    def read(self, row: int, *, check: bool = True) -> np.ndarray:
+        """Fused map of one snippet: (C, H, W) float16.
+
+        Raises
+        ------
+        CacheError
+            It cannot be read or, with `check`, holds values that are not finite.
+        """
+        return self._read(self._maps, row, check)
 
     def read_stream(self, name: Literal["rgb", "flow"], row: int) -> np.ndarray:
         """Map of one trunk for one snippet: (2048, h, w) float16.
@@ -74,16 +81,20 @@ class FeatureCache:
                 f"{self.path}: holds fused maps only; recreate it with"
                 " extract-features --keep-streams"
             )
-        return self._read(self._streams[name], row)
+        return self._read(self._streams[name], row, check=True)
 
-    def _read(self, dataset: h5py.Dataset, row: int) -> np.ndarray:
+    def _read(self, dataset: h5py.Dataset, row: int, check: bool) -> np.ndarray:
+        remedy = "delete the file and run extract-features"
         try:
-            return np.asarray(dataset[row])
-        except OSError as error:
+            values = np.asarray(dataset[row])
+        except DAMAGE as error:
+            raise CacheError(f"{self.path}: snippet {row} cannot be read; {remedy}") from error
+        if check and not np.isfinite(values).all():
             raise CacheError(
-                f"{self.path}: snippet {row} cannot be read; delete the file and run"
-                " extract-features"
-            ) from error
+                f"{self.path}: {dataset.name.lstrip('/')} of snippet {row} holds values that are"
+                f" not finite; {remedy}"
+            )
+        return values
 
 
 @contextmanager
@@ -92,7 +103,7 @@ def open_features(path: str | Path) -> Iterator[FeatureCache]:
     with open_cache(path, "features") as (file, header):
         try:
             opened = FeatureCache(Path(path), file, header)
-        except (KeyError, OSError) as error:
+        except DAMAGE as error:
             raise CacheError(f"{path}: a dataset is missing or damaged ({error})") from error
         yield opened
 

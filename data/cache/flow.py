@@ -20,6 +20,7 @@ import numpy as np
 from data.cache.digest import RowsDigest
 from data.cache.folder import create_cache, open_cache
 from data.cache.header import Header
+from data.cache.schema import DAMAGE
 from data.cache.sink import NewFile
 from data.errors import CacheError
 
@@ -107,20 +108,31 @@ class FlowCache:
         """Return the number of pairs P."""
         return self.shape[0]
 
-    def read(self, row: int) -> np.ndarray:
-        """One field as stored: (2, H, W), uint8 or float16."""
+    def read(self, row: int, *, check: bool = True) -> np.ndarray:
+        """One field as stored: (2, H, W), uint8 or float16.
+
+        Raises
+        ------
+        CacheError
+            It cannot be read or, with `check`, holds values that are not finite.
+        """
+        remedy = "delete the file and run extract-flow"
         try:
-            if self._own_chunks:
-                # HDF5 would decompress too, but hold the interpreter lock meanwhile.
-                skipped, content = self._flow.id.read_direct_chunk((row, 0, 0, 0))
-                if not skipped:
-                    values = np.frombuffer(zlib.decompress(content), self.dtype)
-                    return values.reshape(self.shape[1:])
-            return np.asarray(self._flow[row])
-        except (OSError, ValueError, zlib.error) as error:
-            raise CacheError(
-                f"{self.path}: field {row} cannot be read; delete the file and run extract-flow"
-            ) from error
+            values = self._stored(row)
+        except (*DAMAGE, zlib.error) as error:
+            raise CacheError(f"{self.path}: field {row} cannot be read; {remedy}") from error
+        if check and self.dtype.kind == "f" and not np.isfinite(values).all():
+            raise CacheError(f"{self.path}: field {row} holds values that are not finite; {remedy}")
+        return values
+
+    def _stored(self, row: int) -> np.ndarray:
+        if self._own_chunks:
+            # HDF5 would decompress too, but hold the interpreter lock meanwhile.
+            skipped, content = self._flow.id.read_direct_chunk((row, 0, 0, 0))
+            if not skipped:
+                values = np.frombuffer(zlib.decompress(content), self.dtype)
+                return values.reshape(self.shape[1:])
+        return np.asarray(self._flow[row])
 
     def read_px(self, row: int) -> np.ndarray:
         """One field in px: (2, H, W) float32."""
@@ -161,7 +173,7 @@ def open_flow(path: str | Path) -> Iterator[FlowCache]:
     with open_cache(path, "flow") as (file, header):
         try:
             opened = FlowCache(Path(path), file, header)
-        except (KeyError, OSError) as error:
+        except DAMAGE as error:
             raise CacheError(f"{path}: a dataset is missing or damaged ({error})") from error
         yield opened
 

@@ -16,6 +16,7 @@ import h5py
 
 from data.cache.digest import array_problems, seal
 from data.cache.header import SCHEMA, Header, from_attributes, header_differences, to_attributes
+from data.cache.schema import DAMAGE, check_arrays
 from data.cache.sink import NewFile
 from data.errors import CacheError, InputError, StaleCacheError, system_reason
 from data.files import is_system_name, whole_file
@@ -69,7 +70,7 @@ def _kind_of(path: Path) -> str | None:
     try:
         with _opened(path) as file:
             return str(file.attrs["kind"]) if "fingerprint" in file.attrs else None
-    except (OSError, KeyError):
+    except DAMAGE:
         return ""
 
 
@@ -119,12 +120,13 @@ def open_cache(path: str | Path, kind: str | None = None) -> Iterator[tuple[h5py
         file = _opened(path)
     except FileNotFoundError:
         raise CacheError(f"{path}: no such cache") from None
-    except OSError as error:
+    except DAMAGE as error:
         raise CacheError(f"{path}: not a readable HDF5 file ({system_reason(error)})") from error
     with file:
         header = _checked_header(path, file)
         if kind and header.kind != kind:
             raise CacheError(f"{path}: expected a {kind} cache, found {header.kind}")
+        _check_arrays(path, file, header)
         yield file, header
 
 
@@ -145,14 +147,21 @@ def _checked_header(path: Path, file: h5py.File) -> Header:
         if not attributes.get("complete"):
             raise CacheError(f"{path}: the cache was never finished; delete it and run again")
         return from_attributes(attributes)
-    except (KeyError, TypeError, OSError) as error:
+    except CacheError:
+        raise
+    except DAMAGE as error:
         raise CacheError(
             f"{path}: the cache's header is damaged ({system_reason(error)})"
         ) from error
-    except ValueError as error:
-        if isinstance(error, CacheError):
-            raise
-        raise CacheError(f"{path}: the cache's header is damaged ({error})") from error
+
+
+def _check_arrays(path: Path, file: h5py.File, header: Header) -> None:
+    try:
+        check_arrays(file, header)
+    except DAMAGE as error:
+        raise CacheError(
+            f"{path}: {system_reason(error)}; delete the file and run extract-{header.kind} again"
+        ) from error
 
 
 def read_header(path: str | Path) -> Header:
@@ -252,5 +261,5 @@ def cache_problems(path: str | Path) -> list[str]:
             return problems
     except CacheError as error:
         return [str(error).removeprefix(f"{path}: ")]
-    except (KeyError, OSError, RuntimeError) as error:
+    except DAMAGE as error:
         return [f"damaged ({system_reason(error)})"]

@@ -96,10 +96,23 @@ def from_attributes(attributes: Mapping[str, object]) -> Header:
         raw = attributes[item.name]
         if item.name in _JSON_FIELDS:
             raw = json.loads(str(raw))
+            _check_json(item.name, raw)
             values[item.name] = tuple(raw) if item.name == "warnings" else raw
         else:
             values[item.name] = str(raw) if item.type == "str" else int(raw)  # type: ignore[call-overload]
     return Header(**values)  # type: ignore[arg-type]
+
+
+def _check_json(name: str, value: object) -> None:
+    """Refuse a value of another kind than `Header` says; ValueError names it."""
+    if name == "warnings":
+        good = isinstance(value, list) and all(isinstance(item, str) for item in value)
+    else:
+        good = isinstance(value, dict)
+        if good and name != "parameters":
+            good = all(isinstance(item, str) for item in value.values())  # type: ignore[attr-defined]
+    if not good:
+        raise ValueError(f"{name} is {str(value)[:40]!r}")
 
 
 def canonical_json(value: object) -> str:

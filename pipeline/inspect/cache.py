@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from data.cache.features import FeatureCache, open_features
-from data.cache.flow import FlowCache, open_flow
+from data.cache.flow import FlowCache, dequantise, open_flow
 from data.cache.folder import content_digest, read_header
 from data.cache.header import Header
+from data.cache.schema import DAMAGE
 from data.errors import CacheError, VideoError
 from pipeline.inspect.report import Report, failure, short
 from pipeline.inspect.verify import (
-    DAMAGE,
     Upstream,
     compare_upstream,
     locate_source,
@@ -241,7 +241,7 @@ def flow_statistics(flow: FlowCache, everything: bool) -> dict[str, Any]:
     total = fastest = 0.0
     still = not_finite = 0
     for row in rows.tolist():
-        field = flow.read_px(row)
+        field = dequantise(flow.read(row, check=False), flow.scale, flow.offset)
         bad = ~np.isfinite(field)
         not_finite += int(bad.sum())
         field[bad] = 0
@@ -268,7 +268,7 @@ def map_statistics(features: FeatureCache, everything: bool) -> dict[str, Any]:
     low, high, total, squares = np.inf, -np.inf, 0.0, 0.0
     zeros = not_finite = size = 0
     for row in rows.tolist():
-        values = features.read(row).astype(np.float64)
+        values = features.read(row, check=False).astype(np.float64)
         bad = ~np.isfinite(values)
         not_finite += int(bad.sum())
         values[bad] = 0

@@ -9,16 +9,11 @@ from pathlib import Path
 
 from data.cache.folder import cache_problems, content_digest, read_header
 from data.cache.header import Header
+from data.cache.schema import DAMAGE
 from data.errors import CacheError, VideoError
 from data.video.reading import file_digest
 from pipeline.inspect.report import Report, short
 from pipeline.shell.words import format_bytes, printable
-
-#: What reading an array or attribute raises if bytes of the file were changed.
-DAMAGE = (
-    *(ArithmeticError, AttributeError, LookupError, MemoryError),
-    *(OSError, RuntimeError, TypeError, ValueError),
-)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +16,7 @@ from data.cache.header import Header, header_differences
 from data.errors import CacheError, InputError, StaleCacheError
 from data.judgements.dataset import Span
 from data.sampling import segment_of
+from data.tables import one_form
 from pipeline.runs.judgements import judged_part
 from pipeline.shell.console import log
 
@@ -116,6 +119,7 @@ def find_feature_set(
     snippets = []
     for key, path in zip(keys, paths, strict=True):
         with open_features(path) as cache:
+            _check_name(cache, key)
             _check_alike(cache, _map_shape(cache, streams), header, shape)
             snippets.append(_choose(cache, segments, snippet_stride, (spans or {}).get(key)))
     return FeatureSet(
@@ -181,6 +185,20 @@ def _map_shape(cache: FeatureCache, streams: bool) -> tuple[int, int, int]:
         )
     _, channels, height, width = cache.stream_shape
     return 2 * channels, height, width
+
+
+def _check_name(cache: FeatureCache, key: str) -> None:
+    """Refuse the cache of another video, copied or renamed to this name."""
+    source = cache.header.source
+    if not source:
+        return
+    # Caches made on Windows are read elsewhere too; names differ in Unicode form between systems.
+    names = [re.split(r"[/\\]", one_form(name))[-1] for name in (source, key)]
+    if os.path.splitext(names[0])[0] != os.path.splitext(names[1])[0]:
+        raise CacheError(
+            f"{cache.path}: holds the features of {source}, not of {key}; delete the file and run "
+            "extract-features again, or give the video its old name in the judgements"
+        )
 
 
 def _check_alike(

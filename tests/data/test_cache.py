@@ -47,10 +47,23 @@ def make_header(**changes: object) -> Header:
 
 
 def write(path: Path, header: Header | None = None, value: int = 1) -> None:
-    with create_cache(path, header or make_header()) as file:
-        values = np.full((3, 2, 4, 5), value, np.uint8)
-        file.create_dataset("flow", data=values, chunks=(1, 2, 4, 5), compression="gzip")
-        file.create_dataset("time", data=np.arange(3.0))
+    header = header or make_header()
+    with create_cache(path, header) as file:
+        fill(file, np.full((3, 2, 4, 5), value, np.uint8), header.kind)
+
+
+def fill(file: h5py.File, values: np.ndarray, kind: str = "flow") -> None:
+    """Write the arrays of a cache around its largest one."""
+    count = len(values)
+    file["time"] = np.arange(float(count))
+    file["frame_index"] = np.arange(count)
+    if kind == "features":
+        file["maps"] = values.astype(np.float16)
+        return
+    flow = file.create_dataset("flow", data=values, chunks=(1, *values.shape[1:]), compression=1)
+    flow.attrs.update({"scale": 0.1, "offset": 128.0, "clipped": 0.0})
+    file["next_index"] = np.arange(count) + 1
+    file["frame_time"] = np.arange(count + 1.0)
 
 
 def test_header_survives_writing(tmp_path: Path) -> None:
@@ -155,8 +168,13 @@ def test_verify_finds_every_kind_of_change(tmp_path: Path) -> None:
     assert cache_problems(path) == ["time: content differs from its digest"]
     write(path)
     with h5py.File(path, "r+") as file:
+        file["extra"] = np.arange(3)
+        file["extra"].attrs["sha256"] = "0"
+    assert "datasets were added, removed or replaced" in cache_problems(path)
+    write(path)
+    with h5py.File(path, "r+") as file:
         del file["time"]
-    assert cache_problems(path) == ["datasets were added, removed or replaced"]
+    assert cache_problems(path) == ["time is missing; delete the file and run extract-flow again"]
     write(path)
     with h5py.File(path, "r+") as file:
         file.attrs["parameters"] = '{"flow":{"bound":15}}'
@@ -169,7 +187,7 @@ def test_one_flipped_byte_never_passes(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     values = rng.integers(0, 255, (4, 2, 16, 16), np.uint8)
     with create_cache(path, make_header()) as file:
-        file.create_dataset("flow", data=values, chunks=(1, 2, 16, 16), compression="gzip")
+        fill(file, values)
     with h5py.File(path) as file:
         place = file["flow"].id.get_chunk_info(2)
     whole = bytearray(path.read_bytes())
@@ -271,7 +289,7 @@ def test_two_writers_of_one_file_both_leave_it_whole(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     with create_cache(path, make_header()) as first:
         write(path, value=2)
-        first.create_dataset("flow", data=np.full((2, 2), 3))
+        fill(first, np.full((1, 2, 1, 1), 3, np.uint8))
     assert cache_problems(path) == []
     with h5py.File(path) as file:
-        assert file["flow"][0, 0] == 3
+        assert file["flow"][0, 0, 0, 0] == 3
