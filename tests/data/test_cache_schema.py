@@ -152,5 +152,5 @@ def test_the_cache_of_another_video_under_a_name_is_refused(tmp_path: Path) -> N
     write_features(tmp_path / "a.mp4.h5", "0" * 64, source="C:\\films\\a.avi")
     assert find_feature_set(tmp_path, ["a.mp4"], 2).keys == ("a.mp4",)
     write_features(tmp_path / "b.mp4.h5", "0" * 64, source="/films/a.avi")
-    with pytest.raises(CacheError, match="b.mp4.h5: holds the features of /films/a.avi, not of b"):
+    with pytest.raises(CacheError, match="holds the features of /films/a"):
         find_feature_set(tmp_path, ["a.mp4", "b.mp4"], 2)
