@@ -15,10 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.errors import InputError
-from data.options import FlowOptions
 from data.sources import find_sources
 from model.ranker.options import SNIPPET_STRIDE, TrainOptions, apply_preset
-from model.tvl1.options import TVL1Options
 from pipeline.demo.command import demo
 from pipeline.demo.options import DemoOptions
 from pipeline.evaluate.command import evaluate
@@ -26,7 +24,7 @@ from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.explain.command import ExplainOptions, explain
 from pipeline.extract_features.command import extract_features
 from pipeline.extract_features.settings import FeatureSettings
-from pipeline.extract_flow.settings import FlowSettings
+from pipeline.extract_flow.settings import FlowComputation
 from pipeline.fit_fusion.command import fit_fusion
 from pipeline.fit_fusion.settings import FusionSettings
 from pipeline.inspect.command import inspect
@@ -51,15 +49,6 @@ if TYPE_CHECKING:
 
 #: One path, or several.
 Paths = str | Path | Sequence[str | Path]
-
-
-@dataclass(frozen=True, kw_only=True)
-class FlowKeywords:
-    """How flow is computed, as `extract` takes it."""
-
-    engine: str = shared("engine")
-    flow: FlowOptions = field(default_factory=FlowOptions)
-    tvl1: TVL1Options = field(default_factory=TVL1Options)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +157,7 @@ class Explanations:
 
 
 # The caches always lie in `output`, and the sampling plan is that of the features.
-@takes(FeatureSettings, FlowKeywords, StageOptions, without=("dry_run",))
+@takes(FeatureSettings, FlowComputation, StageOptions, without=("dry_run",))
 def extract(videos: Paths, output: str | Path, **options: Any) -> Extracted:
     """Compute flow and features of videos: `extract-flow`, then `extract-features`.
 
@@ -190,20 +179,8 @@ def extract(videos: Paths, output: str | Path, **options: Any) -> Extracted:
     settings = from_keywords(FeatureSettings, options, flow=flow)
     stage = from_keywords(StageOptions, options, output=features)
     sources = find_sources(_paths(videos), stage.exclude)
-    computed = from_keywords(FlowKeywords, options)
-    outcome = extract_features(
-        sources,
-        settings,
-        stage,
-        FlowSettings.resolved(
-            plan=settings.plan,
-            flow=computed.flow,
-            tvl1=computed.tvl1,
-            engine=computed.engine,
-            device=stage.device,
-            strict=stage.strict,
-        ),
-    )
+    computation = from_keywords(FlowComputation, options).settings(settings.plan, stage)
+    outcome = extract_features(sources, settings, stage, computation)
     if not outcome.results and outcome.failures:
         source, message = outcome.failures[0]
         raise InputError(f"none of {len(sources)} videos could be used: {source.key}: {message}")

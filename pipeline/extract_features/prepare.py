@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,63 +32,68 @@ if TYPE_CHECKING:
     from pipeline.stage_one.networks import Networks
 
 
-def prepare_flow(
-    sources: Sequence[Source],
-    settings: FeatureSettings,
-    options: StageOptions,
-    flow: FlowSettings | None,
-) -> Outcome[Source, FlowResult]:
-    """Run extract-flow into the flow folder; without `flow` do nothing."""
-    if flow is None or not sources:
-        return Outcome()
-    if options.dry_run:
-        emit(f"flow      {settings.flow}")
-    else:
-        log.info("flow goes to %s", settings.flow)
-    try:
-        return extract_flow(sources, flow, replace(options, output=settings.flow))
-    except StaleCacheError as error:  # Here, --output is the folder of the features.
-        raise StaleCacheError(str(error).replace("--output", "--save-flow")) from error
+@dataclass(frozen=True, kw_only=True)
+class Preparation:
+    """Flow caches and networks for some videos, made as they are needed.
 
-
-def can_prepare_networks(settings: FeatureSettings, options: StageOptions) -> bool:
-    """Whether stage one needs no training snippets, and so no flow, to be prepared."""
-    if needs_training_snippets(settings.trunk, settings.fusion):
-        return (options.output / FILE_NAME).exists() and not options.overwrite
-    return True
-
-
-def prepare_networks(
-    sources: Sequence[Source],
-    chosen: Sequence[Source],
-    settings: FeatureSettings,
-    devices: Sequence[str],
-    options: StageOptions,
-    flow: FlowSettings | None,
-) -> Networks:
-    """Load the output's stage one, or build it.
-
-    What is fitted sees training videos of all `sources`, of which `chosen` is this run's shard.
+    Attributes
+    ----------
+    sources : sequence of Source
+        All videos: what is fitted sees training videos among all of them.
+    chosen : sequence of Source
+        Those of this shard.
+    settings, options
+    flow : FlowSettings, optional
+        Flow is computed first; None expects the flow caches to exist.
     """
 
-    def snippets() -> tuple[Tensor, Tensor, list[str]]:
-        training = training_sources(settings, sources)
-        prepare_flow([s for s in training if s not in chosen], settings, options, flow)
-        inputs = [video_input(source, settings) for source in training]
-        return training_snippets(inputs, settings.trunk.training_snippets)
+    sources: Sequence[Source]
+    chosen: Sequence[Source]
+    settings: FeatureSettings
+    options: StageOptions
+    flow: FlowSettings | None
 
-    networks = settings.networks(devices)
-    return prepare_stage_one(options.output, networks, snippets, options.overwrite)
+    def compute_flow(self, sources: Sequence[Source]) -> Outcome[Source, FlowResult]:
+        """Run extract-flow into the flow folder, where flow is to be computed first."""
+        folder = self.settings.flow
+        if self.flow is None or not sources:
+            return Outcome()
+        if self.options.dry_run:
+            emit(f"flow      {folder}")
+        else:
+            log.info("flow goes to %s", folder)
+        try:
+            return extract_flow(sources, self.flow, replace(self.options, output=folder))
+        except StaleCacheError as error:  # Here, --output is the folder of the features.
+            raise StaleCacheError(str(error).replace("--output", "--save-flow")) from error
 
+    @property
+    def fits_networks(self) -> bool:
+        """Whether stage one has to be fitted on training snippets, which need flow."""
+        exists = (self.options.output / FILE_NAME).exists() and not self.options.overwrite
+        return not exists and needs_training_snippets(self.settings.trunk, self.settings.fusion)
 
-def training_sources(settings: FeatureSettings, sources: Sequence[Source]) -> list[Source]:
-    """Videos that training snippets come from, spread evenly over those named, or over all."""
-    named = settings.trunk.training_videos
-    if named is not None:
-        known = {source.path: source for source in sources}
-        sources = [known.get(source.path, source) for source in find_sources([named])]
-    count = min(settings.trunk.training_snippets, len(sources))
-    return [sources[index] for index in _spread(len(sources), count)]
+    def networks(self, devices: Sequence[str]) -> Networks:
+        """Load the output's stage one, or build it."""
+        output, overwrite = self.options.output, self.options.overwrite
+        return prepare_stage_one(
+            output, self.settings.networks(devices), self._training_snippets, overwrite
+        )
+
+    def _training_snippets(self) -> tuple[Tensor, Tensor, list[str]]:
+        training = self._training_sources()
+        self.compute_flow([source for source in training if source not in self.chosen])
+        inputs = [video_input(source, self.settings) for source in training]
+        return training_snippets(inputs, self.settings.trunk.training_snippets)
+
+    def _training_sources(self) -> list[Source]:
+        """Return training videos, spread evenly over those named, or over all."""
+        sources, named = self.sources, self.settings.trunk.training_videos
+        if named is not None:
+            known = {source.path: source for source in sources}
+            sources = [known.get(source.path, source) for source in find_sources([named])]
+        count = min(self.settings.trunk.training_snippets, len(sources))
+        return [sources[index] for index in _spread(len(sources), count)]
 
 
 def training_snippets(videos: Sequence[VideoInput], count: int) -> tuple[Tensor, Tensor, list[str]]:

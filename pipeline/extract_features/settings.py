@@ -10,7 +10,7 @@ from data.errors import InputError
 from data.options import PlanOptions
 from model.features.options import FusionOptions, TrunkOptions
 from pipeline.shell.flags import option, shared
-from pipeline.stage_one.networks import NetworkSettings
+from pipeline.stage_one.networks import OWN_FUSIONS, NetworkSettings, needs_training_snippets
 
 STACK_ORDER = "u1 v1 u2 v2"
 
@@ -53,6 +53,21 @@ class FeatureSettings:
             precision=resolve_precision(self.trunk.precision, devices),
             seed=self.seed,
         )
+
+    def ignored_options(self) -> dict[str, str]:
+        """Return the options that have no effect, and what makes them so."""
+        trunk, fusion = self.trunk, self.fusion.fusion
+        ignored = {}
+        if trunk.rgb_weights is not None:
+            ignored["weights"] = "--rgb-weights, from which the flow trunk starts too"
+        if not needs_training_snippets(trunk, self.fusion):
+            for name in ("training_videos", "training_snippets"):
+                ignored[name] = "trunks with weights and a fusion that are not fitted"
+        if fusion != "random":
+            ignored["fusion_hidden"] = f"--fusion {fusion}"
+        if fusion not in OWN_FUSIONS:
+            ignored["fusion_channels"] = f"--fusion {fusion}, which has its own"
+        return ignored
 
     def parameters(self, devices: Sequence[str]) -> dict[str, object]:
         """Return the parameters recorded in a feature cache, without those of its flow.

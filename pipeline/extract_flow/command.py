@@ -8,7 +8,7 @@ computed in `video.py`; planning, sweeping and summing up are those of every sta
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,18 +16,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from data.errors import InputError
-from data.options import FlowOptions, PlanOptions
-from model.tvl1.options import TVL1Options
+from data.options import PlanOptions
+from pipeline.extract_flow.settings import FlowComputation, FlowSettings
 from pipeline.runner.jobs import JobOptions, Outcome, run_jobs
 from pipeline.runner.stage import StageOptions, run, summarise
 from pipeline.shell.common import common_options
 from pipeline.shell.console import log
-from pipeline.shell.flags import build, dataclass_options, explicit_flags, shared_options
+from pipeline.shell.flags import build, dataclass_options, explicit_flags, option_fields
 
 if TYPE_CHECKING:
     from data.cache.header import Header
     from data.sources import Source
-    from pipeline.extract_flow.settings import FlowSettings
     from pipeline.extract_flow.video import FlowResult
 
 #: Flags that one sampling plan reads and the other ignores.
@@ -130,8 +129,7 @@ def check_plan_and_size(ctx: click.Context) -> None:
 
 def refuse_flow_options(ctx: click.Context) -> None:
     """Refuse options of flow together with --flow, where they would have no effect."""
-    names = {entry.name for entry in (*fields(FlowOptions), *fields(TVL1Options))} | {"engine"}
-    explicit = names & explicit_flags(ctx)
+    explicit = {entry.name for entry, _ in option_fields(FlowComputation)} & explicit_flags(ctx)
     for param in ctx.command.params:
         if param.name in explicit:
             raise InputError(
@@ -154,10 +152,8 @@ Run the same command again to go on after an interruption: finished caches are k
 
 @click.command("extract-flow", epilog=EPILOG)
 @click.argument("videos", nargs=-1, required=True, metavar="VIDEOS...")
-@shared_options("engine")
+@dataclass_options(FlowComputation)
 @dataclass_options(PlanOptions)
-@dataclass_options(FlowOptions)
-@dataclass_options(TVL1Options)
 @dataclass_options(StageOptions)
 @common_options()
 @click.pass_context
@@ -168,17 +164,9 @@ def command(ctx: click.Context, /, videos: tuple[str, ...], **params: Any) -> No
     `path`. Only the pairs of frames that the sampling plan needs are computed, each once.
     """
     from data.sources import find_sources
-    from pipeline.extract_flow.settings import FlowSettings
 
     check_plan_and_size(ctx)
     options = build(StageOptions, params)
-    settings = FlowSettings.resolved(
-        plan=build(PlanOptions, params),
-        flow=build(FlowOptions, params),
-        tvl1=build(TVL1Options, params),
-        engine=params["engine"],
-        device=options.device,
-        strict=options.strict,
-    )
+    settings = build(FlowComputation, params).settings(build(PlanOptions, params), options)
     outcome = extract_flow(find_sources(videos, options.exclude), settings, options)
     ctx.exit(summarise(FlowStage(settings), outcome, options))

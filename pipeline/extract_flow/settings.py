@@ -11,7 +11,9 @@ from pathlib import Path
 from data.errors import InputError
 from data.options import FlowOptions, PlanOptions
 from model.tvl1.options import TVL1Options
+from pipeline.runner.stage import StageOptions
 from pipeline.shell.console import log, log_if_slow
+from pipeline.shell.flags import shared
 
 _DEVICES = re.compile(r"auto|(cpu|cuda)(:\d+)?( *, *(cpu|cuda)(:\d+)?)*")
 #: Present where a GPU may be: only then is PyTorch, which takes seconds to import, asked for one.
@@ -107,6 +109,26 @@ class FlowSettings:
             "preparation": PREPARATION,
             "engine": name if exact else f"{self.identity['engine']} for {name}",
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowComputation:
+    """How flow is computed, as the user asks for it."""
+
+    engine: str = shared("engine")
+    flow: FlowOptions = field(default_factory=FlowOptions)
+    tvl1: TVL1Options = field(default_factory=TVL1Options)
+
+    def settings(self, plan: PlanOptions, stage: StageOptions) -> FlowSettings:
+        """Return the settings of extract-flow; InputError as `FlowSettings.resolved`."""
+        return FlowSettings.resolved(
+            engine=self.engine,
+            device=stage.device,
+            strict=stage.strict,
+            plan=plan,
+            flow=self.flow,
+            tvl1=self.tvl1,
+        )
 
 
 def choose_engine(engine: str, device: str) -> str:
