@@ -126,12 +126,17 @@ def with_groups(dataset: Dataset, group_by: str | None) -> Dataset:
     return replace(dataset, groups=group_of(dataset.videos, group_by))
 
 
-def with_drawn_folds(dataset: Dataset, folds: int, group_by: str | None, seed: int) -> Dataset:
-    """Return the data set with folds drawn by video, or by group where a pattern is given."""
+def with_drawn_folds(
+    dataset: Dataset, folds: int, group_by: str | None, seed: int, same: Mapping[str, str]
+) -> Dataset:
+    """Return the data set with folds drawn by video, or by group where a pattern is given.
+
+    Names with one label in `same` stay in one fold.
+    """
     if not group_by:
-        drawn = k_fold_by_video(dataset.pairs, folds, seed)
+        drawn = k_fold_by_video(dataset.pairs, folds, seed, same)
         return replace(dataset, folds=drawn, folds_source=f"{folds} drawn by video")
-    drawn = k_fold_by_group(dataset.pairs, folds, group_by, seed)
+    drawn = k_fold_by_group(dataset.pairs, folds, group_by, seed, same)
     count = f"{folds} drawn" if folds else "one group left out at a time"
     return replace(
         dataset,

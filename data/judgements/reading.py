@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from data.errors import InputError
@@ -20,7 +20,11 @@ _DEFAULT_FOLDS = 4
 
 
 def read_dataset(
-    path: str | Path, options: DatasetOptions | None = None, *, divided: bool = True
+    path: str | Path,
+    options: DatasetOptions | None = None,
+    *,
+    divided: bool = True,
+    same: Callable[[Dataset], Mapping[str, str]] | None = None,
 ) -> Dataset:
     """Read judgements in any known format.
 
@@ -33,6 +37,8 @@ def read_dataset(
     divided : bool
         Draw folds where none are published, or where the options ask for it. Otherwise such a
         data set has none, so that a single pair can be read too.
+    same : function, optional
+        Gives names that stand for the same video one label: they stay in one drawn fold.
 
     Returns
     -------
@@ -55,12 +61,14 @@ def read_dataset(
         dataset = FORMATS[name].read(place, options.task, options.score_gap)
     folds, group_by, seed = options.folds, options.group_by, options.fold_seed
     if name == "jigsaws":
-        return jigsaws.with_folds(dataset, folds or 0, group_by, seed, divided=divided)
+        alike = same(dataset) if same and divided else {}
+        return jigsaws.with_folds(dataset, folds or 0, group_by, seed, divided=divided, same=alike)
     if not divided:
         return with_groups(dataset, group_by)
     if dataset.folds and folds is None and group_by is None:
         return dataset
-    return with_drawn_folds(dataset, _DEFAULT_FOLDS if folds is None else folds, group_by, seed)
+    count = _DEFAULT_FOLDS if folds is None else folds
+    return with_drawn_folds(dataset, count, group_by, seed, same(dataset) if same else {})
 
 
 def tasks_in(path: Path, dataset: str = "auto") -> list[str]:

@@ -47,10 +47,13 @@ def split_by_videos(pairs: Sequence[Pair], held_out: Collection[str], name: str)
     return Split(train, test, name)
 
 
-def k_fold_by_video(pairs: Sequence[Pair], k: int, seed: int) -> list[Split]:
+def k_fold_by_video(
+    pairs: Sequence[Pair], k: int, seed: int, same: Mapping[str, str] | None = None
+) -> list[Split]:
     """Cut the videos into `k` equal parts at random and hold each part out once.
 
-    Every test pair has at least one held-out video; a cross pair is tested in two folds.
+    Names with one label in `same`, which are the same video, stay together. Every test pair has at
+    least one held-out video; a cross pair is tested in two folds.
 
     Raises
     ------
@@ -59,10 +62,16 @@ def k_fold_by_video(pairs: Sequence[Pair], k: int, seed: int) -> list[Split]:
         train or test on.
     """
     names = videos_of(pairs)
-    return _folds(pairs, {name: name for name in names}, k, seed, "videos")
+    return _folds(pairs, joined({name: name for name in names}, same or {}), k, seed, "videos")
 
 
-def k_fold_by_group(pairs: Sequence[Pair], k: int, pattern: str, seed: int) -> list[Split]:
+def k_fold_by_group(
+    pairs: Sequence[Pair],
+    k: int,
+    pattern: str,
+    seed: int,
+    same: Mapping[str, str] | None = None,
+) -> list[Split]:
     """Hold out whole groups of videos, e.g. all videos of a subject, in `k` folds.
 
     Parameters
@@ -77,13 +86,15 @@ def k_fold_by_group(pairs: Sequence[Pair], k: int, pattern: str, seed: int) -> l
         ``Suturing_B001``.
     seed : int
         Chooses which groups go together.
+    same : mapping of str to str, optional
+        Names with one label are the same video; their groups stay together.
 
     Raises
     ------
     InputError
         As `k_fold_by_video`; or the pattern is invalid, or some name does not match.
     """
-    groups = group_of(videos_of(pairs), pattern)
+    groups = joined(group_of(videos_of(pairs), pattern), same or {})
     return _folds(pairs, groups, k or len(set(groups.values())), seed, "groups")
 
 
@@ -106,6 +117,17 @@ def group_of(names: Iterable[str], pattern: str) -> dict[str, str]:
         for name, match in matches.items()
         if match is not None
     }
+
+
+def joined(groups: Mapping[str, str], same: Mapping[str, str]) -> dict[str, str]:
+    """Return the group of each name, groups joined that hold names with one label in `same`."""
+    result = dict(groups)
+    for label in sorted(set(same.values())):
+        together = {result[name] for name, own in same.items() if own == label and name in result}
+        if len(together) > 1:
+            first = min(together)
+            result = {name: first if own in together else own for name, own in result.items()}
+    return result
 
 
 def hold_out(

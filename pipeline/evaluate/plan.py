@@ -28,6 +28,7 @@ from pipeline.runs.judgements import (
     report_faults,
     videos_without_cache,
 )
+from pipeline.runs.same_videos import SameVideos
 from pipeline.shell.console import log
 from pipeline.shell.words import format_bytes
 
@@ -153,14 +154,16 @@ def plan_evaluation(settings: EvaluateSettings) -> EvaluationPlan:
     if train.protocol == "validation" and not train.validation_share:
         settings = replace(settings, train=replace(train, protocol="last"))
     named = _variants(settings.options.variants)
-    dataset = read_dataset(settings.pairs, settings.dataset)
     caches = find_caches(settings.features, "features")
+    same = SameVideos(settings.features, caches)
+    dataset = read_dataset(settings.pairs, settings.dataset, same=same.labels)
     if not caches:
         raise InputError(f"{settings.features}: no feature caches; run extract-features first")
     known = known_keys(settings.pairs, dataset, caches)
     lost_pairs = _lost_pairs(settings, dataset, known)
     report_faults(dataset.pairs, settings.judgements.strict, "pairs")
     splits = _by_key(dataset, known)
+    same.report(splits)
     keys = sorted({name for split in splits for name in split.train_videos | split.held_out})
     variants, lost_variants = _without_streams(named, settings, keys[0])
     groups = by_key(dataset.groups or {}, known)

@@ -92,13 +92,15 @@ def read_judgements(
         A file that cannot be read, no such fold, or names without a cache.
     """
     from data.cache.folder import find_caches
+    from pipeline.runs.same_videos import SameVideos
 
     keys = list(find_caches(features, "features"))
     if not keys:
         raise InputError(f"{features}: no feature caches; run extract-features first")
     if fold and test_pairs:
         raise InputError("--fold brings test pairs of its own; leave --test-pairs out")
-    content = read_dataset(pairs, dataset, divided=fold > 0)
+    same = SameVideos(features, keys)
+    content = read_dataset(pairs, dataset, divided=fold > 0, same=same.labels)
     if fold > len(content.folds):
         raise InputError(f"--fold {fold}: {pairs} has {len(content.folds)} folds")
     known = known_keys(pairs, content, keys)
@@ -110,6 +112,8 @@ def read_judgements(
         test = pairs_by_key(test_pairs, tested.pairs, test_keys, missing)
     else:
         test = [] if training_only else pairs_by_key(pairs, split.test, known, missing)
+    if test:
+        same.report([Split(train, test, split.name)])
     groups = by_key(content.groups or {}, known)
     return Judgements(
         train=train, test=test, groups=groups or None, spans=by_key(content.spans, known)

@@ -7,6 +7,7 @@ elements, between single or doubled tabs. Pairs are made from the GRS.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -130,7 +131,13 @@ def read(folder: Path, task: str | None = None, score_gap: float | None = None) 
 
 
 def with_folds(
-    dataset: Dataset, folds: int, group_by: str | None, seed: int, *, divided: bool
+    dataset: Dataset,
+    folds: int,
+    group_by: str | None,
+    seed: int,
+    *,
+    divided: bool,
+    same: Mapping[str, str] | None = None,
 ) -> Dataset:
     """Return the data set with folds; by default one supertrial is left out at a time.
 
@@ -147,12 +154,14 @@ def with_folds(
         Chooses which groups go together.
     divided : bool
         Draw folds; otherwise there are none.
+    same : mapping of str to str, optional
+        Names with one label, which are the same video, stay in one fold.
     """
     kind = group_by or ("supertrial" if divided else "subject")
     pattern = GROUPS.get(kind, kind)
     return replace(
         dataset,
-        folds=k_fold_by_group(dataset.pairs, folds, pattern, seed) if divided else [],
+        folds=k_fold_by_group(dataset.pairs, folds, pattern, seed, same) if divided else [],
         folds_source=f"{f'{folds} drawn' if folds else 'one left out at a time'}, by {kind}",
         groups=group_of(dataset.videos, pattern),
         folds_keep_groups=True,
