@@ -1,4 +1,4 @@
-"""Choose a TV-L1 engine by name, load it, and name what its results guarantee."""
+"""Choose a TV-L1 engine by name, load it, and state what its results guarantee."""
 
 from __future__ import annotations
 
@@ -70,12 +70,12 @@ def load(name: str) -> Callable:
 
 
 def identity(name: str) -> dict[str, str]:
-    """Return which engine, which versions and which guarantee a result rests on.
+    """Return the engine, the versions and the guarantee of its results.
 
-    ``guarantee`` is "bit-identical" where the result equals that of the installed OpenCV's
+    ``guarantee`` is "bit-identical" if the result equals that of the installed OpenCV's
     ``DualTVL1OpticalFlow`` to the bit, else "within the gate": mean difference at most
     0.03 px and at least 99 % of 8-bit values within one level. The numba engine promises the
-    former on x86-64 with OpenCV 5, and only where it holds for a pair of frames tried here.
+    former on x86-64 with OpenCV 5, and only if it holds for a pair of frames tried here.
 
     Raises
     ------
@@ -99,7 +99,7 @@ def _check_name(name: str, names: tuple[str, ...]) -> None:
 
 
 def _tested_machine() -> bool:
-    """Check whether the numba engine was proven exact on such a machine.
+    """Whether the numba engine was shown to be exact on such a machine.
 
     Other processors contract a·b+c to one rounding in OpenCV's build; an OpenCV version other
     than those tested may also round otherwise.
@@ -110,10 +110,10 @@ def _tested_machine() -> bool:
 
 @functools.cache
 def agrees() -> bool:
-    """Check on one small pair of frames that numba's bits are the installed OpenCV's here.
+    """Check on one small pair of frames that numba equals the installed OpenCV to the bit.
 
-    It takes a few milliseconds, and the first time on a machine a quarter of a minute more to
-    compile. A single pair proves nothing, but a changed order of operations anywhere in
+    It takes a few milliseconds; the first time on a machine, compiling adds a quarter of a
+    minute. A single pair proves nothing, but a changed order of operations anywhere in
     OpenCV's solver, pyramid, warp or median changes some of its 13,000 bits. False where OpenCV
     lacks its own solver.
     """
@@ -137,7 +137,7 @@ def agrees() -> bool:
 
 
 def _why_not(name: str) -> str | None:
-    """Return why an engine cannot run here, and what to do; None where it can."""
+    """Return why an engine cannot run here, and what to do; None if it can."""
     if name == "cuda":
         from model.tvl1.cuda.runtime import available
 

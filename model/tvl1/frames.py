@@ -1,4 +1,4 @@
-"""What every TV-L1 engine expects of its two frames, and the pyramid's sizes."""
+"""The check of the two frames that every TV-L1 engine takes, and the pyramid's sizes."""
 
 from __future__ import annotations
 

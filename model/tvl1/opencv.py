@@ -1,4 +1,4 @@
-"""OpenCV's own TV-L1 on the CPU: the reference that the other engines answer to."""
+"""OpenCV's own TV-L1 on the CPU: the reference for the other engines."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def calc(
     options = options or TVL1Options()
     height, width = i0.shape
     levels = level_sizes(height, width, options.scales, options.scale_step)
-    # A new object each time: after a small frame an old one goes on with fewer levels, and
-    # its buffers are not safe to share between threads.
+    # A new object each time: after a small frame an old one keeps to fewer levels, and its
+    # buffers are not safe to share between threads.
     solver = cv2.optflow.DualTVL1OpticalFlow_create(  # type: ignore[attr-defined]
         tau=options.tau,
         lambda_=options.lam,

@@ -53,7 +53,7 @@ class TVL1Options:
     scales: int = field(
         default=5,
         metadata={
-            "help": "Pyramid levels at most; none has a side under 16 px but the finest.",
+            "help": "Pyramid levels at most; only the finest may have a side under 16 px.",
             "source": _OPENCV,
             "min": 1,
             "max": 100,

@@ -91,7 +91,7 @@ class CudaTVL1:
         return memory_bytes(*self.size, self.options, self.batch)
 
     def shrink(self, batch: int) -> None:
-        """Do at most so many pairs at a time from now on, and give back the memory of more."""
+        """Compute at most `batch` pairs at a time from now on, and free the rest of the memory."""
         if not 1 <= batch <= self.batch:
             raise ValueError(f"batch: expected 1 to {self.batch} pairs, got {batch}")
         self.batch = batch
@@ -236,7 +236,7 @@ class CudaTVL1:
 
 
 def as_tensor(frames: Tensor | npt.NDArray[np.uint8]) -> Tensor:
-    """Return frames as a tensor; arrays from other processes are read-only, which torch minds."""
+    """Return frames as a tensor; read-only arrays are copied, because torch warns about them."""
     if isinstance(frames, np.ndarray) and not frames.flags.writeable:
         frames = frames.copy()
     return torch.as_tensor(frames)
