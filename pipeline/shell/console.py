@@ -154,7 +154,7 @@ def progress(
     return tqdm(
         iterable,
         total=total,
-        desc=desc,
+        desc=printable(desc),
         unit=unit,
         file=_Lenient(sys.stderr),
         disable=_settings.level > logging.INFO or _settings.json_lines or sys.stderr is None,

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.extract_flow.test_extract_flow import SMALL, run, write_video
+from tests.helpers.inspected import run as run_inspect
 
 
 @pytest.mark.parametrize("dry", [False, True])
@@ -70,3 +71,22 @@ def test_system_files_and_excluded_videos_get_no_caches(tmp_path: Path) -> None:
     result = run(tmp_path / "in", "-o", tmp_path / "flow", *flags)
     assert result.exit_code == 0, result.output
     assert [path.name for path in (tmp_path / "flow").rglob("*.h5")] == ["a.avi.h5"]
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_names_with_control_characters_are_escaped(tmp_path: Path, broken: bool) -> None:
+    """A name of a file moves the cursor or forges a line of the output."""
+    name = "a\x1b[31m\nerror: b\u202e.avi"
+    if broken:
+        (tmp_path / name).write_bytes(b"x")
+    else:
+        write_video(tmp_path / "b.avi").rename(tmp_path / name)
+    result = run(tmp_path, "-o", tmp_path / "flow", *SMALL)
+    assert result.exit_code == int(broken), result.output
+    assert "\x1b[31m" not in result.output
+    assert "\u202e" not in result.output
+    assert not [line for line in result.output.splitlines() if line.startswith("error: b")]
+    looked = run_inspect(tmp_path)
+    assert "\x1b[31m" not in looked.output
+    assert "\u202e" not in looked.output
+    assert not [line for line in looked.output.splitlines() if line.startswith("error: b")]
