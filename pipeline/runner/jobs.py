@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -248,8 +249,14 @@ def _dask_client(scheduler: str | None) -> Iterator[None]:
         raise InputError(
             f"--scheduler {scheduler}: no Dask scheduler answers there ({error})"
         ) from error
-    with client:
-        yield
+    logger = logging.getLogger("distributed")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)  # What is lost is said in one line, by `_answers`.
+    try:
+        with client:
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _guarded(index: int, task: Callable[[Item], Result], item: Item, here: str) -> tuple[int, Any]:
@@ -267,6 +274,7 @@ def _guarded(index: int, task: Callable[[Item], Result], item: Item, here: str) 
 
 def _answers(parallel: Any, calls: Iterator[Any], processes: bool) -> Iterator[tuple[int, Any]]:
     """Yield the answers as they come; one line where a worker process was killed."""
+    from concurrent.futures import CancelledError
     from concurrent.futures.process import BrokenProcessPool
 
     answers = iter(())
@@ -274,6 +282,11 @@ def _answers(parallel: Any, calls: Iterator[Any], processes: bool) -> Iterator[t
         with quiet_start() if processes else nullcontext():
             answers = parallel(calls)  # A worker may die while the last ones start.
         yield from answers
+    except CancelledError as error:  # Dask's, for futures that nobody can answer any more.
+        raise InputError(
+            "the connection to the Dask scheduler was lost, most likely because it was stopped; "
+            "start it again and run the same command: what is finished is kept"
+        ) from error
     except BrokenProcessPool as error:
         raise InputError(
             "a worker process was killed, most likely for lack of memory; "

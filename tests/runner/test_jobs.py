@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import itertools
 import os
+import socket
+import subprocess
+import sys
+import threading
 import time
 from pathlib import Path
 
@@ -123,3 +127,60 @@ def test_dask_runs_the_same_code(tmp_path: Path) -> None:
         outcome = run_jobs(write, paths, options, desc="test")
     assert [item for item, _ in outcome.results] == paths
     assert all(path.exists() for path in paths)
+
+
+def slow(item: Path) -> Path:
+    item.touch()
+    time.sleep(0.2)
+    return item
+
+
+def test_a_killed_dask_scheduler_is_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """An unexpected FutureCancelledError says neither what happened nor what to do."""
+    pytest.importorskip("distributed")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    port = address.rpartition(":")[2]
+    start = [sys.executable, "-m"]
+    scheduler = subprocess.Popen(
+        [*start, "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", port,
+         "--no-dashboard"],
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    worker = subprocess.Popen(
+        [*start, "distributed.cli.dask_worker", address, "--nthreads", "2", "--no-nanny",
+         "--no-dashboard"],
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        wait_for_workers(address)
+        killer = threading.Thread(target=kill_after, args=(tmp_path / "5", scheduler))
+        killer.start()
+        options = JobOptions(jobs=2, backend="dask", scheduler=address)
+        items = [tmp_path / str(number) for number in range(200)]
+        with pytest.raises(InputError, match="connection to the Dask scheduler was lost"):
+            run_jobs(slow, items, options, desc="test")
+        killer.join()
+    finally:
+        for process in (worker, scheduler):
+            process.kill()
+            process.wait()
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def wait_for_workers(address: str) -> None:
+    """Wait until the scheduler has two threads to work with."""
+    from distributed import Client
+
+    with Client(address, timeout="60s") as client:
+        client.wait_for_workers(1, timeout=60)
+
+
+def kill_after(path: Path, process: subprocess.Popen[bytes]) -> None:
+    """Kill a process as soon as a file is there."""
+    while not path.exists():
+        time.sleep(0.05)
+    process.kill()
