@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from data.errors import InputError
 from model.ranker.options import RankerOptions, TrainOptions
 from pipeline.runner.files import read_safetensors, write_safetensors
+from pipeline.runs.header import check_header, read_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,8 +32,6 @@ FILES = (
 FORMAT = 1
 # One entry: the order of several in a safetensors header differs from write to write.
 _METADATA_KEY = "dexterank"
-
-Options = TypeVar("Options", RankerOptions, TrainOptions)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,25 +148,33 @@ def load_run(folder: str | Path) -> Run:
         raise InputError(f"{path}: not a ranker's checkpoint of this version (format {FORMAT})")
     try:
         return _run(tensors, about)
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: its header is damaged ({error!r})") from error
+    except KeyError as error:
+        raise InputError(f"{path}: its header is damaged ({error} is missing)") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{path}: its header is damaged ({error})") from error
     except RuntimeError as error:
-        reason = " ".join(str(error).split())
+        reason = textwrap.shorten(str(error), 300, placeholder=" …")
         raise InputError(
             f"{path}: its weights are of another shape than its options: {reason}"
         ) from error
 
 
 def _run(tensors: Mapping[str, Any], about: Mapping[str, Any]) -> Run:
+    import torch
+
     from model.ranker.build import build
 
-    ranker = _options(RankerOptions, about["ranker"])
-    model = build(ranker, *about["shape"])
-    model.load_state_dict(tensors)
+    check_header(about)
+    ranker = read_options(RankerOptions, about["ranker"])
+    with torch.device("meta"):  # Only shapes, however large the header says that they are.
+        model = build(ranker, *about["shape"])
+    if odd := [name for name, value in tensors.items() if value.dtype != torch.float32]:
+        raise ValueError(f"{odd[0]} holds {tensors[odd[0]].dtype}, expected torch.float32")
+    model.load_state_dict(tensors, assign=True)
     return Run(
         model=model.eval(),
         ranker=ranker,
-        train=_options(TrainOptions, about["train"]),
+        train=read_options(TrainOptions, about["train"]),
         shape=tuple(about["shape"]),
         weights=about["weights"],
         parameters=about["parameters"],
@@ -181,14 +189,6 @@ def _run(tensors: Mapping[str, Any], about: Mapping[str, Any]) -> Run:
         seed=about["seed"],
         accuracy=about.get("accuracy", {}),
     )
-
-
-def _options(cls: type[Options], values: Mapping[str, Any]) -> Options:
-    known = {each.name for each in fields(cls)}
-    unknown = sorted(set(values) - known)
-    if unknown:
-        raise ValueError(f"unknown option {unknown[0]}")
-    return cls(**values)
 
 
 def ranking(
