@@ -104,7 +104,7 @@ def _is_int(value: object, low: int, high: int) -> bool:
 
 def _is_number(value: object) -> bool:
     # An integer of hundreds of digits is no float.
-    return type(value) in (int, float) and abs(value) < 1e300 and math.isfinite(value)  # type: ignore[arg-type,operator]
+    return type(value) in (int, float) and abs(value) < 1e300 and math.isfinite(value)  # type: ignore[arg-type]
 
 
 def _is_part(value: object) -> bool:
