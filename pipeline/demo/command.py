@@ -34,7 +34,6 @@ from pipeline.shell.console import emit
 from pipeline.shell.flags import build, dataclass_options
 from pipeline.stage_one.networks import check_weights
 from pipeline.train_ranker.command import train_ranker
-from pipeline.train_ranker.settings import TrainSettings
 
 
 def demo(options: DemoOptions, stage: StageOptions) -> DemoResult:
@@ -70,7 +69,7 @@ def demo(options: DemoOptions, stage: StageOptions) -> DemoResult:
         result.table, outcome = evaluate(options.evaluation(stage))
         result.collect(outcome)
     with result.timed("train-ranker"):
-        _train_ranker(options, stage)
+        train_ranker(options.training(stage))
     with result.timed("explain"):
         result.collect(_explain(sources, stage))
     with result.timed("report"):
@@ -118,24 +117,6 @@ def _feature_settings(options: DemoOptions, stage: StageOptions) -> FeatureSetti
     return FeatureSettings(
         flow=stage.output / "flow", plan=options.plan(), trunk=options.trunk(), seed=options.seed
     )
-
-
-def _train_ranker(options: DemoOptions, stage: StageOptions) -> None:
-    """Train one ranker on the first fold, to be explained and reported."""
-    settings = TrainSettings(
-        features=stage.output / "features",
-        pairs=stage.output / "synthetic" / "pairs.csv",
-        output=stage.output / "run",
-        fold=1,
-        dataset=options.dataset(),
-        ranker=options.ranker(),
-        train=options.train(),
-        device="cpu",
-        seed=options.seed,
-        overwrite=stage.overwrite,
-        resume=not stage.overwrite,
-    )
-    train_ranker(settings)
 
 
 def _explain(sources: Sequence[Source], stage: StageOptions) -> Outcome[Source, Any]:

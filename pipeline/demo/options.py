@@ -21,6 +21,7 @@ from model.ranker.options import RankerOptions, TrainOptions
 from pipeline.evaluate.settings import EvaluateOptions, EvaluateSettings
 from pipeline.shell.console import log
 from pipeline.shell.flags import option, shared
+from pipeline.train_ranker.settings import TrainSettings
 
 if TYPE_CHECKING:
     from pipeline.evaluate.tables import Table
@@ -122,6 +123,22 @@ class DemoOptions:
             device="cpu",
             seed=self.seed,
             overwrite=stage.overwrite,
+        )
+
+    def training(self, stage: StageOptions) -> TrainSettings:
+        """Return the training of one ranker on the first fold, to be explained and reported."""
+        return TrainSettings(
+            features=stage.output / "features",
+            pairs=stage.output / "synthetic" / "pairs.csv",
+            output=stage.output / "run",
+            fold=1,
+            dataset=self.dataset(),
+            ranker=self.ranker(),
+            train=self.train(),
+            device="cpu",
+            seed=self.seed,
+            overwrite=stage.overwrite,
+            resume=not stage.overwrite,
         )
 
 

@@ -164,7 +164,7 @@ def test_plan_counts_what_would_be_computed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("flags", "said"),
-    [(("--seed", "-1"), "x>=0"), (("--shard", "1/2"), "No such option"), (("--videos", "2"), "8")],
+    [(("--seed", "-1"), "0<=x<"), (("--shard", "1/2"), "No such option"), (("--videos", "2"), "8")],
 )
 def test_unusable_flags_end_in_one_line(tmp_path: Path, flags: tuple[str, str], said: str) -> None:
     """Bad values must be refused before anything is generated."""
