@@ -14,6 +14,7 @@ _WORDS = {
     errno.EACCES: "permission denied",
     errno.EPERM: "permission denied",
     errno.ENAMETOOLONG: "the name or the path is too long",
+    errno.EEXIST: "a file stands where a folder is needed",
     errno.ENOTDIR: "a file stands where a folder is needed",
     errno.EISDIR: "a folder stands where a file is needed",
     errno.EMFILE: "too many open files; raise the limit (ulimit -n)",

@@ -20,7 +20,7 @@ from model.ranker.training import FitResult, FitState, fit
 from model.ranker.videos import VideoMaps
 from pipeline.pictures.curves import draw_learning_curves
 from pipeline.runner.devices import parse_devices, torch_threads
-from pipeline.runner.files import published, write_bytes, write_csv, write_json
+from pipeline.runner.files import check_writable, published, write_bytes, write_csv, write_json
 from pipeline.runs.folder import FILES, STATE, Run, ranking, write_checkpoint
 from pipeline.runs.maps import pair_rows, read_maps
 from pipeline.runs.record import RunRecord, read_run_record, write_run_record
@@ -109,6 +109,7 @@ def run_training(plan: TrainingPlan) -> TrainedRun:
     began = time.monotonic()
     if output.is_dir():
         sweep(output)
+    check_writable(output)  # Not only after hours of training.
     device = parse_devices(settings.device)[0]
     states = StateFile(output / STATE, FitState, plan.fingerprint(), STATE_INTERVAL)
     state = _saved(states) if settings.resume else None
@@ -186,6 +187,8 @@ def _fit(
                 state=state,
                 on_state=after_epoch,
             )
+        except InputError:  # A state that cannot be written, for instance.
+            raise
         except ValueError as error:
             raise InputError(f"{settings.features}: {error}") from error
     if latest is not None:

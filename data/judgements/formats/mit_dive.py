@@ -117,5 +117,5 @@ def _read_array(path: Path) -> np.ndarray:
         else:
             values = np.array([float(word) for word in read_text(path).split()])
         return np.asarray(values, np.float64).ravel()
-    except (OSError, KeyError, ValueError, NotImplementedError) as error:
+    except (OSError, EOFError, KeyError, ValueError, NotImplementedError) as error:
         raise InputError(f"{path}: expected an array of scores, cannot read it: {error}") from error
