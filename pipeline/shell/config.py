@@ -33,7 +33,11 @@ def load(ctx: click.Context, param: click.Parameter, path: Path | None) -> Path 
         if not (key in others and isinstance(value, dict))
     } | own
     names = {_key(each): each.name for each in ctx.command.params}
-    for key in values:
+    single = {_key(each) for each in ctx.command.params if not each.multiple and each.nargs == 1}
+    for key, value in values.items():
+        if isinstance(value, (list, dict)) and key in single:
+            kind = "a list" if isinstance(value, list) else "a table"
+            raise click.UsageError(f"{path}: {key} takes one value, found {kind}")
         if key not in names:
             raise click.UsageError(
                 f"{path}: unknown key {key!r} for `{command}`; "
@@ -60,7 +64,7 @@ def as_toml(ctx: click.Context) -> str:
 def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise click.UsageError(f"{path}: not a TOML file: {error}") from error
 
 
