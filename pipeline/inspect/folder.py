@@ -87,6 +87,8 @@ def summarise(folder: Path, shown: str, contents: Contents, files: Sequence[Repo
         caches = _of_kind(files, kind)
         if caches:
             _add_caches(report, caches, kind, unit)
+    if unchecked := _of_kind(files, "unusable cache"):
+        report.add("", f"not read, and so not checked: {counted(len(unchecked), 'cache')}")
     for kind in ("run", "evaluation", "weights"):
         for each in _of_kind(files, kind):
             if not each.problems:

@@ -200,3 +200,15 @@ def test_changed_attributes_are_a_line_and_no_traceback(tmp_path: Path) -> None:
         assert result.exit_code == 1, (name, result.output)
         assert "unusable cache: " in result.stdout, (name, result.output)
         assert "unexpected" not in result.output, (name, result.output)
+
+
+def test_a_cache_that_cannot_be_checked_is_a_problem_of_its_folder(tmp_path: Path) -> None:
+    """One of ten caches failed in a worker: "verified: 9 of 9", exit code 0."""
+    for number in range(10):
+        write_flow(tmp_path / f"{number}.h5")
+    with h5py.File(tmp_path / "3.h5", "r+") as file:
+        file.attrs["weights"] = "[1]"
+    result = run(tmp_path, "--verify")
+    assert result.exit_code == 1
+    assert "not read, and so not checked: 1 cache" in result.stdout
+    assert "3.h5: the cache's header is damaged" in result.stderr
