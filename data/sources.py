@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,10 +13,13 @@ from data.errors import InputError
 from data.files import is_system_name
 from data.names import VIDEO_EXTENSIONS
 from data.tables import read_rows, read_text
-from data.video.frame_names import frame_series
+from data.video.frame_names import is_flow, sort_pictures
 from data.written_paths import WrittenPaths
 
 _EXAMPLES = 3
+
+# Below the command line's own logger, so that its settings hold.
+log = logging.getLogger("pipeline.sources")
 
 
 @dataclass(frozen=True)
@@ -28,10 +32,12 @@ class Source:
     Attributes
     ----------
     path
-        The video file, or the folder of its frames.
+        The video file, or the folder of its frames; where a folder holds several series of frames,
+        the first picture of one.
     key
         POSIX path relative to its input, with extension ("surgery/E003.avi"); the name of the
-        video's caches, unique within one run.
+        video's caches, unique within one run. A series within a folder adds its own name to that
+        of the folder ("surgery/take1/left").
     """
 
     path: Path
@@ -40,9 +46,10 @@ class Source:
 
 @dataclass(frozen=True)
 class _Video:
-    """A video and the folder that its key is relative to."""
+    """A video, the path that its key comes from, and the folder that the key is relative to."""
 
     path: Path
+    named: Path
     root: Path
 
 
@@ -81,10 +88,10 @@ def find_sources(inputs: Sequence[str | Path], exclude: Sequence[str] = ()) -> l
     items = [video for video in videos.values() if not _is_excluded(video, exclude)]
     if not items:
         raise InputError(f"all of {len(videos)} videos are left out by --exclude")
-    keys = [item.path.relative_to(item.root).as_posix() for item in items]
+    keys = [item.named.relative_to(item.root).as_posix() for item in items]
     if len(set(keys)) < len(keys):
-        common = Path(os.path.commonpath([item.path.parent for item in items]))
-        keys = [item.path.relative_to(common).as_posix() for item in items]
+        common = Path(os.path.commonpath([item.named.parent for item in items]))
+        keys = [item.named.relative_to(common).as_posix() for item in items]
     sources = [Source(item.path, key) for item, key in zip(items, keys, strict=True)]
     return sorted(sources, key=lambda source: source.key)
 
@@ -123,7 +130,7 @@ def _entries(table: Path, entries: Iterable[str], *, comments: bool = False) -> 
             missing.append(places.named(entry))
         root = table.parent if (path or missing[-1]).is_relative_to(table.parent) else None
         if path is None:
-            videos.append(_Video(missing[-1], root or missing[-1].parent))
+            videos.append(_Video(missing[-1], missing[-1], root or missing[-1].parent))
         else:
             videos += _videos(path, root if path != table.parent else None)
     if not videos:
@@ -139,21 +146,21 @@ def _videos(path: Path, root: Path | None) -> Iterator[_Video]:
     if not path.is_dir():
         if not path.exists():
             raise InputError(f"{path}: no such file or folder")
-        yield _Video(path, root or path.parent)
+        yield _Video(path, path, root or path.parent)
         return
     try:
-        is_video = _is_frame_folder(path, os.listdir(path))
+        frames = _frame_videos(path, os.listdir(path))
     except OSError:
-        is_video = True  # It cannot be read, which fails when it is opened.
-    if is_video:
-        yield _Video(path, root or path.parent)
-    else:
-        for video in _walk(path):
-            yield _Video(video, root or path)
+        frames = [(path, path)]  # It cannot be read, which fails when it is opened.
+    for video, named in frames:
+        yield _Video(video, named, root or path.parent)
+    if not frames:
+        for video, named in _walk(path):
+            yield _Video(video, named, root or path)
 
 
 def _is_excluded(video: _Video, patterns: Sequence[str]) -> bool:
-    key = video.path.relative_to(video.root)
+    key = video.named.relative_to(video.root)
     return any(
         fnmatch.fnmatch(text, pattern)
         for pattern in patterns
@@ -187,24 +194,63 @@ def folders_below(
         yield Path(parent), folders, [name for name in files if not is_system_name(name)]
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """Yield the videos below a folder, and folders that cannot be read; no hidden ones."""
+def _walk(folder: Path) -> Iterator[tuple[Path, Path]]:
+    """Yield the videos below a folder, and folders that cannot be read, with what names them."""
     unreadable: list[Path] = []
+    flow: list[Path] = []
     for here, _, files in folders_below(folder, unreadable):
-        yield from (here / name for name in sorted(files) if _is_video_name(name))
-        if _is_frame_folder(here, files):
-            yield here
-    yield from unreadable
+        yield from ((here / name, here / name) for name in sorted(files) if _is_video_name(name))
+        frames = _frame_videos(here, files)
+        if frames and _holds_flow(here, folder):
+            flow.append(here)
+        else:
+            yield from frames
+    yield from ((closed, closed) for closed in unreadable)
+    if flow:
+        more = f" and {len(flow) - 1} more" if len(flow) > 1 else ""
+        log.info("%s%s: pictures of flow, not frames; left out", flow[0], more)
+
+
+def _holds_flow(here: Path, root: Path) -> bool:
+    """Whether a folder, or one above it up to a root, is named as flow next to frames is."""
+    for part in (here, *here.parents):
+        if part == root:
+            return False
+        pair = [name for name in ("u", "v") if (part.parent / name).is_dir()]
+        if is_flow(part.name, pair):
+            return True
+    return False
 
 
 def _is_video_name(name: str) -> bool:
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in VIDEO_EXTENSIONS
 
 
-def _is_frame_folder(folder: Path, names: list[str]) -> bool:
-    """Whether numbered images in a folder are a video's frames; next to videos they are not."""
+def _frame_videos(folder: Path, names: list[str]) -> list[tuple[Path, Path]]:
+    """Return the videos that the pictures in a folder are, and the paths that name them.
+
+    Next to video files, pictures are no frames. Pictures left out are reported.
+    """
     files = [name for name in names if (folder / name).is_file()]
-    return not any(_is_video_name(name) for name in files) and bool(frame_series(files))
+    if any(_is_video_name(name) for name in files):
+        return []
+    pictures = sort_pictures(files)
+    if pictures.flow:
+        log.info("%s: %d pictures of flow, not frames; left out", folder, pictures.flow)
+    if pictures.unnumbered > 1:
+        log.warning(
+            "%s: %d pictures without a numbering are left out; frames are named like img_00001.jpg",
+            folder,
+            pictures.unnumbered,
+        )
+    videos = []
+    for name, numbered in pictures.series.items():
+        first, named = folder / numbered[0][1], folder / name
+        if not name:
+            videos.append((folder, folder))
+        else:  # Another video's name is never taken.
+            videos.append((first, first if named.exists() else named))
+    return videos
 
 
 def _table_cells(table: Path) -> Iterator[str]:

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from data.errors import InputError
 from data.options import FlowOptions, PlanOptions
 from data.sampling import plan_snippets
-from data.video.capture import opened
+from data.video.file import opened
 from data.video.frame_folder import read_folder
-from data.video.frame_names import frame_files
+from data.video.frame_names import frame_files, is_frames
 from data.video.info import DEFAULT_FPS
 
 # More than four days at 25 frames a second is not believed.
@@ -23,16 +22,15 @@ _MOST_FRAMES = 10_000_000
 def claimed_shape(path: Path) -> tuple[int, int, int, float] | None:
     """Frames, width, height and rate that a video's header claims; None when it says nothing."""
     try:
-        if path.is_dir():
+        if is_frames(path):
             return _folder_shape(path)
-        names = ("FRAME_COUNT", "FRAME_WIDTH", "FRAME_HEIGHT", "FPS")
-        with opened(path) as capture:
-            count, width, height, fps = (capture.get(getattr(cv2, f"CAP_PROP_{n}")) for n in names)
+        with opened(path) as video:
+            if next(video.frames([]), None) is None or not 2 <= video.claimed < _MOST_FRAMES:
+                return None
+            fps = video.fps if 0 < video.fps < 1e4 else DEFAULT_FPS
+            return video.claimed, video.width, video.height, fps
     except (InputError, OSError):
         return None
-    if not (2 <= count < _MOST_FRAMES and width > 0 and height > 0):
-        return None
-    return int(count), int(width), int(height), fps if 0 < fps < 1e4 else DEFAULT_FPS
 
 
 def _folder_shape(folder: Path) -> tuple[int, int, int, float]:

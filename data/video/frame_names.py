@@ -1,71 +1,149 @@
-"""File names of folders of numbered frames, such as img_00001.jpg and img_00002.jpg."""
+"""File names of numbered frames, such as img_00001.jpg: which pictures make which video."""
 
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from data.errors import VideoError, system_reason
 
 IMAGE_EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 
-_NUMBERED = re.compile(r"(?P<prefix>.*?)(?P<number>\d+)(?P<extension>\.[^.]+)", re.DOTALL)
-# Where one folder holds several series (img_, flow_x_, flow_y_), these are the pictures.
+# img_00001.jpg, frame (1).jpg, 00001_left.png: the last number counts.
+_NUMBERED = re.compile(r"(?P<before>.*?)(?P<number>\d+)(?P<after>\D*)(\.[^.]+)", re.DOTALL)
+# Where one folder holds several series, the one with such a name is the folder's own.
 _PICTURE_PREFIXES = ("", "img", "image", "frame")
+_FLOW = re.compile(r"(.*[^a-z])?flow[_ -]?[xy]", re.DOTALL | re.IGNORECASE)
+_AROUND = " _-.()[]"
 
-Series = dict[tuple[str, str], list[tuple[int, str]]]
+
+class _Kind(NamedTuple):
+    """What the names of a series have in common, without the number."""
+
+    before: str
+    after: str
+    extension: str
+
+    @property
+    def word(self) -> str:
+        return (self.before.rstrip(_AROUND) + self.after.rstrip(_AROUND)).strip(_AROUND)
 
 
-def frame_series(names: Iterable[str]) -> Series:
-    """Group the names of numbered images by (prefix, extension).
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """The pictures of one folder, sorted into videos.
 
-    Returns
-    -------
-    Series
-        (prefix, lower-case extension) to its (number, name), in order of the number. Hidden files
-        and series of a single image (a cover, a plot) are left out.
+    Attributes
+    ----------
+    series
+        Name of the video within the folder to its (number, file name), in order of the number; the
+        folder's own video has the name "".
+    flow
+        How many are flow (flow_x, flow_y; u beside v), not frames.
+    unnumbered
+        How many belong to no series.
     """
-    series: Series = defaultdict(list)
-    for name in names:
-        match = _NUMBERED.fullmatch(name)
-        if match is None or name.startswith("."):
-            continue
-        extension = match["extension"].lower()
-        if extension in IMAGE_EXTENSIONS:
-            series[match["prefix"], extension].append((int(match["number"]), name))
-    return {key: sorted(files) for key, files in series.items() if len(files) > 1}
+
+    series: dict[str, list[tuple[int, str]]]
+    flow: int
+    unnumbered: int
 
 
-def frame_files(folder: Path) -> list[tuple[int, Path]]:
-    """List the frames in a folder as (number, path), in order of their numbers (2 before 10).
+def sort_pictures(names: Iterable[str]) -> Pictures:
+    """Sort the pictures among file names into series; hidden files are left out.
+
+    The folder's own series is the only one, or else the one that ends in its number, or else the
+    one of these that is called img, image, frame or just by its number.
+    """
+    kinds: dict[_Kind, list[tuple[int, str]]] = defaultdict(list)
+    pictures = [name for name in names if _is_picture(name)]
+    for name in pictures:
+        if match := _NUMBERED.fullmatch(name):
+            kind = _Kind(match["before"], match["after"], match[4].lower())
+            kinds[kind].append((int(match["number"]), name))
+    kinds = {kind: sorted(files) for kind, files in kinds.items() if len(files) > 1}
+    words = [kind.word for kind in kinds]
+    flow = [kind for kind in kinds if is_flow(kind.word, words)]
+    numbered, skipped = (sum(len(kinds[kind]) for kind in some) for some in (kinds, flow))
+    left = [kind for kind in kinds if kind not in flow]
+    plain = [kind for kind in left if not kind.after]
+    called = [kind for kind in plain if kind.before.lower().rstrip("_- .") in _PICTURE_PREFIXES]
+    own = next((some[0] for some in (left, plain, called) if len(some) == 1), None)
+    times = Counter(kind.word for kind in left)
+    series = {}
+    for kind in left:
+        clear = kind.word and times[kind.word] == 1
+        name = kind.word if clear else f"{kind.before}#{kind.after}{kind.extension}"
+        series["" if kind == own else name] = kinds[kind]
+    return Pictures(series=series, flow=skipped, unnumbered=len(pictures) - numbered)
+
+
+def is_flow(word: str, siblings: Collection[str]) -> bool:
+    """Whether pictures of this name are flow: flow_x, flow_y, and u where there is v."""
+    pair = {"u", "v"}
+    among = {sibling.lower() for sibling in siblings}
+    return bool(_FLOW.fullmatch(word)) or (word.lower() in pair and pair <= among)
+
+
+def is_frames(path: Path) -> bool:
+    """Whether a path is a folder, or a picture of a series, which stands for the whole series."""
+    return path.is_dir() or (_is_picture(path.name) and bool(_files_with(path)))
+
+
+def frame_files(path: Path) -> list[tuple[int, Path]]:
+    """List the frames of a video as (number, path), in order of their numbers (2 before 10).
+
+    Parameters
+    ----------
+    path
+        A folder with its own series, or one picture of a series.
 
     Raises
     ------
     VideoError
-        There are none, or several series and none of them is clearly the pictures.
+        There are none, or several series and none of them is clearly the folder's own.
     """
+    if not path.is_dir():
+        return _files_with(path)
     try:
-        series = frame_series(entry.name for entry in folder.iterdir() if entry.is_file())
+        pictures = sort_pictures(entry.name for entry in path.iterdir() if entry.is_file())
     except OSError as error:
-        raise VideoError(f"{folder}: the folder cannot be read: {system_reason(error)}") from error
-    if not series:
+        raise VideoError(f"{path}: the folder cannot be read: {system_reason(error)}") from error
+    if "" in pictures.series:
+        return [(number, path / name) for number, name in pictures.series[""]]
+    if not pictures.series:
+        others = f"{pictures.unnumbered} pictures without" if pictures.unnumbered else "none"
         raise VideoError(
-            f"{folder}: expected numbered images such as img_00001.jpg, img_00002.jpg; found none"
+            f"{path}: expected numbered images such as img_00001.jpg, img_00002.jpg; found {others}"
         )
-    if len(series) > 1:
-        pictures = {
-            key: files
-            for key, files in series.items()
-            if key[0].lower().rstrip("_- .") in _PICTURE_PREFIXES
-        }
-        if len(pictures) != 1:
-            names = ", ".join(f"{prefix}*{ext} ({len(f)})" for (prefix, ext), f in series.items())
-            raise VideoError(
-                f"{folder}: expected one series of numbered images, found {names}; "
-                "keep one, or name it img_*"
-            )
-        series = pictures
-    (files,) = series.values()
-    return [(number, folder / name) for number, name in files]
+    shown = ", ".join(_shown(files) for files in pictures.series.values())
+    raise VideoError(
+        f"{path}: expected one series of numbered images, found {shown}; name one by its first "
+        "picture"
+    )
+
+
+def _is_picture(name: str) -> bool:
+    return not name.startswith(".") and Path(name).suffix.lower() in IMAGE_EXTENSIONS
+
+
+def _files_with(picture: Path) -> list[tuple[int, Path]]:
+    """List the series that a picture belongs to; empty where there is none."""
+    folder = picture.parent
+    if not picture.is_file():
+        return []
+    pictures = sort_pictures(entry.name for entry in folder.iterdir() if entry.is_file())
+    for files in pictures.series.values():
+        if any(name == picture.name for _, name in files):
+            return [(number, folder / name) for number, name in files]
+    return []
+
+
+def _shown(files: list[tuple[int, str]]) -> str:
+    """Pattern and count of a series: l_*.png (2)."""
+    match = _NUMBERED.fullmatch(files[0][1])
+    return f"{match['before']}*{match['after']}{match[4]} ({len(files)})" if match else ""

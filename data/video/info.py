@@ -37,10 +37,13 @@ class VideoInfo:
         Pixels, after rotation.
     rotation
         Degrees clockwise by which each frame was turned, as the file asks: 0, 90, 180 or 270.
+    mirrored
+        Whether each frame was mirrored left to right before that.
     fps
         Frames a second that the header states; the mean rate where it states none.
     times
-        (F,) float64, seconds at which each frame is shown; never going back.
+        (F,) float64, seconds at which each frame is shown, as the file states them; never going
+        back.
     warnings
         Faults and assumptions, a line each.
     """
@@ -53,6 +56,7 @@ class VideoInfo:
     width: int
     height: int
     rotation: int
+    mirrored: bool
     fps: float
     times: NDArray[np.float64]
     warnings: tuple[str, ...]
@@ -71,7 +75,9 @@ def usable_times(
     Parameters
     ----------
     stamps
-        (F,) float64 seconds, as the container gives them for the decoded frames in order.
+        (F,) float64 seconds, as the container gives them for the decoded frames in order. Where
+        the first ones are missing (NaN), as Matroska leaves those before zero, they are counted
+        back from the first one that is there.
     stated_fps
         Frames a second that the header states; anything implausible counts as not stated.
 
@@ -86,14 +92,23 @@ def usable_times(
         Set when the stamps could not be used.
     """
     count = len(stamps)
+    fps = stated_fps
+    stated = math.isfinite(fps) and _LOWEST_FPS <= fps <= _HIGHEST_FPS
+    known = np.flatnonzero(np.isfinite(stamps))
+    if stated and len(known) and known[0] > 0:
+        before = np.arange(-known[0], 0) / fps
+        stamps = np.concatenate([stamps[known[0]] + before, stamps[known[0] :]])
     steps = np.diff(stamps)
     span = float(stamps[-1] - stamps[0]) if count > 1 else 0.0
     usable = bool(np.isfinite(stamps).all()) and not (steps < 0).any() and (span > 0 or count < 2)
-    fps = stated_fps
-    if not (math.isfinite(fps) and _LOWEST_FPS <= fps <= _HIGHEST_FPS):
+    if not stated:
         fps = (count - 1) / span if usable and span > 0 else DEFAULT_FPS
     if usable:
         return stamps, fps, None
-    reason = "no time stamps" if not steps.any() else "time stamps go back or are not numbers"
+    reason = (
+        "no time stamps"
+        if not len(known) or not steps.any()
+        else "time stamps go back or are not numbers"
+    )
     warning = f"{reason}; times are frame number / {fps:g} fps"
     return np.arange(count, dtype=np.float64) / fps, fps, warning

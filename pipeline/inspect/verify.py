@@ -11,6 +11,7 @@ from data.cache.folder import cache_problems, content_digest, read_header
 from data.cache.header import Header
 from data.cache.schema import DAMAGE
 from data.errors import CacheError, VideoError
+from data.video.frame_names import is_frames
 from data.video.reading import file_digest
 from pipeline.inspect.report import Report, short
 from pipeline.shell.words import format_bytes, printable
@@ -61,7 +62,7 @@ def locate_source(header: Header, videos: Path | None) -> Path:
     if videos.is_file():
         return videos
     named = sorted(videos.rglob(glob.escape(place.name)))
-    sized = [path for path in named if path.is_dir() or path.stat().st_size == header.source_size]
+    sized = [path for path in named if is_frames(path) or path.stat().st_size == header.source_size]
     if len(sized) > 1:  # Only then is it worth reading them.
         sized = [path for path in sized if file_digest(path) == header.source_digest] or sized
     return (sized or named or [place])[0]
@@ -71,7 +72,7 @@ def source_state(header: Header, place: Path) -> str:
     """Return the state of a cache's source video, as far as it is known without reading it."""
     unchanged = "still there" if place == Path(header.source) else f"now {place}"
     try:
-        if place.is_dir():
+        if is_frames(place):
             return unchanged
         size = place.stat().st_size
     except OSError:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from data.errors import InputError
-from data.video.capture import claimed_frames, codec_of, opened
+from data.video.file import opened
+from data.video.frame_names import is_frames
 from data.video.info import VideoInfo
 from data.video.reading import scan
 from pipeline.inspect.report import Report, failure, short
@@ -29,10 +29,11 @@ def inspect_video(path: Path, shown: str, strict: bool = False) -> Report:
     strict : bool
         Damage and miscounts are problems, not warnings.
     """
-    kind = "folder of frames" if path.is_dir() else "video"
+    frames = is_frames(path)
+    kind = "folder of frames" if frames else "video"
     try:
         info = scan(path, strict=strict)
-        codec = None if path.is_dir() else _codec(path)
+        codec = None if frames else _codec(path)
     except InputError as error:
         return failure(shown, path, kind, error)
     return _report(info, codec, shown, kind)
@@ -40,14 +41,12 @@ def inspect_video(path: Path, shown: str, strict: bool = False) -> Report:
 
 def glance_at_video(path: Path, shown: str) -> Report:
     """Report what a video's header claims, after decoding only its first frame."""
-    if not path.is_file():  # Frames, or a pipe.
+    if is_frames(path):
         return inspect_video(path, shown)
     try:
-        with opened(path) as capture:
-            decodes = capture.grab()
-            frames, fps = claimed_frames(capture), capture.get(cv2.CAP_PROP_FPS)
-            width = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH))
-            height = int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        with opened(path) as video:
+            decodes = next(video.frames([]), None) is not None
+            frames, fps, width, height = video.claimed, video.fps, video.width, video.height
     except InputError:
         decodes = False
     if not decodes:
@@ -67,8 +66,8 @@ def glance_at_video(path: Path, shown: str) -> Report:
 
 
 def _codec(path: Path) -> str:
-    with opened(path) as capture:
-        return codec_of(capture)
+    with opened(path) as video:
+        return video.codec
 
 
 def _report(info: VideoInfo, codec: str | None, shown: str, kind: str) -> Report:
@@ -81,6 +80,7 @@ def _report(info: VideoInfo, codec: str | None, shown: str, kind: str) -> Report
         "width": info.width,
         "height": info.height,
         "rotation": info.rotation,
+        "mirrored": info.mirrored,
         "codec": codec,
         "header_fps": info.fps,
         **rate,

@@ -42,6 +42,62 @@ def test_a_folder_of_numbered_images_is_one_video(tmp_path):
     assert source.path == tmp_path / "take1"
 
 
+def test_several_series_in_a_folder_are_videos_of_their_own(tmp_path):
+    """Fails if one camera is lost, or both write one cache."""
+    touch(tmp_path, *(f"take/{n:03}_{side}.png" for n in range(3) for side in ("left", "right")))
+    assert keys(tmp_path) == ["take/left", "take/right"]
+    assert keys(tmp_path / "take") == ["take/left", "take/right"]
+    assert [source.path.name for source in find_sources([tmp_path])] == [
+        "000_left.png",
+        "000_right.png",
+    ]
+
+
+def test_the_series_of_before_keeps_its_key(tmp_path):
+    """Fails if masks put next to the frames rename the caches of the frames."""
+    touch(tmp_path, *(f"a/img_{n}.jpg" for n in range(3)), *(f"a/mask_{n}.png" for n in range(3)))
+    touch(tmp_path, *(f"b/cam_{n}.jpg" for n in range(3)), *(f"b/{n}_mask.png" for n in range(3)))
+    touch(tmp_path, *(f"c/x_{n}.jpg" for n in range(2)), *(f"c/x_{n}.png" for n in range(2)))
+    assert keys(tmp_path) == ["a", "a/mask", "b", "b/mask", "c/x_#.jpg", "c/x_#.png"]
+
+
+def test_a_series_never_takes_the_key_of_another_video(tmp_path):
+    """Fails if the series left_* and the folder left/ write one cache."""
+    touch(tmp_path, *(f"take/{side}_{n}.png" for n in range(3) for side in ("left", "right")))
+    touch(tmp_path, "take/left/1.png", "take/left/2.png")
+    assert keys(tmp_path) == ["take/left", "take/left_0.png", "take/right"]
+
+
+@pytest.mark.parametrize(("x", "y"), [("flow_x", "flow_y"), ("u", "v"), ("tvl1_flow_x", "Flow-Y")])
+def test_folders_of_flow_are_no_videos(tmp_path, caplog, x, y):
+    """Fails if the flow pictures of two-stream tools are taken for frames, or go unsaid."""
+    touch(tmp_path, *(f"A/{part}/{n:05}.jpg" for part in ("rgb", x, y) for n in range(3)))
+    touch(tmp_path, *(f"{x}/B/{n:05}.jpg" for n in range(3)))
+    touch(tmp_path, *(f"{y}/B/{n:05}.jpg" for n in range(3)))
+    with caplog.at_level("INFO"):
+        assert keys(tmp_path) == ["A/rgb"]
+    assert "and 3 more: pictures of flow" in caplog.text
+
+
+def test_flow_in_the_folder_of_the_frames_is_left_out(tmp_path, caplog):
+    """Fails if flow_x, flow_y, u or v next to the frames become videos, or go unsaid."""
+    touch(tmp_path, *(f"a/cam_{n}.jpg" for n in range(3)))
+    touch(tmp_path, *(f"a/{part}_{n}.jpg" for n in range(3) for part in ("flow_x", "flow_y")))
+    touch(tmp_path, *(f"b/{part}_{n}.jpg" for n in range(3) for part in ("u", "v")))
+    touch(tmp_path, *(f"c/u_{n}.jpg" for n in range(3)))
+    with caplog.at_level("INFO"):
+        assert keys(tmp_path) == ["a", "c"]
+    assert caplog.text.count("6 pictures of flow") == 2
+
+
+def test_pictures_without_a_numbering_are_reported(tmp_path, caplog):
+    """Fails if a folder of pictures is dropped without a word."""
+    touch(tmp_path, "a.mp4", "take/first.jpg", "take/second.jpg", "plots/loss.png")
+    assert keys(tmp_path) == ["a.mp4"]
+    assert "take: 2 pictures without a numbering" in caplog.text
+    assert "plots" not in caplog.text
+
+
 def test_pictures_beside_videos_are_no_frames(tmp_path):
     """Fails if thumbnails or a single plot turn a folder of videos into a frames folder."""
     touch(tmp_path, "a.mp4", "thumb_1.jpg", "thumb_2.jpg", "plots/figure1.png")

@@ -11,6 +11,7 @@ import pytest
 from data.errors import VideoError
 from data.video.info import damage_among
 from data.video.reading import file_digest, read_frames, scan
+from tests.goldens.material import invoke
 from tests.helpers import odd_videos
 
 
@@ -83,11 +84,68 @@ def test_frames_of_unequal_size_are_an_error(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"not an image"])
-def test_broken_frames_are_named(tmp_path, content):
-    """Fails if one unreadable image gives a traceback or a shifted video."""
+def test_broken_frames_are_damage_not_the_end(tmp_path, content):
+    """Fails if one unreadable image loses the video, or shifts the frames and times after it."""
+    folder = frames_in(tmp_path / "take", [f"img_{n}.png" for n in range(4)])
+    (folder / "img_1.png").write_bytes(content)
+    info = scan(folder)
+    assert info.times == pytest.approx([0, 2 / 25, 3 / 25])
+    assert "damaged: 1 of 4 frames cannot be decoded: img_1.png" in info.warnings
+    assert shades(folder) == [0, 2, 3]
+    assert [int(frame[0, 0, 0]) for _, frame in read_frames(folder, [2])] == [30]
+    with pytest.raises(VideoError, match=r"take: damaged: 1 of 4 .*img_1\.png"):
+        scan(folder, strict=True)
+
+
+def test_only_broken_frames_are_an_error(tmp_path):
+    """Fails if a folder without a single readable picture becomes a video of no frames."""
     folder = frames_in(tmp_path / "take", ["img_1.png", "img_2.png"])
-    (folder / "img_2.png").write_bytes(content)
-    with pytest.raises(VideoError, match=r"img_2\.png: frame cannot be decoded"):
+    for path in folder.iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(VideoError, match=r"img_1\.png: frame cannot be decoded"):
+        scan(folder)
+
+
+def test_the_command_goes_on_after_a_broken_frame(tmp_path):
+    """Fails if a frame folder with an empty picture is lost where a damaged file goes on."""
+    folder = frames_in(tmp_path / "videos" / "take", [f"img_{n}.png" for n in range(6)])
+    (folder / "img_3.png").write_bytes(b"")
+    done = invoke("inspect", folder)
+    assert done.exit_code == 0
+    assert "damaged: 1 of 6 frames" in done.output
+    assert invoke("inspect", "--strict", folder).exit_code == 1
+
+
+@pytest.mark.parametrize(
+    "pattern", ["img_{:05}.png", "frame ({}).png", "{:05}_left.png", "7-{}.PNG"]
+)
+def test_any_numbering_with_one_number_a_name(tmp_path, pattern):
+    """Fails if frames are dropped for the way in which a tool numbers them."""
+    folder = frames_in(tmp_path / "take", [pattern.format(n) for n in range(1, 13)])
+    assert shades(folder) == list(range(12))
+
+
+def test_a_picture_stands_for_its_series(tmp_path):
+    """Fails if left and right camera in one folder are mixed, or read as single pictures."""
+    names = [f"{n}_{side}.png" for side in ("left", "right") for n in range(3)]
+    folder = frames_in(tmp_path / "take", names)
+    assert shades(folder / "0_left.png") == [0, 1, 2]
+    assert shades(folder / "0_right.png") == [3, 4, 5]
+    assert file_digest(folder / "0_left.png") == scan(folder / "0_left.png").digest
+    assert file_digest(folder / "0_left.png") != file_digest(folder / "0_right.png")
+
+
+def test_a_folder_that_changes_meanwhile_is_refused(tmp_path, monkeypatch):
+    """Fails if the digest of a half copied folder is taken for that of the whole."""
+    folder = frames_in(tmp_path / "take", ["img_1.png", "img_2.png"])
+    decode = cv2.imdecode
+
+    def slow(*arguments):
+        (folder / "img_3.png").write_bytes((folder / "img_1.png").read_bytes())
+        return decode(*arguments)
+
+    monkeypatch.setattr(cv2, "imdecode", slow)
+    with pytest.raises(VideoError, match="changed while it was read"):
         scan(folder)
 
 

@@ -23,6 +23,14 @@ _SOURCE = f"testsrc2=size={WIDTH}x{HEIGHT}:rate={RATE}:duration={SECONDS}"
 _X264 = ["-c:v", "libx264", "-preset", "ultrafast", "-threads", "1"]
 _TONE = ["-f", "lavfi", "-i", f"sine=440:duration={SECONDS}"]
 _RED = ["-f", "lavfi", "-i", "color=red:size=32x32:rate=20:duration=1"]
+_X265 = ["-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=error"]
+
+
+def _tagged(space: str, transfer: str, primaries: str) -> list[str]:
+    """Encode ten bits that say how their colours are meant."""
+    tags = f"setparams=colorspace={space}:color_trc={transfer}:color_primaries={primaries}"
+    return ["-vf", f"{tags},format=yuv420p10le", *_X264]
+
 
 # What goes between the input and the name of the output.
 RECIPES: dict[str, list[str]] = {
@@ -63,6 +71,22 @@ RECIPES: dict[str, list[str]] = {
     "interlaced.mp4": ["-vf", "interlace", "-flags", "+ilme+ildct", *_X264],
     "audio_longer.mp4": [*_TONE, "-t", "1", *_X264, "-c:a", "aac"],
     "two_streams.mp4": [*_RED, "-map", "1:v", "-map", "0:v", *_X264],
+    "av1.mp4": ["-c:v", "libaom-av1", "-cpu-used", "8"],
+    "tenbit_hevc.mp4": ["-pix_fmt", "yuv420p10le", *_X265],
+    "vp9_odd.webm": ["-vf", "scale=97:65", "-c:v", "libvpx-vp9", "-deadline", "realtime"],
+    "full_range.mp4": ["-vf", "scale=out_range=pc,format=yuvj420p", "-color_range", "pc", *_X264],
+    "bt709.mp4": [
+        *("-vf", "scale=out_color_matrix=bt709,setparams=colorspace=bt709,format=yuv420p"),
+        *_X264,
+    ],
+    "wide.mp4": _tagged("bt2020nc", "bt2020-10", "bt2020"),
+    "hlg.mp4": _tagged("bt2020nc", "arib-std-b67", "bt2020"),
+    "pq.mkv": _tagged("bt2020nc", "smpte2084", "bt2020"),
+    "second_is_default.mkv": [
+        *_RED,
+        *("-map", "1:v", "-map", "0:v", *_X264),
+        *("-disposition:v:0", "0", "-disposition:v:1", "default"),
+    ],
 }
 
 
@@ -88,15 +112,34 @@ def encode(path: Path, arguments: list[str]) -> Path:
 
 def rotated(folder: Path, degrees: int) -> Path:
     """Make a file that asks to be turned by `degrees` counter-clockwise when shown."""
+    return shown(folder, f"rotated{degrees}.mp4", "-display_rotation", str(degrees))
+
+
+def shown(folder: Path, name: str, *options: str) -> Path:
+    """Make a file with a display matrix, as these options of FFmpeg's program set it."""
     upright = make("h264.mp4", folder)
-    turn = ["-display_rotation", str(degrees), "-i", str(upright), "-c", "copy"]
-    return encode(folder / f"rotated{degrees}.mp4", turn)
+    return encode(folder / name, [*options, "-i", str(upright), "-c", "copy"])
 
 
 def edit_list(folder: Path) -> Path:
     """Make a file whose first frames are decoded but not shown, as cutting with -c copy gives."""
     upright = make("bframes.mp4", folder)
     return encode(folder / "edit_list.mp4", ["-ss", "0.77", "-i", str(upright), "-c", "copy"])
+
+
+def negative_start(folder: Path) -> Path:
+    """Make a Matroska file whose frames begin half a second before zero."""
+    upright = make("h264.mp4", folder)
+    shift = ["-itsoffset", "-0.5", "-i", str(upright), "-c", "copy"]
+    return encode(folder / "negative.mkv", [*shift, "-avoid_negative_ts", "disabled"])
+
+
+def sound_with_cover(folder: Path, name: str) -> Path:
+    """Make a sound file with a picture attached."""
+    cover = folder / "cover.jpg"
+    cv2.imwrite(str(cover), np.full((32, 32, 3), 90, np.uint8))
+    streams = [*_TONE, "-i", str(cover), "-map", "0", "-map", "1", "-c:v", "copy"]
+    return encode(folder / name, [*streams, "-disposition:v:0", "attached_pic"])
 
 
 def truncated(folder: Path, share: float) -> Path:
