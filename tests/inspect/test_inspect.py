@@ -61,7 +61,7 @@ def test_rotation_is_reported_with_the_size_as_shown(tmp_path: Path) -> None:
     [
         ("empty.mp4", b"", "the file is empty"),
         ("text.mp4", b"not a video\n", "a text file, not a video"),
-        ("noise.mp4", bytes(range(256)) * 9, "OpenCV finds no video"),
+        ("noise.mp4", bytes(range(256)) * 9, "FFmpeg finds no video"),
         ("empty.h5", b"", "not a readable HDF5 file"),
         ("text.h5", b"hello\n", "not a readable HDF5 file"),
         ("empty.csv", b"", "is empty"),
