@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
-import cv2
+import av
 import numpy as np
 import pytest
 
@@ -12,6 +13,7 @@ from data.errors import InputError
 from model.features.geometry import MapGeometry
 from pipeline.pictures.attention import FilmOptions, Look, OverlayOptions, blend
 from pipeline.pictures.film import attention_at, plan_timeline, write_film
+from tests.helpers.report_html import BROWSER, in_browser
 
 
 def test_constant_rate_shows_each_frame_once() -> None:
@@ -76,6 +78,47 @@ def test_attention_between_snippets() -> None:
     assert hold == [0, 0, 1, 1, 3, 3]
 
 
+def decoded(path: Path) -> list[np.ndarray]:
+    """Return the pictures of a film, BGR."""
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="bgr24") for frame in container.decode(video=0)]
+
+
+def grey_film(folder: Path) -> Path:
+    """Write a film of seven grey pictures, ten a second."""
+    frames = [np.full((48, 64, 3), 90, np.uint8)] * 7
+    even = look_of(np.full((1, 4, 4), 1 / 16, np.float32), np.array([0.0]))
+    path = folder / "film.mp4"
+    timeline = plan_timeline(np.arange(7) / 10)
+    options = FilmOptions(video_side=64)
+    write_film(path, even, timeline, iter(frames), options=options, overlay=OverlayOptions())
+    return path
+
+
+# Writes width, seconds and whether a picture in the film's middle was drawn in its grey.
+PROBE = """
+var film = document.querySelector("video");
+function say(text) {
+  var out = document.createElement("pre");
+  out.textContent = "STATE " + text + " END";
+  document.body.appendChild(out);
+}
+film.onerror = function () { say("cannot be decoded"); };
+film.onseeked = function () {
+  var canvas = document.createElement("canvas");
+  canvas.width = film.videoWidth;
+  canvas.height = film.videoHeight;
+  var pen = canvas.getContext("2d");
+  pen.drawImage(film, 0, 0);
+  var level = pen.getImageData(30, 20, 1, 1).data[0];
+  var grey = Math.abs(level - 90) < 8 ? "ok" : level;
+  say([film.videoWidth, Math.round(film.duration * 10) / 10, grey].join(" "));
+};
+function seek() { film.currentTime = 0.35; }
+if (film.readyState > 1) { seek(); } else { film.onloadeddata = seek; }
+"""
+
+
 def test_a_film_has_each_picture_as_often_as_its_time_says(tmp_path: Path) -> None:
     """A picture lost at the end, or shown once too often, shifts everything after it."""
     times = np.array([0.0, 0.1, 0.2, 0.5, 0.6])
@@ -85,11 +128,8 @@ def test_a_film_has_each_picture_as_often_as_its_time_says(tmp_path: Path) -> No
     options = FilmOptions(video_side=64)
     timeline = plan_timeline(times)
     write_film(path, even, timeline, iter(frames), options=options, overlay=OverlayOptions())
-    video, levels = cv2.VideoCapture(str(path)), []
-    while (frame := video.read())[0]:
-        levels.append(float(frame[1][:48].mean()))
+    levels = [float(frame[:48].mean()) for frame in decoded(path)]
     np.testing.assert_allclose(levels, [10, 60, 110, 110, 110, 160, 210], atol=4)  # H.264
-    video.release()
 
 
 def test_a_film_shows_the_colours_of_the_sheet(tmp_path: Path) -> None:
@@ -101,9 +141,35 @@ def test_a_film_shows_the_colours_of_the_sheet(tmp_path: Path) -> None:
     options, overlay = FilmOptions(video_side=192), OverlayOptions(opacity=1.0)
     timeline = plan_timeline(np.arange(4) / 10)
     write_film(path, look, timeline, look.frames * 4, options=options, overlay=overlay)
-    frame = cv2.VideoCapture(str(path)).read()[1][:128].astype(int)
+    frame = decoded(path)[0][:128].astype(int)
     drawn = blend(look.frames[0], attention[0], look.geometry, overlay)
     assert np.abs(frame - drawn).mean() < 4  # chroma has half the resolution in yuv420p
+
+
+def test_a_film_is_h264_that_starts_at_once(tmp_path: Path) -> None:
+    """Phones and slides refuse other codecs and chroma; a page waits for an index at the end."""
+    path = grey_film(tmp_path)
+    with av.open(str(path)) as container:
+        context = container.streams.video[0].codec_context
+        assert (context.name, context.pix_fmt) == ("h264", "yuv420p")
+    content = path.read_bytes()
+    assert content.index(b"moov") < content.index(b"mdat")
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed")
+def test_a_film_plays_in_a_browser(tmp_path: Path) -> None:
+    """A film that only this program decodes is of no use on a page."""
+    film = base64.b64encode(grey_film(tmp_path).read_bytes()).decode()
+    page = tmp_path / "film.html"
+    page.write_text(
+        "<!doctype html><meta http-equiv='Content-Security-Policy' content=\"script-src data:\">"
+        f"<body><video muted preload=auto src='data:video/mp4;base64,{film}'></video></body>"
+    )
+    profile = tmp_path / "browser"
+    profile.mkdir()
+    dom, console = in_browser(page, PROBE, profile)
+    assert console == ""
+    assert "STATE 64 0.7 ok END" in dom
 
 
 def test_an_interrupted_film_leaves_nothing(tmp_path: Path) -> None:
