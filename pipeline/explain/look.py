@@ -78,10 +78,16 @@ def look_at_cached(
 
 
 def frame_times(scored: Scored) -> np.ndarray:
-    """Return the seconds of all frames of a video: from its flow cache, or by reading it."""
+    """Return the seconds of all frames of a video: from its flow cache, or by reading it.
+
+    Caches of version 0.1 count time from the first frame where the file's own clock starts
+    later: the times that are read follow those of the feature cache.
+    """
     features = scored.features
     if features.flow is None:
-        return scan(features.source.path).times
+        times = scan(features.source.path).times
+        with open_features(cache_path(features.folder, features.key)) as cache:
+            return times + (cache.time[0] - times[cache.frame_index[0]])
     with open_flow(features.flow) as cache:
         return np.asarray(cache.frame_time)
 
