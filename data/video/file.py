@@ -226,11 +226,15 @@ class VideoFile:
                     turned = self.orientation.rotation % 180
                     self.width, self.height = size[::-1] if turned else size
                 stamp = frame.dts if frame.pts is None else frame.pts
-                yield (
-                    float("nan") if stamp is None else float(stamp * self._stream.time_base),
-                    frame,
-                )
+                yield float("nan") if stamp is None else self._seconds(stamp), frame
                 number += 1
+
+    def _seconds(self, stamp: int) -> float:
+        """Return a time stamp in seconds, rounded as OpenCV's milliseconds round it.
+
+        Caches of earlier versions hold such times, and their digests count the last bit.
+        """
+        return stamp * float(self._stream.time_base) * 1000 / 1000
 
     def _decoded(self) -> Iterator[list[av.VideoFrame] | av.FFmpegError]:
         """Yield the frames of packet after packet, or the error in their place."""
