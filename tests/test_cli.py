@@ -16,7 +16,7 @@ from pipeline.cli import COMMANDS, cli
 from pipeline.shell import console
 from tests.helpers.places import ROOT
 
-HEAVY = ("torch", "cv2", "h5py", "numba", "joblib", "matplotlib", "scipy", "PIL", "av")
+HEAVY = ("torch", "cv2", "h5py", "numba", "joblib", "matplotlib", "scipy", "PIL", "av", "numpy")
 
 
 def run(*args: str) -> subprocess.CompletedProcess[str]:

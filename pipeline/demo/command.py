@@ -21,7 +21,7 @@ from pipeline.extract_features.command import extract_features
 from pipeline.extract_features.settings import FeatureSettings
 from pipeline.extract_flow.command import extract_flow
 from pipeline.extract_flow.settings import FlowSettings
-from pipeline.pictures.attention import FilmOptions
+from pipeline.pictures.options import FilmOptions
 from pipeline.report.command import write_report
 from pipeline.report.content import ReportSettings
 from pipeline.runner.devices import parse_devices

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from data.errors import InputError
-from pipeline.pictures.attention import FilmOptions, OverlayOptions, SheetOptions
+from pipeline.pictures.options import FilmOptions, OverlayOptions, SheetOptions
 from pipeline.runner.files import check_is_folder, check_writable
 from pipeline.runner.jobs import Outcome, finish
 from pipeline.score.command import ATTENTION, check_run, without_films

@@ -18,16 +18,8 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from pipeline.pictures.attention import (
-    FilmOptions,
-    Look,
-    OverlayOptions,
-    blend,
-    clock,
-    colour_bar,
-    colour_limit,
-    strongest,
-)
+from pipeline.pictures.attention import Look, blend, clock, colour_bar, colour_limit, strongest
+from pipeline.pictures.options import FilmOptions, OverlayOptions
 from pipeline.runner.files import check_room, published
 
 _HIGHEST_FPS = 60.0

@@ -11,17 +11,9 @@ import numpy as np
 from matplotlib.figure import Figure, SubFigure
 from PIL import Image
 
-from pipeline.pictures.attention import (
-    Look,
-    OverlayOptions,
-    SheetOptions,
-    blend,
-    clock,
-    colour_bar,
-    colour_limit,
-    strongest,
-)
+from pipeline.pictures.attention import Look, blend, clock, colour_bar, colour_limit, strongest
 from pipeline.pictures.flow import colours, draw_wheel, full_speed, png
+from pipeline.pictures.options import OverlayOptions, SheetOptions
 
 # Of Okabe and Ito's palette, told apart with any of the common colour-vision deficiencies; line
 # style and mark differ as well.

@@ -11,7 +11,7 @@ import pytest
 
 from data.video.reading import read_frames
 from pipeline.explain.look import look_at_cached
-from pipeline.pictures.attention import SheetOptions
+from pipeline.pictures.options import SheetOptions
 from pipeline.pictures.sheet import draw_sheet, pixels
 from tests.helpers.scored_material import (
     FRAMES,

@@ -9,14 +9,8 @@ from hypothesis import strategies as st
 
 from data.errors import InputError
 from model.features.geometry import MapGeometry
-from pipeline.pictures.attention import (
-    OverlayOptions,
-    blend,
-    colour_limit,
-    colour_table,
-    entropy,
-    upsample,
-)
+from pipeline.pictures.attention import blend, colour_limit, colour_table, entropy, upsample
+from pipeline.pictures.options import OverlayOptions
 
 EVEN = MapGeometry.of(448, "conv5")
 

@@ -11,8 +11,9 @@ import pytest
 
 from data.errors import InputError
 from model.features.geometry import MapGeometry
-from pipeline.pictures.attention import FilmOptions, Look, OverlayOptions, blend
+from pipeline.pictures.attention import Look, blend
 from pipeline.pictures.film import attention_at, plan_timeline, write_film
+from pipeline.pictures.options import FilmOptions, OverlayOptions
 from tests.helpers.report_html import BROWSER, in_browser
 
 

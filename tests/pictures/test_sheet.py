@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from model.features.geometry import MapGeometry
-from pipeline.pictures.attention import Look, OverlayOptions, SheetOptions
+from pipeline.pictures.attention import Look
 from pipeline.pictures.flow import png
+from pipeline.pictures.options import OverlayOptions, SheetOptions
 from pipeline.pictures.sheet import draw_sheet, draw_tiles, pixels
 
 
