@@ -191,7 +191,7 @@ def with_small_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the functions of `pipeline` start from the small sizes, as the commands do."""
     commands = {
         api.FeatureSettings: "extract-features",
-        api.FlowKeywords: "extract-flow",
+        api.FlowComputation: "extract-flow",
         api.StageOptions: "extract-features",
         api.TrainSettings: "train-ranker",
         api.EvaluateSettings: "evaluate",

@@ -194,6 +194,12 @@ class _Lenient:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
+    def __eq__(self, other: object) -> bool:
+        """Whether both are the same stream: tqdm clears a bar before it writes to its stream."""
+        return isinstance(other, _Lenient) and other._stream is self._stream
+
+    __hash__ = object.__hash__
+
 
 def _write_line(text: str) -> None:
     if sys.stderr is None:  # Closed by the caller of the program.
@@ -204,7 +210,7 @@ def _write_line(text: str) -> None:
         if tqdm_module is None:
             click.echo(text, err=True)
         else:  # A bar may be on screen: tqdm writes above it.
-            tqdm_module.tqdm.write(text, file=sys.stderr)
+            tqdm_module.tqdm.write(text, file=_Lenient(sys.stderr))
 
 
 def _encodable(text: str, stream: TextIO | None) -> str:

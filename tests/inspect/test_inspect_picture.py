@@ -120,7 +120,7 @@ def test_the_pair_is_the_one_asked_for(tmp_path: Path) -> None:
     """A picture of another pair than it says is worse than none."""
     fields = np.zeros((6, 12, 16, 2), np.float32)
     fields[:, :, :, 0] = np.array([0, 0, 1, 9, 4, 2])[:, None, None]
-    with open_flow(write_flow(tmp_path / "a.h5", fields=fields)) as flow:
+    with open_flow(write_flow(tmp_path / "a.h5", fields=fields, decoded_frames=7)) as flow:
         assert choose_row(flow, "most")[0] == 3
         assert choose_row(flow, "median")[0] == 5  # of 1, 2, 4, 9: those that move
         assert choose_row(flow, "4")[0] == 4

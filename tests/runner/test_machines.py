@@ -242,4 +242,4 @@ def test_an_ascii_locale_reads_every_name(videos: Path, tmp_path: Path) -> None:
     done = run("inspect", "--verify", flow, **ascii_)
     assert done.returncode == 0, done.stdout + done.stderr
     done = run("extract-flow", videos, "-o", flow, *FAST, **ascii_)
-    assert "2 videos, 2 of them there already" in done.stdout, done.stderr
+    assert "2 videos, 2 of them already done" in done.stdout, done.stderr

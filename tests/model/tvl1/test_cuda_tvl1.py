@@ -164,7 +164,9 @@ def test_triton_that_cannot_start_is_told(fresh, monkeypatch):
     triton = pytest.importorskip("triton")
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *device: (9, 0))
+    monkeypatch.setattr("model.tvl1.cuda.runtime.why_unusable", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
 
     def fails():
         raise RuntimeError("Failed to find C compiler.\nmore lines")
