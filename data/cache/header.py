@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field, fields
+from pathlib import Path
 
 #: Version of the file layout; a change of layout raises it, and older files are refused by name.
 SCHEMA = 1
@@ -77,6 +79,11 @@ class Header:
 
 
 _JSON_FIELDS = ("parameters", "weights", "versions", "warnings")
+
+
+def recorded_path(path: Path) -> str:
+    """Return a video's absolute path as a header holds it; what no encoding has is escaped."""
+    return os.fsencode(path.absolute()).decode("utf-8", "backslashreplace")
 
 
 def to_attributes(header: Header) -> dict[str, str | int]:

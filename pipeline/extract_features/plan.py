@@ -14,7 +14,7 @@ import numpy as np
 
 from data.cache.flow import open_flow
 from data.cache.folder import cache_path, content_digest, read_header
-from data.cache.header import Header
+from data.cache.header import Header, recorded_path
 from data.errors import CacheError, InputError, StaleCacheError, VideoError
 from data.sampling import plan_snippets
 from data.sources import Source
@@ -124,7 +124,10 @@ def _plan_video(
         times = flow.frame_time[plan.frame]
     path = cache_path(options.output, source.key)
     upstream = "" if _flow_was_never_kept(path) else content_digest(video.flow)
-    header = _header(flow.header, upstream, settings.parameters(devices))
+    header = replace(
+        _header(flow.header, upstream, settings.parameters(devices)),
+        source=recorded_path(source.path),  # Flow may have been made under another name.
+    )
     return VideoJob(video, path, header, plan.frame, times)
 
 

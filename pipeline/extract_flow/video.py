@@ -5,7 +5,6 @@ Nothing holds a video: frames stream from one reader, and fields are written in 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ import numpy as np
 
 from data.cache.flow import create_flow, open_flow
 from data.cache.folder import cache_path
-from data.cache.header import Header
+from data.cache.header import Header, recorded_path
 from data.errors import InputError, VideoError
 from data.options import FlowOptions
 from data.sampling import plan_notes, plan_snippets
@@ -157,8 +156,7 @@ def flow_header(info: VideoInfo, settings: FlowSettings) -> Header:
     """Header of a video's flow cache."""
     return Header(
         kind="flow",
-        # A name in no encoding that HDF5 can store is written with escapes.
-        source=os.fsencode(info.path.absolute()).decode("utf-8", "backslashreplace"),
+        source=recorded_path(info.path),
         source_size=info.size,
         source_digest=info.digest,
         decoded_frames=info.frames,
