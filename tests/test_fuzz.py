@@ -26,7 +26,7 @@ from tests.helpers.inspected import write_features, write_flow
 from tests.runs.test_header import write_run
 
 #: Examples of all tests together, and the share of each.
-TOTAL = int(os.environ.get("DEXTERANK_FUZZ", "2000"))
+TOTAL = int(os.environ.get("DEXTERANK_FUZZ", "300"))
 
 
 def examples(share: float) -> Callable[[Callable[..., None]], Callable[..., None]]:
