@@ -31,7 +31,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a folder with features of six videos, pairs.csv, and a finished run."""
     folder = tmp_path_factory.mktemp("trained")
     for number, name in enumerate(NAMES):
-        write_features(folder / f"features/{name}.avi.h5", "u" * 64, source_digest=f"{number}" * 64)
+        of_video = {"source": f"{name}.avi", "source_digest": f"{number}" * 64}
+        write_features(folder / f"features/{name}.avi.h5", "u" * 64, **of_video)
     (folder / "pairs.csv").write_text(LADDER)
     sizes = ["--segments", "2", "--hidden-size", "4", "--attention-size", "4", "--epochs", "2"]
     arguments = ["--features", folder / "features", "--pairs", folder / "pairs.csv", "--seed", 5]
