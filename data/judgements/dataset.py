@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
+from pathlib import Path
 
 from data.errors import InputError
 from data.judgements.pairs import Pair, videos_of
@@ -145,6 +146,15 @@ def with_drawn_folds(
         groups=group_of(dataset.videos, group_by),
         folds_keep_groups=True,
     )
+
+
+def folders_of_tasks(folder: Path, listing: str) -> dict[str, Path]:
+    """Find the folder of each task, which holds a file `listing`, in ``splits`` or `folder`."""
+    folders: dict[str, Path] = {}
+    for place in (folder / "splits", folder):
+        for file in sorted(place.glob(f"*/{listing}")):
+            folders.setdefault(file.parent.name, file.parent)
+    return folders
 
 
 def choose_task(name: str | None, tasks: Iterable[str], where: object) -> str:

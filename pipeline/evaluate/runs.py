@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import InputError, StaleCacheError
-from data.files import whole_file
 from data.judgements.dataset import Span
 from model.ranker.build import NEED_STREAMS
 from model.ranker.scoring import Scores, score
@@ -29,7 +28,7 @@ from pipeline.evaluate.attention import measure_attention
 from pipeline.evaluate.plan import EvaluationPlan, Run, features_of
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.runner.devices import parse_devices, torch_threads
-from pipeline.runner.files import write_json
+from pipeline.runner.files import published, write_json
 from pipeline.runs.features import FeatureSet
 from pipeline.runs.folder import CHECKPOINT, write_checkpoint
 from pipeline.runs.folder import Run as RankerRun
@@ -282,5 +281,5 @@ def _copy_changed(source: Path, to: Path) -> None:
     Several workers may do this at once, with the same content.
     """
     if not (to.is_file() and filecmp.cmp(source, to, shallow=False)):
-        with whole_file(to) as temporary:
+        with published(to) as temporary:
             shutil.copyfile(source, temporary)

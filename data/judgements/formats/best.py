@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from data.errors import InputError
-from data.judgements.dataset import Dataset, Span, choose_task
+from data.judgements.dataset import Dataset, Span, choose_task, folders_of_tasks
 from data.judgements.pairs import Pair, read_pairs, videos_of
 from data.judgements.splits import Split
 from data.tables import read_rows, read_words
@@ -32,11 +32,7 @@ def tasks(folder: Path) -> list[str]:
 
 def task_folders(folder: Path) -> dict[str, Path]:
     """Find the folder of each task that `folder`, or its ``splits``, holds."""
-    folders: dict[str, Path] = {}
-    for place in (folder / "splits", folder):
-        for listing in sorted(place.glob("*/train_vid_list.txt")):
-            folders.setdefault(listing.parent.name, listing.parent)
-    return folders
+    return folders_of_tasks(folder, "train_vid_list.txt")
 
 
 def read(folder: Path, task: str | None = None, score_gap: float | None = None) -> Dataset:

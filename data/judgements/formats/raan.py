@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from data.errors import InputError
-from data.judgements.dataset import Dataset, choose_task
+from data.judgements.dataset import Dataset, choose_task, folders_of_tasks
 from data.judgements.formats import epic_skills
 from data.judgements.pairs import Pair, read_pairs, videos_of
 from data.judgements.splits import Split
@@ -38,10 +38,7 @@ def tasks(folder: Path) -> list[str]:
 
 def task_folders(folder: Path) -> dict[str, Path]:
     """Find the folder of each task that `folder`, or its ``splits``, holds."""
-    folders: dict[str, Path] = {}
-    for place in (folder / "splits", folder):
-        for first in sorted(place.glob("*/train_split1.txt")):
-            folders.setdefault(first.parent.name, first.parent)
+    folders = folders_of_tasks(folder, "train_split1.txt")
     if (folder / "train_split1.txt").is_file():
         folders = {folder.name: folder}
     return folders
