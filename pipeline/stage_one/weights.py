@@ -80,7 +80,7 @@ def _plain_values() -> Iterator[None]:
     """Let PyTorch's safe reader pass over the values of `_PLAIN` inside the block."""
     from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_globals
 
-    before = get_safe_globals()
+    before = list(get_safe_globals())  # a copy: PyTorch 2.4 returns its own list
     add_safe_globals([_stand_in(name) for name in _PLAIN])
     try:
         yield
