@@ -71,7 +71,7 @@ def win_rates(pairs: Rows, videos: int) -> Array:
     """Return the share of its pairs that each video wins, (V,); one half where there are none."""
     won = np.bincount(pairs[:, 0], minlength=videos)
     judged = np.bincount(pairs.ravel(), minlength=videos)
-    return np.where(judged > 0, won / np.maximum(judged, 1), 0.5).astype(np.float64)
+    return np.where(judged > 0, won / np.maximum(judged, 1), 0.5)
 
 
 def video_folds(pairs: Rows, k: int, seed: int, groups: Sequence[str] | None = None) -> list[Rows]:
@@ -111,8 +111,10 @@ def _sigmoid(x: Array) -> Array:
 
 def _spread(weight: Array, pairs: Rows, videos: int) -> Array:
     """Return Σ_p weight_p (e_better − e_worse), (V,)."""
-    gained = np.bincount(pairs[:, 0], weight, videos)
-    return gained - np.bincount(pairs[:, 1], weight, videos)
+    change = np.zeros(videos)
+    np.add.at(change, pairs[:, 0], weight)
+    np.subtract.at(change, pairs[:, 1], weight)
+    return change
 
 
 def _laplacian(weight: Array, pairs: Rows, videos: int) -> Array:
