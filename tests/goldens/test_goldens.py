@@ -119,15 +119,21 @@ def test_a_run_of_before_scores_as_before(place: Path, tmp_path: Path) -> None:
 
 def test_training_gives_the_run_of_before(place: Path, tmp_path: Path) -> None:
     """A change of the sampling, the loss or the optimiser shows in the scores of a run."""
-    words = ["--features", place / "features", "--pairs", place / "pairs.csv", *material.TRAINING]
+    words = [
+        "--features",
+        place / "features",
+        "--pairs",
+        place / "pairs.csv",
+        *material.SHORT_TRAINING,
+    ]
     result = invoke("train-ranker", *words, "-o", tmp_path / "run")
     assert result.exit_code == 0, result.output
     now = {row["video"]: row for row in rows(tmp_path / "run" / "scores.csv")}
-    for golden in rows(GOLDENS / "run" / "scores.csv"):
+    for golden in rows(GOLDENS / "short_training.csv"):
         mine = now[golden["video"]]
         assert (mine["rank"], mine["percentile"]) == (golden["rank"], golden["percentile"])
-        # Rounding grows over 60 steps; neighbours are 0.03 apart.
-        assert float(mine["score"]) == pytest.approx(float(golden["score"]), abs=5e-3)
+        # Processors and versions of PyTorch differ by 2e-5; neighbours are 1e-3 apart.
+        assert float(mine["score"]) == pytest.approx(float(golden["score"]), abs=2e-4)
 
 
 def test_the_table_has_the_form_of_before(place: Path, tmp_path: Path) -> None:
