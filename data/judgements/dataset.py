@@ -59,6 +59,8 @@ class Dataset:
         Whether no group has videos on both sides of a fold.
     ties : int
         Undecided comparisons that were left out.
+    tasks : mapping of str to str
+        Task of each video of a merged set, e.g. ``"Suturing"``; empty for a single task.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Dataset:
     groups: Mapping[str, str] | None = None
     folds_keep_groups: bool = False
     ties: int = 0
+    tasks: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def videos(self) -> list[str]:
@@ -117,6 +120,7 @@ def join(name: str, parts: Sequence[Dataset], known: str | None) -> Dataset:
         spans={video: span for part in parts for video, span in part.spans.items()},
         groups=groups or None,
         ties=sum(part.ties for part in parts),
+        tasks={video: part.name for part in parts for video in part.videos},
     )
 
 

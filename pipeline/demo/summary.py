@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.evaluate.margins import MEMORY
 from pipeline.shell.words import format_duration, table_text
 
 if TYPE_CHECKING:
-    from data.judgements.splits import Split
     from pipeline.demo.options import DemoOptions, DemoResult
     from pipeline.evaluate.tables import Table
 
@@ -24,7 +22,7 @@ def summarise(result: DemoResult, options: DemoOptions) -> list[str]:
     lines = []
     if result.table is not None:
         lines += [*result.table.as_text().split("\n"), ""]
-        lines += _limits(result.table, result.folder / "synthetic", options)
+        lines += _limits(result.table, options)
     seconds = {**result.seconds, "in all": sum(result.seconds.values())}
     times = [(name, format_duration(value)) for name, value in seconds.items()]
     lines += [*table_text(times).split("\n"), ""]
@@ -42,22 +40,17 @@ def summarise(result: DemoResult, options: DemoOptions) -> list[str]:
     ]
 
 
-def _limits(table: Table, synthetic: Path, options: DemoOptions) -> list[str]:
+def _limits(table: Table, options: DemoOptions) -> list[str]:
     """Return what the numbers show, and what they do not."""
-    from data.judgements.pairs import read_pairs
-    from data.judgements.splits import k_fold_by_video
-
     row = next(row for row in table.rows if row.method == "full")
+    memory = next(row for row in table.rows if row.method == f"{MEMORY} (baseline)")
     mean, error = row.both_unseen.mean, row.both_unseen.error
     clear = math.isfinite(error) and mean - 0.5 > _CLEAR * error
-    splits = k_fold_by_video(read_pairs(synthetic / "pairs.csv"), options.folds, options.seed)
-    skills = read_skills(synthetic)
-    memory = sum(from_memory(split, skills) for split in splits) / len(splits)
     lines = [
         f"Pairs of two unseen videos: {100 * mean:.1f} \u00b1 {100 * error:.1f} %; chance is 50 %"
         + ("." if clear else f", less than {_CLEAR:g} standard errors away: no clear evidence."),
         "In pairs with one unseen video, knowing the place of the other one is enough for "
-        f"{100 * memory:.1f} %.",
+        f"{100 * memory.one_unseen.mean:.1f} %.",
     ]
     if options.weights == "random":
         lines.append(
@@ -65,40 +58,6 @@ def _limits(table: Table, synthetic: Path, options: DemoOptions) -> list[str]:
             "method judges."
         )
     return [*lines, ""]
-
-
-def from_memory(split: Split, skill: Mapping[str, float]) -> float:
-    """Accuracy on pairs with one unseen video of a judge who only remembers the training videos.
-
-    Unseen videos get the middle skill, so nothing of them is used.
-
-    Parameters
-    ----------
-    split : Split
-        Its pairs of two unseen videos are left out.
-    skill : mapping of str to float
-        True skills, of which those of training videos are used.
-
-    Returns
-    -------
-    float
-        Share of right pairs in [0, 1]; NaN without such pairs.
-    """
-    out = split.held_out
-    known = {name: value for name, value in skill.items() if name not in out}
-    middle = sum(known.values()) / len(known)
-    right = [
-        known.get(pair.better, middle) > known.get(pair.worse, middle)
-        for pair, unseen in zip(split.test, split.unseen(), strict=True)
-        if unseen == 1
-    ]
-    return sum(right) / len(right) if right else math.nan
-
-
-def read_skills(synthetic: Path) -> dict[str, float]:
-    """Read the true skills of a synthetic set."""
-    with open(synthetic / "skill.csv", newline="", encoding="utf-8") as file:
-        return {row["video"]: float(row["skill"]) for row in csv.DictReader(file)}
 
 
 def show_plan(output: Path, options: DemoOptions) -> list[str]:

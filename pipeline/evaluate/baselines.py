@@ -19,6 +19,8 @@ from data.video.reading import read_frames, scan
 from pipeline.runner.jobs import JobOptions, run_jobs
 from pipeline.runs.judgements import judged_part
 
+LENGTH = "length"
+
 # Enough for a mean; spread evenly over the video.
 _FIELDS = 50
 _FRAMES = 16
@@ -193,9 +195,7 @@ def _brightness(path: Path, part: Part) -> float:
 #: A new baseline is declared here. If it needs other files, their folder becomes an option in
 #: `EvaluateOptions`.
 BASELINES = (
-    Baseline(
-        name="length", source="features", files="feature caches", find=_caches, measure=_length
-    ),
+    Baseline(name=LENGTH, source="features", files="feature caches", find=_caches, measure=_length),
     Baseline(
         name="mean flow", source="flow", files="flow caches", find=_caches, measure=_mean_flow
     ),

@@ -92,7 +92,7 @@ Examples:
 
 @click.command("evaluate", epilog=EPILOG)
 @dataclass_options(EvaluateSettings, without=("variant", "snippet_stride"))
-@shared_options("preset", "snippet_stride")
+@shared_options("snippet_stride")
 @shared_options(
     "report", help="Also write a page about --run with this evaluation; see pipeline report."
 )
@@ -142,8 +142,8 @@ def command(ctx: click.Context, /, **params: Any) -> None:
 
 def _settings(ctx: click.Context) -> EvaluateSettings:
     """Return what the user asked for; the preset gives the values that no flag sets."""
-    preset, stride = ctx.params["preset"], ctx.params["snippet_stride"]
-    settings = build(EvaluateSettings, ctx.params)
+    settings, stride = build(EvaluateSettings, ctx.params), ctx.params["snippet_stride"]
+    preset = settings.preset
     return replace(
         settings,
         train=apply_preset(settings.train, preset, explicit_flags(ctx, config_file=True)),

@@ -8,15 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from data.judgements.splits import Split
 from pipeline.evaluate import published
 from pipeline.evaluate.baselines import BASELINES, baseline_scores
+from pipeline.evaluate.fitted import score_baselines
+from pipeline.evaluate.margins import measure_margins, sentences
 from pipeline.evaluate.plan import EvaluationPlan
+from pipeline.evaluate.rows import baseline_row, fixed_rows, task_rows, variant_row
 from pipeline.evaluate.runs import read_result
-from pipeline.evaluate.statistics import Scored, compare, estimate, right
-from pipeline.evaluate.tables import Table, TableRow, baseline_row, fixed_rows, variant_row
+from pipeline.evaluate.statistics import Scored, compare, estimate
+from pipeline.evaluate.tables import Table, TableRow
 from pipeline.runner.files import write_csv, write_json, write_text
 from pipeline.runs.record import FoldsRecord, write_folds
+from pipeline.runs.training_accuracy import undertrained
+from pipeline.shell.console import log
 from pipeline.shell.words import counted, finite
 from pipeline.train_ranker.plan import PROTOCOLS
 
@@ -42,26 +46,31 @@ def tabulate(plan: EvaluationPlan) -> Table:
         spans=plan.spans,
         jobs=replace(plan.settings.jobs, shard=None),
     )
-    rows = _variant_rows(plan, scored)
-    for name, values in measured.items():
-        if len(set(values.values())) > 1:
-            rows.append(baseline_row(name, values, splits, plan.scores))
-        else:
-            left_out.append(f"baseline '{name}' left out: it is the same for all videos")
+    baselines, constant = score_baselines(plan, measured)
+    left_out += constant
+    margins = measure_margins(splits, scored, baselines, plan.clusters, options.draws)
     attention = attention_rows(results)
     table = Table(
         title=_title(plan),
         reference=plan.variants[0],
-        rows=(*rows, *fixed_rows(splits)),
+        rows=tuple(_rows(plan, scored, baselines)),
         notes=tuple(_notes(plan, results)),
-        details=(*training_lines(splits, scored), *left_out, *attention_lines(attention)),
+        details=(
+            *(line for variant in scored for line in sentences(margins, variant)),
+            *training_lines(results, plan.settings.preset),
+            *left_out,
+            *attention_lines(attention),
+        ),
         protocol=PROTOCOLS[plan.settings.train.protocol],
+        margins=margins,
     )
     _write_tables(plan, table)
-    _write_results(plan, table, results, attention)
+    _write_results(plan, table, results, baselines, attention)
     _write_baselines(plan, measured)
     clusters = dict(plan.clusters) if plan.clusters else None
-    record = FoldsRecord(splits=plan.splits, groups=clusters, known=plan.dataset.known)
+    record = FoldsRecord(
+        splits=plan.splits, groups=clusters, known=plan.dataset.known, tasks=dict(plan.tasks)
+    )
     write_folds(plan.settings.output, record)
     return table
 
@@ -70,17 +79,25 @@ def _folded(scores: list[Mapping[str, float]], seeds: int) -> list[list[Mapping[
     return [scores[i : i + seeds] for i in range(0, len(scores), seeds)]
 
 
-def _variant_rows(plan: EvaluationPlan, scored: Mapping[str, Scored]) -> list[TableRow]:
-    """Return a row for each variant; all but the first are compared with the first."""
-    splits, reference = plan.splits, scored[plan.variants[0]]
-    rows = []
+def _rows(
+    plan: EvaluationPlan, scored: Mapping[str, Scored], baselines: Mapping[str, Scored]
+) -> list[TableRow]:
+    """Return the rows of variants and baselines, bounds, and then all of them for each task.
+
+    All variants but the first are compared with the first.
+    """
+    splits, truth, reference = plan.splits, plan.scores, scored[plan.variants[0]]
+    known, rows, tasks = plan.dataset.known, [], []
     for variant, ours in scored.items():
         change = None
         if ours is not reference:
             change = compare(splits, ours, reference, plan.clusters, plan.settings.options.draws)
-        known = plan.dataset.known
-        rows.append(variant_row(variant, splits, ours, plan.scores, known=known, difference=change))
-    return rows
+        rows.append(variant_row(variant, splits, ours, truth, known=known, difference=change))
+        tasks += task_rows(rows[-1], splits, ours, truth, plan.tasks)
+    for name, theirs in baselines.items():
+        rows.append(baseline_row(name, splits, theirs, truth))
+        tasks += task_rows(rows[-1], splits, theirs, truth, plan.tasks)
+    return [*rows, *fixed_rows(splits), *tasks]
 
 
 def _title(plan: EvaluationPlan) -> str:
@@ -100,13 +117,13 @@ def _notes(plan: EvaluationPlan, results: Results) -> list[str]:
         "±: standard error over fold means"
         if len(plan.splits) > 1
         else "±: standard error over seeds (one fold)",
-        "a baseline's direction is chosen on each fold's training pairs",
+        "baselines: a number's direction is chosen on each fold's training pairs; memory: win "
+        "rates of the training videos, a pair of two unseen ones counts half; pooled: linear "
+        "ranker on mean, deviation, maximum and change of each channel",
+        f"[95 %]: bootstrap over {'groups of videos' if plan.clusters else 'videos'} and "
+        f"seeds, {plan.settings.options.draws} draws, folds and trained models as they are; "
+        "beaten: the interval of the difference lies above 0",
     ]
-    if len(plan.variants) > 1:
-        lines.append(
-            f"[95 %]: bootstrap over {'groups of videos' if plan.clusters else 'videos'} and "
-            f"seeds, {plan.settings.options.draws} draws, folds and trained models as they are"
-        )
     if plan.skipped:
         lines.append(plan.skipped)
     lines += published.notes(plan.dataset.known)
@@ -116,25 +133,25 @@ def _notes(plan: EvaluationPlan, results: Results) -> list[str]:
     return lines
 
 
-def training_lines(splits: Sequence[Split], scored: Mapping[str, Scored]) -> list[str]:
-    """Return how many training pairs each variant gets right, mean over folds and seeds.
+def training_lines(results: Results, preset: str) -> list[str]:
+    """Return the training accuracy of each variant, mean over folds and seeds; warn of low ones.
 
-    A variant far below the others needs longer training; its row says little about it. A single
-    variant gets no line.
+    A variant far below the others needs longer training; its row says little about it.
     """
-    if len(scored) < 2:
-        return []
-    shares = []
-    for variant, folds in scored.items():
-        right_ones = [
-            right(scores, split.train).mean()
-            for split, seeds in zip(splits, folds, strict=True)
-            for scores in seeds
-        ]
-        shares.append(f"{variant} {100 * np.mean(right_ones):.1f}")
-    return [
-        f"training pairs right, % (far below the others: trained too little): {', '.join(shares)}"
+    shares = {
+        variant: float(np.mean([run["training_accuracy"] for run in runs]))
+        for variant, runs in results.items()
+    }
+    listed = ", ".join(f"{variant} {100 * share:.1f}" for variant, share in shares.items())
+    hint = " (far below the others: trained too little)" if len(shares) > 1 else ""
+    warnings = [
+        f"{variant}: {line}"
+        for variant, share in shares.items()
+        if (line := undertrained(preset, share))
     ]
+    for line in warnings:
+        log.warning("%s", line)
+    return [f"training pairs right, %{hint}: {listed}", *warnings]
 
 
 def attention_rows(results: Results) -> list[dict[str, Any]]:
@@ -187,7 +204,11 @@ def _write_tables(plan: EvaluationPlan, table: Table) -> None:
 
 
 def _write_results(
-    plan: EvaluationPlan, table: Table, results: Results, attention: list[dict[str, Any]]
+    plan: EvaluationPlan,
+    table: Table,
+    results: Results,
+    baselines: Mapping[str, Scored],
+    attention: list[dict[str, Any]],
 ) -> None:
     """Write ``results.json`` and, where attention was measured, ``attention.csv``."""
     output, label = plan.settings.output, {"protocol": table.protocol}
@@ -196,7 +217,14 @@ def _write_results(
         for each in results.values()
         for run in each
     ]
+    guesses = [
+        {"baseline": name, "fold": split.name, "scores": scores}
+        for name, scored in baselines.items()
+        for split, each in zip(plan.splits, scored, strict=True)
+        for scores in each
+    ]
     content = {**table.as_json(), **label, "attention": finite(attention), "runs": runs}
+    content["baselines"] = guesses
     write_json(output / "results.json", content)
     if attention:
         write_csv(output / "attention.csv", [row | label for row in attention])

@@ -77,6 +77,8 @@ class EvaluationPlan:
         For each key the boxes of its frames.
     scores : dict of str to float, or None
         Given scores, for rank correlations.
+    tasks : dict of str to str
+        Task of each video of a merged set; empty for a single task.
     skipped : str
         What is left out because features or stream maps are missing; empty where nothing is.
     """
@@ -91,6 +93,7 @@ class EvaluationPlan:
     spans: Mapping[str, Span]
     boxes: Mapping[str, Mapping[int, Box]] | None
     scores: Mapping[str, float] | None
+    tasks: Mapping[str, str]
     skipped: str
 
     @property
@@ -180,6 +183,7 @@ def plan_evaluation(settings: EvaluateSettings) -> EvaluationPlan:
         spans=spans,
         boxes=read_boxes(boxes, keys) if boxes else None,
         scores=_scores_by_key(dataset, known, caches, settings.options.scores),
+        tasks=by_key(dataset.tasks, known),
         skipped="; ".join(filter(None, [lost_pairs, lost_variants])),
     )
 

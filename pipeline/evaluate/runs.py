@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any
 
 from data.errors import InputError, StaleCacheError
 from data.judgements.dataset import Span
+from data.judgements.pairs import Pair
 from model.ranker.build import NEED_STREAMS
 from model.ranker.scoring import Scores, score
 from model.ranker.training import FitResult, fit
@@ -34,6 +35,7 @@ from pipeline.runs.folder import CHECKPOINT, write_checkpoint
 from pipeline.runs.folder import Run as RankerRun
 from pipeline.runs.judgements import choose_pairs
 from pipeline.runs.maps import pair_rows, read_maps
+from pipeline.runs.training_accuracy import training_accuracy
 from pipeline.shell import console
 from pipeline.stage_one.file import FILE_NAME as STAGE_ONE
 from pipeline.train_ranker.plan import PROTOCOLS, fitting_batch
@@ -111,6 +113,10 @@ def read_result(plan: EvaluationPlan, run: Run) -> dict[str, Any]:
     result = _read(plan, run)
     if result is None:
         raise InputError(f"{_result(plan, run)}: the result is gone")
+    if "training_accuracy" not in result:  # An earlier version measured it on other pairs.
+        fitted, _ = choose_pairs(plan.splits[run.fold], plan.settings.train, run.seed, plan.groups)
+        result["training_accuracy"] = training_accuracy(result["scores"], fitted)
+        result.pop("train_accuracy", None)
     return result
 
 
@@ -144,6 +150,7 @@ class _Trained:
     fit: FitResult
     scores: Scores
     protocol: str
+    fitted: Sequence[Pair]
 
 
 def carry_out(plan: EvaluationPlan, workers: int, parent: int, run: Run) -> None:
@@ -181,7 +188,7 @@ def carry_out(plan: EvaluationPlan, workers: int, parent: int, run: Run) -> None
     if plan.settings.options.keep_rankers:
         _keep_ranker(plan, run, trained)
     fit = trained.fit
-    scores = zip(videos.keys, trained.scores.score, strict=True)
+    scores = dict(zip(videos.keys, trained.scores.score.tolist(), strict=True))
     content = {
         "settings": plan.record(run),
         "variant": run.variant,
@@ -190,10 +197,10 @@ def carry_out(plan: EvaluationPlan, workers: int, parent: int, run: Run) -> None
         "protocol": trained.protocol,
         "best_epoch": fit.best_epoch,
         "epochs": len(fit.history),
-        "train_accuracy": fit.history[fit.best_epoch - 1]["train_accuracy"],
+        "training_accuracy": training_accuracy(scores, trained.fitted),
         "seconds": round(time.monotonic() - began, 3),
         "attention": attention,
-        "scores": {key: float(value) for key, value in scores},
+        "scores": scores,
     }
     write_json(_result(plan, run), content)
 
@@ -242,6 +249,7 @@ def _train(plan: EvaluationPlan, run: Run, features: FeatureSet, videos: VideoMa
         fit=result,
         scores=score(result.model, videos, ranker.segments, train.sampling, device),
         protocol=train.protocol if validation else "last",
+        fitted=fitted,
     )
 
 

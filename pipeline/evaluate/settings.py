@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from data.judgements.options import DatasetOptions
-from model.ranker.options import RankerOptions, TrainOptions
+from model.ranker.options import Preset, RankerOptions, TrainOptions
 from pipeline.runner.jobs import JobOptions
 from pipeline.runs.judgements import JudgementOptions
 from pipeline.shell.flags import shared
@@ -60,6 +60,7 @@ class EvaluateSettings:
     features: Path = shared("features")
     pairs: Path = shared("pairs")
     output: Path = shared("output")
+    preset: Preset = shared("preset")
     options: EvaluateOptions = field(default_factory=EvaluateOptions)
     dataset: DatasetOptions = field(default_factory=DatasetOptions)
     judgements: JudgementOptions = field(default_factory=JudgementOptions)

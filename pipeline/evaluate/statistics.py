@@ -60,7 +60,8 @@ class PairedFold:
     clusters : ndarray (P, 2) int
         Cluster (video, or group of videos) of each pair's two videos.
     difference : ndarray (S, P) float
-        Right (1) or wrong (0) of one method less that of the other, for each seed.
+        Right (1) or wrong (0) of one method less that of the other, for each seed. Where one method
+        is compared with M others, (M, S, P).
     """
 
     clusters: np.ndarray
@@ -134,22 +135,70 @@ def compare(
     clusters : mapping, optional
         Group of each video; groups are drawn instead of videos.
     """
+    every = [np.arange(len(split.test)) for split in splits]
+    outcomes = zip(splits, scored, reference, strict=True)
+    change = [_outcomes(ours, split) - _outcomes(theirs, split) for split, ours, theirs in outcomes]
+    return paired_interval(_paired_folds(splits, every, change, clusters), draws)
+
+
+def margins(
+    splits: Sequence[Split],
+    scored: Scored,
+    baselines: Sequence[Scored],
+    clusters: Mapping[str, str] | None,
+    draws: int,
+    unseen: int | None = None,
+) -> list[Interval]:
+    """Return a variant's accuracy less that of each baseline, on the same pairs.
+
+    Only test pairs with so many unseen videos count (None: all); the list is empty where there are
+    none. Of a baseline that guesses in several ways the mean outcome of a pair counts.
+    """
+    chosen = [
+        np.array([i for i, n in enumerate(split.unseen()) if unseen is None or n == unseen], int)
+        for split in splits
+    ]
+    change = []
+    for number, (split, seeds, some) in enumerate(zip(splits, scored, chosen, strict=True)):
+        theirs = [_outcomes(one[number], split)[:, some].mean(axis=0) for one in baselines]
+        ours = _outcomes(seeds, split)[:, some]
+        change.append(np.stack([ours - each for each in theirs]) if theirs else ours[:0])
+    folds = _paired_folds(splits, chosen, change, clusters)
+    return paired_intervals(folds, draws) if folds and baselines else []
+
+
+def _outcomes(seeds: Sequence[Mapping[str, float]], split: Split) -> np.ndarray:
+    """Return (S, P) right (1) or wrong (0)."""
+    return np.array([right(scores, split.test) for scores in seeds], float)
+
+
+def _paired_folds(
+    splits: Sequence[Split],
+    chosen: Sequence[np.ndarray],
+    change: Sequence[np.ndarray],
+    clusters: Mapping[str, str] | None,
+) -> list[PairedFold]:
+    """Return the differences on some test pairs of each fold, with clusters; no empty folds."""
     names = {name for split in splits for name in videos_of(split.test)}
     labels = {name: clusters[name] if clusters else name for name in names}
     number = {label: i for i, label in enumerate(sorted(set(labels.values())))}
     folds = []
-    for split, ours, theirs in zip(splits, scored, reference, strict=True):
-        pairs = np.array([[number[labels[p.better]], number[labels[p.worse]]] for p in split.test])
-        change = [
-            right(a, split.test).astype(float) - right(b, split.test)
-            for a, b in zip(ours, theirs, strict=True)
-        ]
-        folds.append(PairedFold(pairs, np.array(change)))
-    return paired_interval(folds, draws)
+    for split, some, difference in zip(splits, chosen, change, strict=True):
+        pairs = [split.test[i] for i in some]
+        rows = np.array([[number[labels[p.better]], number[labels[p.worse]]] for p in pairs])
+        if pairs:
+            folds.append(PairedFold(rows, difference))
+    return folds
 
 
 def paired_interval(folds: Sequence[PairedFold], draws: int, seed: int = 0) -> Interval:
-    """Return the mean difference of two methods' accuracies with a 95 % bootstrap interval.
+    """Return the mean difference of two methods' accuracies with a 95 % bootstrap interval."""
+    single = [PairedFold(fold.clusters, fold.difference[None]) for fold in folds]
+    return paired_intervals(single, draws, seed)[0]
+
+
+def paired_intervals(folds: Sequence[PairedFold], draws: int, seed: int = 0) -> list[Interval]:
+    """Return the mean differences from M methods with 95 % bootstrap intervals, on the same draws.
 
     A pair is not independent of the other pairs that name its videos, so clusters (videos, or
     groups of them) are drawn with replacement, not pairs: a pair weighs as often as both its
@@ -157,25 +206,28 @@ def paired_interval(folds: Sequence[PairedFold], draws: int, seed: int = 0) -> I
     Applied Statistics 2007). Seeds are drawn in the same way. Folds and trained models stay fixed:
     the interval does not account for training videos that folds share.
     """
-    mean = float(np.mean([fold.difference.mean() for fold in folds]))
+    means = np.mean([fold.difference.mean(axis=(1, 2)) for fold in folds], axis=0)
     _, numbered = np.unique(np.concatenate([fold.clusters for fold in folds]), return_inverse=True)
     numbered = numbered.reshape(-1, 2)
-    n, seeds = int(numbered.max()) + 1, len(folds[0].difference)
+    methods, seeds, _ = folds[0].difference.shape
+    n = int(numbered.max()) + 1
     rng = np.random.default_rng(seed)
     counts = rng.multinomial(n, np.full(n, 1 / n), draws).astype(np.float64)
     seed_share = rng.multinomial(seeds, np.full(seeds, 1 / seeds), draws) / seeds
-    drawn = np.full((len(folds), draws), np.nan)
+    drawn = np.full((len(folds), draws, methods), np.nan)
     start = 0
     for row, fold in enumerate(folds):
         first, second = numbered[start : start + len(fold.clusters)].T
         start += len(fold.clusters)
+        difference = fold.difference.reshape(methods * seeds, -1).T
         for some in np.array_split(np.arange(draws), -(-draws * len(first) // _BLOCK)):
             weight = counts[some][:, first]
             weight *= np.where(first == second, 1.0, counts[some][:, second])
             total = weight.sum(axis=1)
             kept = total > 0
-            change = ((weight @ fold.difference.T) * seed_share[some]).sum(axis=1)
-            drawn[row, some[kept]] = change[kept] / total[kept]
-    drawn = drawn[:, np.isfinite(drawn).any(axis=0)]
-    low, high = np.percentile(np.nanmean(drawn, axis=0), [2.5, 97.5])
-    return Interval(mean, float(low), float(high))
+            change = (weight @ difference).reshape(-1, methods, seeds)
+            change = np.einsum("dms,ds->dm", change, seed_share[some])
+            drawn[row, some[kept]] = change[kept] / total[kept, None]
+    drawn = drawn[:, np.isfinite(drawn).any(axis=(0, 2))]
+    low, high = np.percentile(np.nanmean(drawn, axis=0), [2.5, 97.5], axis=0)
+    return [Interval(*map(float, each)) for each in zip(means, low, high, strict=True)]

@@ -1,29 +1,16 @@
-"""The table of a cross-validation: its rows, and its text, CSV, JSON, Markdown and LaTeX."""
+"""The table of a cross-validation: its text, CSV, JSON, Markdown and LaTeX."""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
-from data.judgements.pairs import check_pairs
-from data.judgements.splits import Split
 from data.tables import formula_safe
-from pipeline.evaluate import published
-from pipeline.evaluate.statistics import (
-    Estimate,
-    Interval,
-    Scored,
-    accuracies,
-    estimate,
-    rank_correlations,
-    training_sign,
-)
+from pipeline.evaluate.margins import Margin
+from pipeline.evaluate.statistics import Estimate, Interval
 from pipeline.shell.words import finite, table_text
 
 
@@ -45,6 +32,8 @@ class TableRow:
         Accuracy in per cent that others published for this method on this data set.
     difference : Interval or None
         Accuracy less that of the first variant.
+    task : str
+        Task of a merged set that the row is about; empty for the whole set.
     """
 
     method: str
@@ -56,77 +45,12 @@ class TableRow:
     spearman: Estimate | None = None
     published: float | None = None
     difference: Interval | None = None
+    task: str = ""
 
-
-def variant_row(
-    variant: str,
-    splits: Sequence[Split],
-    scored: Scored,
-    truth: Mapping[str, float] | None,
-    *,
-    known: str | None,
-    difference: Interval | None,
-) -> TableRow:
-    """Return the row of a trained variant; `known` names a data set with published numbers."""
-    row = _row(variant, "variant", splits, scored, truth)
-    return replace(row, published=published.accuracy(variant, known), difference=difference)
-
-
-def baseline_row(
-    name: str,
-    values: Mapping[str, float],
-    splits: Sequence[Split],
-    truth: Mapping[str, float] | None,
-) -> TableRow:
-    """Return the row of a baseline; its direction is chosen on each fold's training pairs."""
-    signs = [training_sign(values, split.train) for split in splits]
-    scored = [[{key: sign * value for key, value in values.items()}] for sign in signs]
-    return _row(f"{name} (baseline)", "baseline", splits, scored, truth)
-
-
-def fixed_rows(splits: Sequence[Split]) -> list[TableRow]:
-    """Return the rows of chance and of the highest accuracy that a ranking of each fold reaches."""
-
-    def row(method: str, kind: str, accuracy: float, of_parts: float) -> TableRow:
-        whole, part = (Estimate(value, math.nan, math.nan, 1) for value in (accuracy, of_parts))
-        return TableRow(method=method, kind=kind, accuracy=whole, both_unseen=part, one_unseen=part)
-
-    bounds = [check_pairs(split.test).attainable for split in splits]
-    name = "attainable" if min(bounds) == 1 else "attainable, at most"
-    return [
-        row("chance (baseline)", "baseline", 0.5, 0.5),
-        row(name, "bound", float(np.mean(bounds)), math.nan),
-    ]
-
-
-def _row(
-    method: str,
-    kind: str,
-    splits: Sequence[Split],
-    scored: Scored,
-    truth: Mapping[str, float] | None,
-) -> TableRow:
-    kendall = spearman = None
-    if truth is not None:
-        both = np.array(
-            [
-                [
-                    rank_correlations(scores, truth, sorted(split.held_out & truth.keys()))
-                    for scores in seeds
-                ]
-                for split, seeds in zip(splits, scored, strict=True)
-            ]
-        )
-        kendall, spearman = estimate(both[:, :, 0]), estimate(both[:, :, 1])
-    return TableRow(
-        method=method,
-        kind=kind,
-        accuracy=estimate(accuracies(splits, scored)),
-        both_unseen=estimate(accuracies(splits, scored, unseen=2)),
-        one_unseen=estimate(accuracies(splits, scored, unseen=1)),
-        kendall=kendall,
-        spearman=spearman,
-    )
+    @property
+    def label(self) -> str:
+        """The row's name in the tables."""
+        return f"{self.method}, {self.task}" if self.task else self.method
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +68,8 @@ class Table:
     protocol : str
         How the variants' epochs were chosen. The CSV has no notes and gives it in each variant's
         row.
+    margins : tuple of Margin
+        Every variant against every baseline.
     """
 
     title: str
@@ -152,6 +78,7 @@ class Table:
     notes: tuple[str, ...]
     details: tuple[str, ...] = ()
     protocol: str = ""
+    margins: tuple[Margin, ...] = ()
 
     def header(self) -> list[str]:
         """Return the columns' names; columns without any value are left out."""
@@ -165,7 +92,7 @@ class Table:
     def _columns(self) -> list[tuple[str, list[str]]]:
         rows = self.rows
         columns = [
-            ("method", [row.method for row in rows]),
+            ("method", [row.label for row in rows]),
             ("pair accuracy, %", [_percent(row.accuracy) for row in rows]),
             ("both unseen, %", [_percent(row.both_unseen) for row in rows]),
             ("one unseen, %", [_percent(row.one_unseen) for row in rows]),
@@ -222,6 +149,7 @@ class Table:
             "difference_high",
             "published_percent",
             "protocol",
+            "task",
         ]
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
@@ -235,7 +163,8 @@ class Table:
             numbers += [change.mean, change.low, change.high] if change else [None] * 3
             protocol = self.protocol if row.kind == "variant" else ""
             numbers.append(row.published)
-            writer.writerow([formula_safe(row.method), row.kind, *map(_number, numbers), protocol])
+            cells = [formula_safe(row.label), row.kind, *map(_number, numbers), protocol]
+            writer.writerow([*cells, formula_safe(row.task)])
         return out.getvalue()
 
     def as_json(self) -> dict[str, Any]:
@@ -245,6 +174,7 @@ class Table:
             "reference": self.reference,
             "rows": [finite(asdict(row)) for row in self.rows],
             "notes": [*self.notes, *self.details],
+            "margins": [asdict(each) for each in self.margins],
         }
 
 

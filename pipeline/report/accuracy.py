@@ -10,6 +10,7 @@ import numpy as np
 
 from data.judgements.pairs import Pair, videos_of
 from pipeline.evaluate.statistics import Interval, PairedFold, paired_interval, right
+from pipeline.runs.training_accuracy import training_accuracy
 
 if TYPE_CHECKING:
     from pipeline.report.sources import Sources
@@ -61,7 +62,16 @@ def run_accuracies(sources: Sources) -> list[Accuracy]:
     if record.validation:
         rows.append(_accuracy("validation", "validation pairs", _CHOSE, scores, record.validation))
     if record.train:
-        rows.append(_accuracy("training", "training pairs", _FITTED, scores, record.train))
+        share = training_accuracy(scores, record.train)
+        rows.append(
+            Accuracy(
+                kind="training",
+                label="training pairs",
+                note=_FITTED,
+                share=share,
+                pairs=len(record.train),
+            )
+        )
     return rows
 
 
@@ -83,16 +93,13 @@ def _accuracy(
     kind: str, label: str, note: str, scores: Mapping[str, float], pairs: Sequence[Pair]
 ) -> Accuracy:
     outcome = right(scores, pairs).astype(float)
-    interval = None
-    if kind != "training":
-        interval = accuracy_interval([pairs], [outcome[None]], None)
     return Accuracy(
         kind=kind,
         label=label,
         note=note,
         share=float(outcome.mean()),
         pairs=len(pairs),
-        interval=interval,
+        interval=accuracy_interval([pairs], [outcome[None]], None),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,9 @@ import numpy as np
 
 from data.errors import InputError
 from data.judgements.splits import Split
-from data.tables import read_rows
-from pipeline.evaluate.statistics import Interval, right, training_sign
+from pipeline.evaluate.margins import Margin
+from pipeline.evaluate.rows import of_task
+from pipeline.evaluate.statistics import Interval, right
 from pipeline.report.accuracy import accuracy_interval
 from pipeline.runs.record import FoldsRecord, read_folds, read_json
 
@@ -42,6 +43,8 @@ class Method:
         Of each of `PARTS`, as shares; standard errors of the means.
     published : float or None
         Per cent.
+    task : str
+        Task of a merged set that the row is about; empty for the whole set.
     intervals : dict of str to Interval
         95 %, of the parts; empty for chance and bounds.
     folds : tuple of dict
@@ -53,6 +56,7 @@ class Method:
     means: dict[str, float | None]
     errors: dict[str, float | None]
     published: float | None = None
+    task: str = ""
     intervals: dict[str, Interval] = field(default_factory=dict)
     folds: tuple[dict[str, float | None], ...] = ()
 
@@ -72,6 +76,8 @@ class EvaluationFacts:
     methods : tuple of Method
     notes : tuple of str
         The table's own.
+    margins : tuple of Margin
+        Every variant against every baseline.
     splits : tuple of Split
     scores : sequence of sequence of dict
         Of each fold and seed, by the run's variant; empty where it was not evaluated.
@@ -86,6 +92,7 @@ class EvaluationFacts:
     reference: str
     methods: tuple[Method, ...]
     notes: tuple[str, ...]
+    margins: tuple[Margin, ...]
     splits: tuple[Split, ...]
     scores: Scores
     attention: dict[str, dict[str, dict[str, float | None]]]
@@ -99,7 +106,12 @@ class EvaluationFacts:
 
     def method(self, name: str) -> Method | None:
         """Return a method by name."""
-        return next((each for each in self.methods if each.name == name), None)
+        return next((each for each in self.whole if each.name == name), None)
+
+    @property
+    def whole(self) -> tuple[Method, ...]:
+        """The methods on the whole set, without the rows of its tasks."""
+        return tuple(each for each in self.methods if not each.task)
 
 
 def read_evaluation(folder: Path, sources: Sources) -> EvaluationFacts:
@@ -125,15 +137,16 @@ def read_evaluation(folder: Path, sources: Sources) -> EvaluationFacts:
     content = read_json(folder / "results.json")
     try:
         runs = content["runs"]
-        values = _read_baselines(folder)
+        baselines = content.get("baselines", ())
         return EvaluationFacts(
             title=str(content["title"]),
             protocol=str(content["protocol"]),
             reference=str(content["reference"]),
-            methods=tuple(_method(row, record, runs, values) for row in content["rows"]),
+            methods=tuple(_method(row, record, runs, baselines) for row in content["rows"]),
             notes=tuple(str(note) for note in content["notes"]),
+            margins=tuple(Margin(**each) for each in content.get("margins", ())),
             splits=record.splits,
-            scores=_variant_scores(sources.run.ranker.variant, record, runs),
+            scores=_scores("variant", sources.run.ranker.variant, record, runs),
             attention=_attention(content),
             differences=tuple(_differences(folder, sources, runs)),
         )
@@ -147,28 +160,30 @@ def _method(
     row: Mapping[str, Any],
     record: FoldsRecord,
     runs: Sequence[Mapping[str, Any]],
-    values: Mapping[str, Mapping[str, float]],
+    baselines: Sequence[Mapping[str, Any]],
 ) -> Method:
     """Return a row of the table, with folds and intervals where the method scores videos."""
-    name, kind = str(row["method"]), str(row["kind"])
+    name, kind, task = str(row["method"]), str(row["kind"]), str(row.get("task", ""))
     means = {part: as_number(row[part]["mean"]) for part in PARTS}
-    scores: Scores = ()
     if kind == "variant":
-        scores = _variant_scores(name, record, runs)
-    elif (numbers := values.get(name.removesuffix(" (baseline)"))) is not None:
-        signs = [training_sign(numbers, split.train) for split in record.splits]
-        scores = [[{key: sign * value for key, value in numbers.items()}] for sign in signs]
+        scores = _scores("variant", name, record, runs)
+    else:
+        scores = _scores("baseline", name.removesuffix(" (baseline)"), record, baselines)
+    if task:
+        splits = tuple(of_task(split, task, record.tasks) for split in record.splits)
+        record = replace(record, splits=splits)
     folds, intervals = _folds(record, scores) if scores else ((), {})
     if folds and not math.isclose(
         intervals["accuracy"].mean, means["accuracy"] or 0.0, abs_tol=_SAME
     ):
         raise ValueError(f"{name}: the mean of its folds is not that of the table")
     return Method(
-        name=name,
+        name=f"{name}, {task}" if task else name,
         kind=kind,
         means=means,
         errors={part: as_number(row[part]["error"]) for part in PARTS},
         published=as_number(row.get("published")),
+        task=task,
         intervals=intervals,
         folds=folds,
     )
@@ -179,10 +194,12 @@ def as_number(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
-def _variant_scores(variant: str, record: FoldsRecord, runs: Sequence[Mapping[str, Any]]) -> Scores:
-    """Return a variant's scores of each fold and seed; empty where it was not evaluated."""
-    own = [run for run in runs if run["variant"] == variant]
-    scores = [[run["scores"] for run in own if run["fold"] == s.name] for s in record.splits]
+def _scores(
+    kind: str, name: str, record: FoldsRecord, entries: Sequence[Mapping[str, Any]]
+) -> Scores:
+    """Return the scores of a variant or a baseline in each fold; empty where there are none."""
+    own = [each for each in entries if each[kind] == name]
+    scores = [[each["scores"] for each in own if each["fold"] == s.name] for s in record.splits]
     return scores if all(scores) else ()
 
 
@@ -210,20 +227,6 @@ def _folds(
         if pairs:
             intervals[part] = accuracy_interval(pairs, kept, record.groups)
     return tuple(folds), intervals
-
-
-def _read_baselines(folder: Path) -> dict[str, dict[str, float]]:
-    """Return the numbers of each baseline by video."""
-    path = folder / "baselines.csv"
-    if not path.is_file():
-        return {}
-    header, *rows = read_rows(path)
-    video = header.cells.index("video")
-    return {
-        name: {row.cells[video]: row.number(column) for row in rows}
-        for column, name in enumerate(header.cells)
-        if column != video
-    }
 
 
 def _attention(content: Mapping[str, Any]) -> dict[str, dict[str, dict[str, float | None]]]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pipeline.evaluate.margins import sentences
 from pipeline.evaluate.published import SOURCE
 from pipeline.evaluate.statistics import Interval
 from pipeline.shell.words import counted
@@ -37,6 +38,8 @@ class Summary:
     compared : tuple of (str, str)
         Other numbers: name and per cent.
     verdict : str
+    against : tuple of str
+        Which baselines it beats, and which it does not.
     cautions : tuple of str
     """
 
@@ -46,6 +49,7 @@ class Summary:
     compared: tuple[tuple[str, str], ...]
     verdict: str
     cautions: tuple[str, ...]
+    against: tuple[str, ...] = ()
 
 
 def summarise(
@@ -79,13 +83,13 @@ def _evaluated(evaluation: EvaluationFacts, method: Method, cautions: list[str])
     compared = [_CHANCE]
     numbers = [
         (mean, each.name.removesuffix(" (baseline)"))
-        for each in evaluation.methods
+        for each in evaluation.whole
         if each.kind == "baseline" and not each.name.startswith("chance")
         if (mean := each.means[part]) is not None
     ]
     if numbers:
         mean, name = max(numbers)
-        compared.append((f"best single number: {name}", f"{100 * mean:.1f} %"))
+        compared.append((f"best baseline: {name}", f"{100 * mean:.1f} %"))
     if method.published is not None:
         compared.append((f"published, {SOURCE}", f"{method.published:.1f} %"))
     if evaluation.differences:
@@ -103,6 +107,7 @@ def _evaluated(evaluation: EvaluationFacts, method: Method, cautions: list[str])
         compared=tuple(compared),
         verdict=_verdict(value),
         cautions=tuple(cautions),
+        against=tuple(sentences(evaluation.margins, method.name)),
     )
 
 

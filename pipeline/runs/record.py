@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +58,14 @@ class FoldsRecord:
         Group of each video where no group has videos on both sides of a fold.
     known : str or None
         Key of the paper's own table for this data set.
+    tasks : dict of str to str
+        Task of each video of a merged set; empty for a single task.
     """
 
     splits: tuple[Split, ...]
     groups: dict[str, str] | None = None
     known: str | None = None
+    tasks: dict[str, str] = field(default_factory=dict)
 
 
 def write_run_record(folder: Path, record: RunRecord) -> None:
@@ -113,6 +116,7 @@ def write_folds(folder: Path, record: FoldsRecord) -> None:
         "format": RECORD_FORMAT,
         "known": record.known,
         "groups": record.groups,
+        "tasks": record.tasks,
         "folds": [
             {"name": each.name, "train": _names(each.train), "test": _names(each.test)}
             for each in record.splits
@@ -141,6 +145,7 @@ def read_folds(folder: Path) -> FoldsRecord | None:
             ),
             groups={str(name): str(value) for name, value in groups.items()} if groups else None,
             known=content["known"],
+            tasks={str(name): str(task) for name, task in content.get("tasks", {}).items()},
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(folder / FOLDS) from error

@@ -25,6 +25,7 @@ from pipeline.runs.folder import FILES, STATE, Run, ranking, write_checkpoint
 from pipeline.runs.maps import pair_rows, read_maps
 from pipeline.runs.record import RunRecord, read_run_record, write_run_record
 from pipeline.runs.state import StateFile
+from pipeline.runs.training_accuracy import training_accuracy, undertrained
 from pipeline.shell.console import log, progress
 from pipeline.shell.words import format_duration
 from pipeline.stage_one.file import FILE_NAME as STAGE_ONE
@@ -128,6 +129,8 @@ def run_training(plan: TrainingPlan) -> TrainedRun:
     seconds = time.monotonic() - began
     write_run_record(output, _record(plan, seconds + earlier_seconds))
     log.info("trained in %s", format_duration(seconds))
+    if line := undertrained(settings.preset, metrics["accuracy"]["train"]):
+        log.warning("%s", line)
     return TrainedRun(run=output, result=result, keys=videos.keys, scores=scores, metrics=metrics)
 
 
@@ -216,7 +219,7 @@ def _metrics(plan: TrainingPlan, result: FitResult, scores: np.ndarray) -> dict[
 
 def _accuracy(plan: TrainingPlan, scores: np.ndarray) -> dict[str, float]:
     """Return the share of each kind of pairs that the scores order rightly."""
-    kinds = {"train": plan.train_pairs}
+    kinds: dict[str, list[Pair]] = {}
     if plan.settings.train.protocol == "validation":
         kinds["validation"] = plan.validation_pairs
     trained = set(plan.training_videos)
@@ -226,7 +229,9 @@ def _accuracy(plan: TrainingPlan, scores: np.ndarray) -> dict[str, float]:
     kinds["test"] = plan.test_pairs
     for unseen, name in ((2, "both unseen"), (1, "one unseen"), (0, "both seen")):
         kinds[f"test, {name}"] = by_unseen[unseen]
-    return {
+    by_key = dict(zip(plan.features.keys, scores.tolist(), strict=True))
+    training = {"train": training_accuracy(by_key, plan.train_pairs)}
+    return training | {
         name: pair_accuracy(scores, pair_rows(pairs, plan.features.keys))
         for name, pairs in kinds.items()
         if pairs

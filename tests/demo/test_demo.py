@@ -9,11 +9,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from data.judgements.pairs import Pair
-from data.judgements.splits import split_by_videos
 from pipeline.cli import cli
 from pipeline.demo.options import DemoOptions
-from pipeline.demo.summary import from_memory, show_plan
+from pipeline.demo.summary import show_plan
 from pipeline.runs.folder import load_run
 from tests.helpers.report_html import Page
 
@@ -41,6 +39,10 @@ def test_demo_ends_with_a_summary_on_stdout(finished: tuple[Path, Result]) -> No
     assert result.exit_code == 0, result.stderr
     for phrase in (
         "full",
+        "memory (baseline)",
+        "pooled (baseline)",
+        "pooled + duration (baseline)",
+        "full does not beat, on pairs of two unseen videos",
         "length (baseline)",
         "mean flow (baseline)",
         "brightness (baseline)",
@@ -141,17 +143,6 @@ def test_a_page_of_somebodys_own_is_not_replaced(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "--overwrite" in result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
-
-
-def test_memory_alone_uses_nothing_of_unseen_videos() -> None:
-    """It is the floor that pairs with one unseen video are read against."""
-    skill = {"a": 0.9, "b": 0.7, "c": 0.4, "d": 0.1, "new": 0.6}
-    names = sorted(skill, key=lambda name: -skill[name])
-    pairs = [Pair(x, y) for i, x in enumerate(names) for y in names[i + 1 :]]
-    split = split_by_videos(pairs, ["new"], "1")
-    assert from_memory(split, skill) == 1.0  # a, b above the middle .525; c, d below it
-    assert from_memory(split, skill | {"new": 0.0}) == 1.0
-    assert from_memory(split, skill | {"b": 0.45, "a": 0.95}) == 0.75  # middle .475, b below
 
 
 def test_plan_counts_what_would_be_computed(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from data.judgements.pairs import Pair
 from data.judgements.splits import Split
 from pipeline.evaluate import statistics as evaluation_statistics
+from pipeline.evaluate.rows import fixed_rows
 from pipeline.evaluate.statistics import (
     PairedFold,
     estimate,
@@ -17,7 +18,6 @@ from pipeline.evaluate.statistics import (
     rank_correlations,
     right,
 )
-from pipeline.evaluate.tables import fixed_rows
 
 
 def test_ties_are_wrong() -> None:

@@ -70,7 +70,7 @@ def read(folder: Path, task: str | None = None, score_gap: float | None = None) 
     title = f"EPIC-Skills 2018, {chosen.replace('_', ' ').lower()}"
     if chosen in folders:
         return _read_task(folders[chosen], chosen, title, segments_near(folder))
-    parts = [_read_task(folders[part], part, part, {}) for part in MERGED[chosen]]
+    parts = [_read_task(folders[part], part, part.replace("_", " "), {}) for part in MERGED[chosen]]
     return join(title, parts, KNOWN[chosen])
 
 

@@ -77,7 +77,16 @@ def read(folder: Path, task: str | None = None, score_gap: float | None = None) 
     groups = None
     if chosen in _KNOWN and chosen != "dough_rolling":
         groups = {name: epic_skills.participant(name) for name in files}
-    return Dataset(title, pairs, folds, known=_KNOWN.get(chosen), files=files, groups=groups)
+    parts = {name: name.partition("/")[0].replace("_", " ") for name in files if "/" in name}
+    return Dataset(
+        title,
+        pairs,
+        folds,
+        known=_KNOWN.get(chosen),
+        files=files,
+        groups=groups,
+        tasks=parts if len(set(parts.values())) > 1 else {},
+    )
 
 
 def _renamed(task: str, pairs: Iterable[Pair]) -> list[Pair]:
