@@ -31,6 +31,7 @@ __all__ = [
     "describe",
     "explain_videos",
     "extract",
+    "judge_videos",
     "learn_fusion",
     "run_demo",
     "score_videos",

@@ -29,6 +29,8 @@ from pipeline.fit_fusion.command import fit_fusion
 from pipeline.fit_fusion.settings import FusionSettings
 from pipeline.inspect.command import inspect
 from pipeline.inspect.options import InspectOptions
+from pipeline.judge.command import judge
+from pipeline.judge.settings import JudgeSettings
 from pipeline.report.command import write_report as write_page
 from pipeline.report.content import ReportSettings
 from pipeline.runner.jobs import JobOptions, Outcome
@@ -136,6 +138,28 @@ class Scored:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Comparisons:
+    """A page on which experts compare videos.
+
+    Attributes
+    ----------
+    page : Path
+        The page; it opens from disk.
+    videos : tuple of str
+        Those on it.
+    comparisons : int
+        About how many a judge makes.
+    failures : dict of str to str
+        Why other videos are not on it.
+    """
+
+    page: Path
+    videos: tuple[str, ...]
+    comparisons: int
+    failures: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Explanations:
     """Pictures of attention.
 
@@ -154,6 +178,35 @@ class Explanations:
     sheets: dict[str, Path]
     films: dict[str, Path]
     failures: dict[str, str]
+
+
+@takes(JudgeSettings, NewVideoOptions, without=("shard",))
+def judge_videos(videos: Paths, output: str | Path, **options: Any) -> Comparisons:
+    """Write a page on which experts compare videos side by side: `judge`.
+
+    Parameters
+    ----------
+    videos : path or sequence of paths
+        Folders, files, ``@list.txt`` or a CSV with a column ``video``.
+    output : path
+        Gets ``index.html`` and small copies of the videos.
+    **options
+        Flags of the command.
+
+    Raises
+    ------
+    InputError
+        Fewer than two videos can be shown, or options that cannot be used.
+    """
+    new = from_keywords(NewVideoOptions, options)
+    sources = without_films(find_sources(_paths(videos), new.exclude))
+    made = judge(sources, output, from_keywords(JudgeSettings, options), new)
+    return Comparisons(
+        page=made.page,
+        videos=made.videos,
+        comparisons=made.length.comparisons,
+        failures=_failures(made.outcome),
+    )
 
 
 # The caches always lie in `output`, and the sampling plan is that of the features.

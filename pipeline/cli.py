@@ -23,6 +23,7 @@ EXIT_INTERRUPTED = 130
 #: Command -> line of `pipeline --help`; `pipeline x-y` is `pipeline/x_y/command.py`.
 COMMANDS = {
     "demo": "Everything end to end on a synthetic set, in a minute or two.",
+    "judge": "Write a page on which experts compare videos, and that exports pairs.csv.",
     "extract-flow": "Stage 1a: videos to TV-L1 optical flow caches.",
     "extract-features": "Stage 1b: videos and flow to feature caches (two ResNet101s and "
     "ConvFusion).",

@@ -1,11 +1,11 @@
-"""A film: every frame of a video with attention over it, at the video's own speed.
+"""Films at a video's own speed: every frame with attention over it, or a small copy.
 
 Films are H.264 in mp4 (yuv420p, index at the front), which browsers, phones and players show.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -27,6 +27,8 @@ _STAMP_ROUNDING = 1.5e-3
 _DARK, _LIGHT, _LINE = (24, 24, 24), (235, 235, 235), (86, 180, 233)
 # Constant quality: 18 looks like the source, each 6 more halve the file (x264's own scale).
 _QUALITY = {"crf": "20", "preset": "fast"}
+# Copies are small, and a key frame each half second lets a page step back at once.
+_COPY_QUALITY = {"crf": "26", "preset": "fast", "g": "15"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +129,41 @@ def write_film(
     check_room(path)
     pictures = _pictures(look, timeline, frames, options, overlay)
     with published(path) as temporary:
-        _encode(temporary, pictures, timeline)
+        _encode(temporary, pictures, timeline, _QUALITY)
+
+
+def write_copy(path: Path, timeline: Timeline, frames: Iterable[np.ndarray], side: int) -> None:
+    """Write a small copy of a video, without sound, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        The mp4 file.
+    timeline : Timeline
+        From `plan_timeline`.
+    frames : iterable of ndarray (height, width, 3) uint8, BGR
+        Those of the timeline; taken one at a time.
+    side : int
+        Longer side of the copy, px; a smaller video keeps its size.
+
+    Raises
+    ------
+    InputError
+        The file cannot be written, or the disk is full.
+    """
+    check_room(path)
+    with published(path) as temporary:
+        _encode(temporary, (_at_most(frame, side) for frame in frames), timeline, _COPY_QUALITY)
+
+
+def _at_most(frame: np.ndarray, side: int) -> np.ndarray:
+    """Return a frame with even sides, shrunk where its longer side exceeds `side` px."""
+    height, width = frame.shape[:2]
+    scale = min(1.0, side / max(height, width))
+    size = _even(width * scale), _even(height * scale)
+    return (
+        frame if size == (width, height) else cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+    )
 
 
 def _pictures(
@@ -156,14 +192,19 @@ def _even(length: float) -> int:
     return max(2, 2 * round(length / 2))
 
 
-def _encode(path: Path, pictures: Iterable[np.ndarray], timeline: Timeline) -> None:
+def _encode(
+    path: Path,
+    pictures: Iterable[np.ndarray],
+    timeline: Timeline,
+    quality: Mapping[str, str],
+) -> None:
     """Encode pictures (BGR, even sides), each as often as the timeline says."""
     rate = Fraction(timeline.fps).limit_denominator(1001)
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
         stream: Any = None
         for picture, repeats in zip(pictures, timeline.repeats, strict=True):
             if stream is None:
-                stream = container.add_stream("libx264", rate=rate, options=_QUALITY)
+                stream = container.add_stream("libx264", rate=rate, options=dict(quality))
                 stream.height, stream.width = picture.shape[:2]
                 stream.pix_fmt = "yuv420p"
             for _ in range(repeats):
