@@ -7,6 +7,7 @@ from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 
 from data.errors import InputError
+from data.judgements.comparisons import Comparison, majority
 from data.judgements.pairs import Pair, videos_of
 from data.judgements.splits import Split, group_of, k_fold_by_group, k_fold_by_video
 from data.names import Matching, match_names
@@ -57,8 +58,10 @@ class Dataset:
         Group of each video, mostly its subject, where names show it.
     folds_keep_groups : bool
         Whether no group has videos on both sides of a fold.
-    ties : int
-        Undecided comparisons that were left out.
+    tied : sequence of Pair
+        Undecided comparisons, which are not among the pairs.
+    comparisons : sequence of Comparison
+        Who judged what, where the annotation is a table of the user's own.
     tasks : mapping of str to str
         Task of each video of a merged set, e.g. ``"Suturing"``; empty for a single task.
     """
@@ -74,8 +77,14 @@ class Dataset:
     spans: Mapping[str, Span] = field(default_factory=dict)
     groups: Mapping[str, str] | None = None
     folds_keep_groups: bool = False
-    ties: int = 0
+    tied: Sequence[Pair] = ()
+    comparisons: Sequence[Comparison] = ()
     tasks: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def ties(self) -> int:
+        """Number of undecided comparisons."""
+        return len(self.tied)
 
     @property
     def videos(self) -> list[str]:
@@ -119,9 +128,19 @@ def join(name: str, parts: Sequence[Dataset], known: str | None) -> Dataset:
         files={video: files for part in parts for video, files in part.files.items()},
         spans={video: span for part in parts for video, span in part.spans.items()},
         groups=groups or None,
-        ties=sum(part.ties for part in parts),
+        tied=[pair for part in parts for pair in part.tied],
         tasks={video: part.name for part in parts for video in part.videos},
     )
+
+
+def by_majority(dataset: Dataset) -> Dataset:
+    """Return the data set with each two videos judged once, as most of its judgements say."""
+    pairs, ties = majority(dataset.pairs, dataset.tied)
+    folds = [
+        Split(majority(fold.train, ())[0], majority(fold.test, ())[0], fold.name)
+        for fold in dataset.folds
+    ]
+    return replace(dataset, pairs=pairs, tied=ties, folds=folds)
 
 
 def with_groups(dataset: Dataset, group_by: str | None) -> Dataset:

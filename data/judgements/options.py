@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from data.judgements.formats import FORMATS
 
@@ -48,6 +49,13 @@ class DatasetOptions:
             "help": "Scored videos are a pair when their scores differ by more.",
             "source": "default 0; MIT-Dive 5, authors' code",
             "min": 0,
+        },
+    )
+    judges: Literal["all", "majority"] = field(
+        default="all",
+        metadata={
+            "help": "Several judgements of the same two videos: use them all, or once what most of "
+            "them say (as many each way are a tie)."
         },
     )
     fold_seed: int = field(

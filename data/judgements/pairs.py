@@ -1,4 +1,4 @@
-"""Comparisons of two videos: reading pairs or scores from tables, and checking that they agree."""
+"""Pairs of videos, made from scores or not, and whether they agree with each other."""
 
 from __future__ import annotations
 
@@ -8,12 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.errors import InputError
-from data.tables import Row, one_form, read_rows, read_words
+from data.tables import Row, one_form, read_rows
 
-_BETTER_WORSE = ("better", "worse")
-_WINNER_NAMES = ("best", "better", "winner")
-_FIRST_SECOND = (("vid1", "vid2"), ("video1", "video2"))
-_TIES = frozenset({"tie", "tied", "equal", "same", "draw", "both", "none", "undecided", "0"})
 _VIDEO = ("video", "path", "name")
 _SCORE = ("score", "skill")
 
@@ -31,102 +27,6 @@ class Pair:
     def reversed(self) -> Pair:
         """Return the opposite judgement."""
         return Pair(self.worse, self.better)
-
-
-def read_pairs(path: str | Path) -> list[Pair]:
-    """Read comparisons as `read_comparisons`; ties are left out."""
-    return read_comparisons(path)[0]
-
-
-def read_comparisons(path: str | Path) -> tuple[list[Pair], int]:
-    """Read comparisons in file order, with every repetition that the file holds.
-
-    Three forms are understood: a CSV with the header ``better,worse``; a CSV with the header
-    ``Vid1,Vid2,Best`` (or ``Better``), whose third column names the winner; and a text file
-    (ending ``.txt``) of ``better worse`` lines without a header. Contradictions are kept: see
-    `check_pairs`. A third cell that is empty (under ``Best``) or says ``tie``, ``equal``, ``same``,
-    ``draw``, ``both``, ``none``, ``undecided`` or ``0`` is a tie.
-
-    Returns
-    -------
-    pairs : list of Pair
-    ties : int
-        Undecided comparisons, which are left out.
-
-    Raises
-    ------
-    InputError
-        The file is unreadable or empty, has no known header, or a row is malformed
-        (wrong number of values, a video against itself, a winner that is neither video).
-    """
-    path = Path(path)
-    if path.suffix.lower() == ".txt":
-        rows = [(row, row.cells) for row in read_words(path)]
-    else:
-        rows = _rows_of_table(path, read_rows(path))
-    decided = [(row, cells) for row, cells in rows if not _is_tie(cells)]
-    ties = len(rows) - len(decided)
-    pairs = [_pair(path, row, cells) for row, cells in decided]
-    if not pairs:
-        found = f", found {ties} ties alone" if ties else ""
-        raise InputError(
-            f"{path} holds no pairs: expected one 'better,worse' comparison a line{found}"
-        )
-    return pairs, ties
-
-
-def _is_tie(cells: Sequence[str]) -> bool:
-    """Whether a row is two videos and a word for a tie, which neither video is called."""
-    return len(cells) == 3 and cells[2] not in cells[:2] and cells[2].lower() in _TIES
-
-
-def _rows_of_table(path: Path, rows: Sequence[Row]) -> list[tuple[Row, tuple[str, ...]]]:
-    """Return the rows after a header of one of the known forms: better, worse; or a tie as read."""
-    if not rows:
-        raise InputError(f"{path} is empty: expected the header 'better,worse' and one pair a line")
-    header = tuple(name.lower() for name in rows[0].cells)
-    if header == _BETTER_WORSE:
-        return [(row, row.cells) for row in rows[1:]]
-    if len(header) == 3 and header[:2] in _FIRST_SECOND and header[2] in _WINNER_NAMES:
-        return [(row, _winner_first(path, row)) for row in rows[1:]]
-    if set(_BETTER_WORSE) <= set(header):
-        columns = [header.index(name) for name in _BETTER_WORSE]
-        return [(row, _cells_at(row, columns)) for row in rows[1:]]
-    raise InputError(
-        f"{path}: expected the columns 'better,worse' (or 'Vid1,Vid2,Best'), found "
-        f"'{','.join(rows[0].cells)}'; add the header line if it is missing"
-    )
-
-
-def _cells_at(row: Row, columns: Sequence[int]) -> tuple[str, ...]:
-    return tuple(row.cells[c] for c in columns if c < len(row.cells))
-
-
-def _winner_first(path: Path, row: Row) -> tuple[str, ...]:
-    """Turn ``first, second, winner`` into ``better, worse``; without a winner it is a tie."""
-    if len(row.cells) == 2 and all(row.cells):
-        return (*row.cells, "tie")
-    if _is_tie(row.cells):
-        return row.cells
-    if len(row.cells) != 3 or row.cells[2] not in row.cells[:2]:
-        raise InputError(
-            f"{path}, line {row.line}: expected two videos and which of them is "
-            f"better (or 'tie', or nothing), found '{','.join(row.cells)}'"
-        )
-    first, second, winner = row.cells
-    return (first, second) if winner == first else (second, first)
-
-
-def _pair(path: Path, row: Row, cells: Sequence[str]) -> Pair:
-    if len(cells) != 2 or not all(cells):
-        raise InputError(
-            f"{path}, line {row.line}: expected two video names, the better first, "
-            f"found '{' '.join(row.cells)}'"
-        )
-    better, worse = map(one_form, cells)
-    if better == worse:
-        raise InputError(f"{path}, line {row.line}: '{better}' is compared with itself")
-    return Pair(better, worse)
 
 
 def videos_of(pairs: Iterable[Pair]) -> list[str]:

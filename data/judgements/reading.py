@@ -6,13 +6,20 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from data.errors import InputError
-from data.judgements.dataset import Dataset, with_drawn_folds, with_groups
+from data.judgements.comparisons import (
+    Comparison,
+    decided,
+    read_comparisons,
+    read_judges,
+    tables_of_judges,
+    tied,
+)
+from data.judgements.dataset import Dataset, by_majority, with_drawn_folds, with_groups
 from data.judgements.formats import FORMATS, jigsaws
 from data.judgements.options import DATASETS, DatasetOptions
 from data.judgements.pairs import (
     is_score_table,
     pairs_from_scores,
-    read_comparisons,
     read_scores,
 )
 
@@ -59,6 +66,8 @@ def read_dataset(
         dataset = _read_own(place, options.score_gap or 0.0)
     else:
         dataset = FORMATS[name].read(place, options.task, options.score_gap)
+    if options.judges == "majority":
+        dataset = by_majority(dataset)
     folds, group_by, seed = options.folds, options.group_by, options.fold_seed
     if name == "jigsaws":
         alike = same(dataset) if same and divided else {}
@@ -89,6 +98,8 @@ def recognise(path: Path) -> tuple[str, Path]:
         fitting = (name for name, form in FORMATS.items() if form.holds(path))
         return next(fitting, "csv"), path
     places = formats_in(path)
+    if not places and tables_of_judges(path):
+        return "csv", path
     if len(places) != 1:
         what = (
             f"several ({', '.join(places)}): choose one by --dataset"
@@ -113,10 +124,12 @@ def _format_of(path: Path, dataset: str) -> tuple[str, Path]:
         if dataset in ("epic-skills", "raan", "best", "jigsaws"):
             raise InputError(f"--dataset {dataset} expects a folder, {path} is a file")
         return dataset, path
+    if dataset == "csv" and tables_of_judges(path):
+        return dataset, path
     if dataset == "csv":
         raise InputError(
-            f"--dataset csv expects a file with the columns 'better,worse' or "
-            f"'video,score', {path} is a folder"
+            f"--dataset csv expects a file with the columns 'better,worse' or 'video,score', or a "
+            f"folder of nothing but the former, {path} is another folder"
         )
     return dataset, _place(path, dataset) or path
 
@@ -132,13 +145,18 @@ def _near(path: Path) -> Sequence[Path]:
 
 def _read_own(path: Path, score_gap: float) -> Dataset:
     """Read a user's own ``better,worse`` or ``video,score`` table, or text file of pairs."""
-    scores, ties = None, 0
-    if is_score_table(path):
+    scores: dict[str, float] | None = None
+    judged: list[Comparison] = []
+    if path.is_dir():
+        judged = read_judges(tables_of_judges(path))
+        pairs = decided(judged)
+    elif is_score_table(path):
         scores = read_scores(path)
         pairs = pairs_from_scores(scores, score_gap)
     else:
-        pairs, ties = read_comparisons(path)
+        judged = read_comparisons(path)
+        pairs = decided(judged)
     if not pairs:
         reason = f"differ by more than {score_gap:g}; give a smaller --score-gap"
         raise InputError(f"{path}: no two scores {reason if score_gap else 'differ'}")
-    return Dataset(path.stem, pairs, [], scores=scores, ties=ties)
+    return Dataset(path.stem, pairs, [], scores=scores, tied=tied(judged), comparisons=judged)

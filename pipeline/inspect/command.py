@@ -25,6 +25,7 @@ Examples:
   pipeline inspect flow/ features/ --verify
   pipeline inspect flow/clip.mp4.h5 --image clip.png
   pipeline inspect pairs.csv --features features/
+  pipeline inspect pairs_*.csv --ranking
   pipeline inspect EPIC-Skills2018/ --task surgery
   pipeline inspect demo/ --json
 
@@ -63,7 +64,10 @@ def inspect(paths: Sequence[str | Path], options: InspectOptions | None = None) 
     ):
         if folder is not None and not folder.exists():
             raise InputError(f"{folder}: no such {content}")
-    return inspect_paths(list(map(str, paths)), options)
+    reports = inspect_paths(list(map(str, paths)), options)
+    if options.ranking and not any("ranking" in each.facts or each.problems for each in reports):
+        raise InputError("--ranking orders videos by judgements, and none of the paths holds any")
+    return reports
 
 
 @click.command("inspect", epilog=EPILOG)
@@ -78,7 +82,9 @@ def command(ctx: click.Context, /, paths: tuple[str, ...], as_json: bool, **para
 
     A video is decoded whole, because its header may be wrong. For a cache, its content, its
     options and whether it is complete are shown; for a folder, a summary. Judgements are a table
-    of pairs or scores, or a published data set.
+    of pairs or scores, a folder of several judges' tables, or a published data set. Of several
+    judges, the agreement between and within them is shown, and the accuracy that it leaves
+    attainable.
     """
     picture = build(FlowPictureOptions, params)
     options = build(InspectOptions, params)

@@ -12,11 +12,11 @@ from typing import Any
 
 from data.errors import InputError
 from data.files import is_temporary
+from data.judgements.comparisons import read_pairs
 from data.judgements.pairs import (
     check_pairs,
     is_score_table,
     pairs_from_scores,
-    read_pairs,
     read_scores,
 )
 from data.sources import find_sources, folders_below

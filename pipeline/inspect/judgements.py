@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.errors import InputError
+from data.judgements.comparisons import Comparison, tables_of_judges
 from data.judgements.options import DatasetOptions
 from data.judgements.pairs import check_pairs
 from data.judgements.reading import read_dataset, tasks_in
 from data.tables import read_rows
+from pipeline.inspect.judges import add_judges, add_ranking
 from pipeline.inspect.report import Report, failure
 from pipeline.runs.judgements import describe
 from pipeline.shell.words import counted
@@ -21,7 +23,12 @@ if TYPE_CHECKING:
 
 
 def inspect_pairs(
-    path: Path, shown: str, options: DatasetOptions, features: Path | None = None
+    path: Path,
+    shown: str,
+    options: DatasetOptions,
+    features: Path | None = None,
+    *,
+    ranking: bool = False,
 ) -> list[Report]:
     """Report what is in judgements, for each task.
 
@@ -35,6 +42,8 @@ def inspect_pairs(
         Which form and task, and which folds; all tasks if none is named.
     features : Path, optional
         Feature caches whose names are compared with the judged videos.
+    ranking : bool
+        Add the order that the judgements give.
     """
     reports = []
     for task in _tasks(path, options):
@@ -43,6 +52,7 @@ def inspect_pairs(
             dataset, warnings = _read(path, replace(options, task=task))
             report = _report(dataset, name)
             report.warnings += warnings
+            _add_judges(report, dataset, ranking)
             _add_matches(report, dataset, path, features)
         except InputError as error:
             report = failure(name, path, "judgements", error)
@@ -75,7 +85,8 @@ def _read(path: Path, options: DatasetOptions) -> tuple[Dataset, list[str]]:
     try:
         return read_dataset(path, options), []
     except InputError as error:
-        if path.is_dir() or options.dataset not in ("auto", "csv"):
+        published = path.is_dir() and not tables_of_judges(path)
+        if published or options.dataset not in ("auto", "csv"):
             raise
         # Unreadable tables fail here again, with the same words.
         dataset = read_dataset(path, replace(options, group_by=None), divided=False)
@@ -107,6 +118,14 @@ def _report(dataset: Dataset, shown: str) -> Report:
     }
     report.rows = [("" if number else "holds", line) for number, line in enumerate(_lines(dataset))]
     return report
+
+
+def _add_judges(report: Report, dataset: Dataset, ranking: bool) -> None:
+    """Add the judges' agreement, where the judgements name them; the order if asked for."""
+    if dataset.comparisons:
+        add_judges(report, dataset.comparisons, ranking=ranking)
+    elif ranking:
+        add_ranking(report, [Comparison(pair=pair) for pair in dataset.pairs])
 
 
 def _lines(dataset: Dataset) -> list[str]:

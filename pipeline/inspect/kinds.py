@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from data.errors import InputError
 from data.files import is_system_name
 from data.judgements.boxes import COLUMNS as BOX_COLUMNS
+from data.judgements.comparisons import is_comparison_table
 from data.judgements.options import DatasetOptions
 from data.judgements.reading import formats_in, recognise
 from data.sources import find_sources
@@ -18,6 +19,7 @@ from data.tables import read_rows
 from pipeline.inspect.cache import inspect_cache
 from pipeline.inspect.folder import Contents, summarise, survey
 from pipeline.inspect.judgements import inspect_boxes, inspect_pairs
+from pipeline.inspect.judges import inspect_judges
 from pipeline.inspect.options import InspectOptions
 from pipeline.inspect.report import Report, failure, without_path
 from pipeline.inspect.run import (
@@ -58,13 +60,22 @@ def inspect_paths(paths: Sequence[str], options: InspectOptions) -> list[Report]
     inspection = Inspection(options, Upstream.of(caches))
     expanded = [_expand(path, options) for path in paths]
     singles = [item for items in expanded for item in items if item.kind != "folder"]
+    tables = [
+        item.path
+        for item in singles
+        if item.kind == "judgements" and is_comparison_table(item.path)
+    ]
+    together = len(tables) > 1  # Several judges: their order is that of all.
+    if together:
+        inspection = replace(inspection, options=replace(options, ranking=False))
     reports = dict(zip(singles, inspection.all_of(singles, closely=True), strict=True))
-    return [
+    listed = [
         report
         for items in expanded
         for item in items
         for report in (inspection.folder(item) if item.kind == "folder" else reports[item])
     ]
+    return [*listed, inspect_judges(tables, ranking=options.ranking)] if together else listed
 
 
 def _flow_caches(paths: Iterable[str | Path]) -> list[Path]:
@@ -232,7 +243,9 @@ class Inspection:
                 return [inspect_video(item.path, item.shown, options.strict)]
             return [glance_at_video(item.path, item.shown)]
         if item.kind == "judgements":
-            return inspect_pairs(item.path, item.shown, options.dataset, options.features)
+            return inspect_pairs(
+                item.path, item.shown, options.dataset, options.features, ranking=options.ranking
+            )
         if item.kind in _SINGLE:
             return [_SINGLE[item.kind](item.path, item.shown)]
         kind, _, message = item.kind.partition(": ")

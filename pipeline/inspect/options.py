@@ -33,6 +33,11 @@ class InspectOptions:
         "Where the caches' source videos are now, if they were moved: a folder, or the video.",
         default=None,
     )
+    ranking: bool = option(
+        "Judgements: print the order that they alone give (Bradley-Terry), with 95 % intervals.",
+        default=False,
+        switch=True,
+    )
     exclude: tuple[str, ...] = shared("exclude")
     jobs: int = shared("jobs", help="Workers, if there are many files to read.")
     strict: bool = shared("strict")

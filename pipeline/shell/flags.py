@@ -82,7 +82,8 @@ class Shared:
     )
     features: Path = option("Output of extract-features.")
     pairs: Path = option(
-        "Judgements: a CSV with the columns better,worse or video,score, or a data set's folder."
+        "Judgements: a CSV with the columns better,worse or video,score, a folder of several "
+        "judges' CSVs, or a data set's folder."
     )
     preset: str = option(
         "Training as in the authors' code for a data set; explicit flags override it.",

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.errors import InputError
-from data.judgements.pairs import Pair, check_pairs, read_pairs
+from data.judgements.comparisons import read_pairs
+from data.judgements.pairs import Pair, check_pairs
 
 pairs_of_few = st.lists(
     st.tuples(st.integers(0, 5), st.integers(0, 5)).filter(lambda p: p[0] != p[1]),

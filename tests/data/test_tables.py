@@ -9,8 +9,9 @@ import pytest
 
 from data.errors import InputError
 from data.judgements.boxes import read_boxes
+from data.judgements.comparisons import decided, read_comparisons, read_pairs, tied
 from data.judgements.options import DatasetOptions
-from data.judgements.pairs import Pair, read_comparisons, read_scores
+from data.judgements.pairs import Pair, read_scores
 from data.judgements.reading import read_dataset
 from data.sources import find_sources
 from data.tables import formula_safe, read_rows
@@ -77,7 +78,9 @@ def test_ties_are_left_out_and_counted(tmp_path: Path, name: str, text: str) -> 
     """A table with undecided comparisons would be refused, or a tie taken for a judgement."""
     path = tmp_path / name
     path.write_text(text)
-    assert read_comparisons(path) == ([Pair("v01", "v02")], 3)
+    judged = read_comparisons(path)
+    assert decided(judged) == [Pair("v01", "v02")]
+    assert len(tied(judged)) == 3
     assert read_dataset(path, DatasetOptions(), divided=False).ties == 3
 
 
@@ -93,14 +96,15 @@ def test_a_video_may_be_called_like_a_tie(tmp_path: Path) -> None:
     """A video called `same` that wins would be left out."""
     path = tmp_path / "p.csv"
     path.write_text("Vid1,Vid2,Best\nsame,b,same\n")
-    assert read_comparisons(path) == ([Pair("same", "b")], 0)
+    judged = read_comparisons(path)
+    assert (decided(judged), tied(judged)) == ([Pair("same", "b")], [])
 
 
 def test_decomposed_and_composed_names_of_a_table_are_one_video(tmp_path: Path) -> None:
     """Two people's rows about one video would be about two."""
     path = tmp_path / "p.csv"
     path.write_text("better,worse\ne\u0301,a\na,\u00e9\n")
-    pairs, _ = read_comparisons(path)
+    pairs = read_pairs(path)
     assert pairs[0] == pairs[1].reversed()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from data.judgements.pairs import read_comparisons
+from data.judgements.comparisons import decided, read_comparisons
 from data.tables import read_rows
 from pipeline.cli import cli
 from tests.helpers.browser import Tab, browser
@@ -139,9 +139,11 @@ def test_all_comparisons_end_with_an_export(tab: Tab, tmp_path: Path) -> None:
         answer(tab, "ArrowLeft")
     assert tab.js("!document.getElementById('done').hidden")
     rows = exported(tab, tmp_path / "pairs_C.csv")
-    pairs, ties = read_comparisons(tmp_path / "pairs_C.csv")
-    assert len(pairs) == len(rows) == 16  # 15 pairs and a repeat
-    assert ties == 0
+    judged = read_comparisons(tmp_path / "pairs_C.csv")
+    pairs = decided(judged)
+    assert len(pairs) == len(judged) == len(rows) == 16  # 15 pairs and a repeat
+    assert {each.judge for each in judged} == {"C"}
+    assert all(each.seconds and each.seconds > 0.3 for each in judged)
     assert len({frozenset((each.better, each.worse)) for each in pairs}) == 15
     tab.key("u")
     assert tab.js("document.getElementById('done').hidden")

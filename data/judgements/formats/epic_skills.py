@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from data.errors import InputError
+from data.judgements.comparisons import decided, read_comparisons, read_pairs, tied
 from data.judgements.dataset import Dataset, Span, choose_task, join
-from data.judgements.pairs import Pair, read_comparisons, read_pairs, videos_of
+from data.judgements.pairs import Pair, videos_of
 from data.judgements.splits import Split
 from data.tables import read_rows
 
@@ -89,8 +90,8 @@ def task_folders(folder: Path) -> dict[str, Path]:
 
 def _read_task(folder: Path, task: str, title: str, spans: dict[str, tuple[str, Span]]) -> Dataset:
     stem = task.lower()
-    decided, ties = read_comparisons(folder / f"{stem}_gt.csv")
-    pairs = _named(task, decided)
+    judged = read_comparisons(folder / f"{stem}_gt.csv")
+    pairs = _named(task, decided(judged))
     folds = [
         Split(
             _named(task, read_pairs(folder / "splits" / f"{stem}_train_{n}.csv")),
@@ -101,7 +102,7 @@ def _read_task(folder: Path, task: str, title: str, spans: dict[str, tuple[str, 
     ]
     names = videos_of(pairs)
     files = {name: candidates(name, spans) for name in names}
-    judged = {name: spans[name][1] for name in names if name in spans}
+    parts = {name: spans[name][1] for name in names if name in spans}
     groups = None if task == "Dough_Rolling" else {name: participant(name) for name in names}
     return Dataset(
         title,
@@ -109,9 +110,9 @@ def _read_task(folder: Path, task: str, title: str, spans: dict[str, tuple[str, 
         folds,
         known=KNOWN.get(task),
         files=files,
-        spans=judged,
+        spans=parts,
         groups=groups,
-        ties=ties,
+        tied=_named(task, tied(judged)),
     )
 
 

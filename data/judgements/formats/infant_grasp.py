@@ -59,7 +59,7 @@ def read(path: Path, task: str | None = None, score_gap: float | None = None) ->
         for n in range(FOLDS)
     ]
     _refuse_empty(path, folds)
-    undecided = f"; {ties} undecided left out" if ties else ""
+    undecided = f"; {len(ties)} undecided left out" if ties else ""
     return Dataset(
         "Infant grasp",
         pairs,
@@ -67,14 +67,14 @@ def read(path: Path, task: str | None = None, score_gap: float | None = None) ->
         known="infant-grasp",
         folds_source=f"the paper's rule, by name order{undecided}",
         files={name: (name,) for name in videos_of(pairs)},
-        ties=ties,
+        tied=ties,
     )
 
 
-def _read_labels(path: Path) -> tuple[list[Pair], int, list[str]]:
-    """Return the decided pairs, the number of undecided ones, and all videos, sorted."""
+def _read_labels(path: Path) -> tuple[list[Pair], list[Pair], list[str]]:
+    """Return the decided pairs, the undecided ones, and all videos, sorted."""
     pairs: list[Pair] = []
-    ties = 0
+    ties: list[Pair] = []
     names: set[str] = set()
     for row in read_words(path):
         if len(row.cells) != 3 or row.cells[2].lstrip("+") not in _LABELS:
@@ -89,7 +89,7 @@ def _read_labels(path: Path) -> tuple[list[Pair], int, list[str]]:
         if label:
             pairs.append(Pair(first, second) if label > 0 else Pair(second, first))
         else:
-            ties += 1
+            ties.append(Pair(first, second))
     return pairs, ties, sorted(names)
 
 

@@ -13,9 +13,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from data.errors import InputError
+from data.judgements.comparisons import read_pairs
 from data.judgements.dataset import Dataset, choose_task, folders_of_tasks
 from data.judgements.formats import epic_skills
-from data.judgements.pairs import Pair, read_pairs, videos_of
+from data.judgements.pairs import Pair, videos_of
 from data.judgements.splits import Split
 
 _KNOWN = {
