@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from threading import Lock
+from threading import Lock, get_ident
 from typing import Any
 
 import av
 import numpy as np
 from av.stream import Disposition
-from av.video.reformatter import ColorPrimaries, ColorTrc, VideoReformatter
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from data.errors import VideoError
@@ -21,9 +22,11 @@ from data.errors import VideoError
 Frame = NDArray[np.uint8]
 
 _CONVERT = "convert it, for example: ffmpeg -i IN -c:v libx264 OUT.mp4"
-# Transfer functions of HDR, by ITU-T H.273.
+# Codes of ITU-T H.273: transfer functions of HDR, and what is shown as it is. Other colours are
+# converted to those of BT.709 (1), as FFmpeg's scaler chooses where nothing else is asked for.
 HDR = {16: "smpte2084", 18: "arib-std-b67"}
-_TO_BT709 = {"dst_color_trc": ColorTrc.BT709, "dst_color_primaries": ColorPrimaries.BT709}
+_BT709, _UNSPECIFIED = 1, 2
+_NARROW_PRIMARIES = {_BT709, _UNSPECIFIED, 4, 5, 6, 7}
 # ISO base media files (mp4, mov, m4v, 3gp) begin with one of these boxes.
 _FIRST_BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp"}
 _SAMPLE = 512
@@ -195,7 +198,6 @@ class VideoFile:
         stream.thread_type = "AUTO"
         # Several threads may find other frames in a damaged file: only a count shows that.
         stream.codec_context.thread_count = threads if self.counted else 1
-        self._reformatter = VideoReformatter()
         self.orientation = Orientation()
         self.width = self.height = 0
         self.transfer = 0
@@ -255,18 +257,25 @@ class VideoFile:
     def picture(self, frame: av.VideoFrame) -> Frame:
         """Convert a frame as OpenCV 5.1 does, and show it as the file asks.
 
-        Chroma is interpolated bicubically; wide gamuts become BT.709, except those of
-        HDR, which are left as they are. A frame of another size than the first is scaled to it.
+        Chroma is interpolated bicubically; wide gamuts become BT.709. A frame of another size than
+        the first is scaled to it.
         """
-        picture = self._reformatter.reformat(
-            frame,
-            *self._size,
-            "bgr24",
-            interpolation="BICUBIC",
-            **({} if self.transfer in HDR else _TO_BT709),
-            threads=1,
+        colours = int(frame.color_primaries), int(frame.color_trc)
+        target = {}
+        if colours[0] not in _NARROW_PRIMARIES:
+            transfer = _BT709 if colours[1] in {_UNSPECIFIED, *HDR} else colours[1]
+            target = {"dst_color_primaries": _BT709, "dst_color_trc": transfer}
+        reformatter = _reformatter(get_ident(), frame.format.name, *self._size, *colours)
+        picture = reformatter.reformat(
+            frame, *self._size, "bgr24", interpolation="BICUBIC", threads=1, **target
         )
         return self.orientation.apply(np.asarray(picture.to_ndarray(), np.uint8))
+
+
+@lru_cache(maxsize=64)
+def _reformatter(thread: int, *kind: object) -> VideoReformatter:
+    """Return a thread's own for a kind of frame: the table of a wide gamut takes seconds to make."""
+    return VideoReformatter()
 
 
 def _chosen(path: Path, container: Any) -> tuple[Any, str | None]:

@@ -79,6 +79,11 @@ RECIPES: dict[str, list[str]] = {
         *("-vf", "scale=out_color_matrix=bt709,setparams=colorspace=bt709,format=yuv420p"),
         *_X264,
     ],
+    "sd.mp4": [
+        "-vf",
+        "setparams=colorspace=smpte170m:color_trc=smpte170m:color_primaries=smpte170m",
+        *_X264,
+    ],
     "wide.mp4": _tagged("bt2020nc", "bt2020-10", "bt2020"),
     "hlg.mp4": _tagged("bt2020nc", "arib-std-b67", "bt2020"),
     "pq.mkv": _tagged("bt2020nc", "smpte2084", "bt2020"),
