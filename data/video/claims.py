@@ -35,7 +35,7 @@ def claimed_shape(path: Path) -> tuple[int, int, int, float] | None:
 
 def _folder_shape(folder: Path) -> tuple[int, int, int, float]:
     """Shape of a folder of frames, from the number of files and the first one."""
-    _, first = next(read_folder(folder, np.zeros(1, np.int64)))
+    _, first = next(read_folder(folder, np.zeros(1, np.int64), None))
     return len(frame_files(folder)), first.shape[1], first.shape[0], DEFAULT_FPS
 
 

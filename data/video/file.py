@@ -36,17 +36,9 @@ _logging = Lock()
 
 @dataclass(frozen=True)
 class Orientation:
-    """How the file asks its frames to be shown: mirrored left to right, then turned.
+    """How a file asks its frames to be shown: mirrored left to right, then turned clockwise."""
 
-    Attributes
-    ----------
-    rotation
-        Degrees clockwise: 0, 90, 180 or 270.
-    mirrored
-        Whether left and right are exchanged before that.
-    """
-
-    rotation: int = 0
+    rotation: int = 0  # Degrees: 0, 90, 180 or 270.
     mirrored: bool = False
 
     @staticmethod
@@ -57,18 +49,17 @@ class Orientation:
         if data is None:
             return Orientation()
         # A point (x, y) is shown at (a·x + c·y, b·x + d·y); the order is a b u, c d v, x y w.
-        values = np.frombuffer(bytes(data), np.int32).astype(np.float64).reshape(3, 3)
-        (a, b), (c, d) = matrix = values[:2, :2]
+        matrix = np.frombuffer(bytes(data), np.int32).reshape(3, 3)[:2, :2] / 65536
+        a, b, c, d = matrix.ravel()
+        kept, swapped = np.abs([a, d]), np.abs([b, c])
         small = 0.01 * np.abs(matrix).max()  # Writers round sines and cosines.
-        turns = np.abs([a, d]).min() > small and np.abs([b, c]).max() <= small
-        swaps = np.abs([b, c]).min() > small and np.abs([a, d]).max() <= small
-        if not (turns or swaps):
-            shown = " ".join(f"{value / 65536:.3g}" for value in matrix.ravel())
+        if not (kept.min() > small >= swapped.max() or swapped.min() > small >= kept.max()):
             raise VideoError(
                 f"{path}: expected a display matrix that turns by quarters or mirrors, found "
-                f"{shown}; apply it first: ffmpeg -i IN -c:v libx264 OUT.mp4"
+                f"{a:.3g} {b:.3g} {c:.3g} {d:.3g}; apply it first: "
+                "ffmpeg -i IN -c:v libx264 OUT.mp4"
             )
-        mirrored = bool(a * d - b * c < 0)
+        mirrored = bool(a * d < b * c)
         x, y = (-a, -b) if mirrored else (a, b)
         return Orientation(round(np.degrees(np.arctan2(y, x)) / 90) * 90 % 360, mirrored)
 
@@ -92,18 +83,16 @@ def opened(path: Path, threads: int = 1) -> Iterator[VideoFile]:
     try:
         with path.open("rb") as file:
             start = file.read(_SAMPLE)
-        if not start:
-            raise VideoError(f"{path}: the file is empty (0 bytes)")
-        if _is_text(start):  # FFmpeg would wait for what a playlist names.
-            raise VideoError(
-                f"{path}: a text file, not a video (a list of videos is given as @list.txt, or as "
-                "a CSV)"
-            )
-        container = _open(path)
     except OSError as error:
-        if not isinstance(error, av.FFmpegError):
-            raise VideoError(f"{path}: cannot be read: {error.strerror}") from error
-        raise VideoError(f"{path}: {_why_not_opened(path, start)}") from error
+        raise VideoError(f"{path}: cannot be read: {error.strerror}") from error
+    if not start:
+        raise VideoError(f"{path}: the file is empty (0 bytes)")
+    if _is_text(start):  # FFmpeg would wait for what a playlist names.
+        raise VideoError(
+            f"{path}: a text file, not a video (a list of videos is given as @list.txt, or a CSV)"
+        )
+    try:
+        container = _open(path)
     except av.FFmpegError as error:
         raise VideoError(f"{path}: {_why_not_opened(path, start)}") from error
     with container:
@@ -274,7 +263,7 @@ class VideoFile:
 
 @lru_cache(maxsize=64)
 def _reformatter(thread: int, *kind: object) -> VideoReformatter:
-    """Return a thread's own for a kind of frame: the table of a wide gamut takes seconds to make."""
+    """Return a thread's own for a kind of frame: a wide gamut's table takes seconds to make."""
     return VideoReformatter()
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from itertools import islice, pairwise
 from pathlib import Path
 
 import cv2
@@ -16,7 +16,7 @@ from data.video.file import Frame
 from data.video.frame_names import frame_files
 from data.video.info import DEFAULT_FPS, VideoInfo
 
-_MISSING_SHOWN = 5
+_SHOWN = 5
 
 
 def scan_folder(folder: Path, strict: bool) -> VideoInfo:
@@ -27,20 +27,21 @@ def scan_folder(folder: Path, strict: bool) -> VideoInfo:
     """
     files = frame_files(folder)
     digest, size = hashlib.sha256(), 0
-    broken: list[Path] = []
     kept: list[int] = []
-    shape: tuple[int, ...] = (0, 0)
-    for place, content, frame in _decoded(files, broken):
+    last: Frame | None = None
+    for place, (_, path) in enumerate(files):
+        content = _content(path)
         size += len(content)
-        _add_to_digest(digest, files[place][1], content)
+        _add_to_digest(digest, path, content)
+        frame = _decode(path, content, last)
         if frame is not None:
             kept.append(place)
-            shape = frame.shape
+            last = frame
     if frame_files(folder) != files:
         raise VideoError(f"{folder}: changed while it was read; run again when it is complete")
-    if not kept:
-        raise VideoError(f"{broken[0]}: frame cannot be decoded as an image, nor can any other")
-    damage = [each for each in (_broken(broken, len(files)), _missing_numbers(files)) if each]
+    if last is None:
+        raise VideoError(f"{files[0][1]}: frame cannot be decoded as an image, nor can any other")
+    damage = _damage(files, kept)
     if damage and strict:
         raise VideoError(f"{folder}: {'; '.join(damage)}")
     assumed = f"a folder of frames has no time stamps; {DEFAULT_FPS:g} frames a second assumed"
@@ -48,33 +49,34 @@ def scan_folder(folder: Path, strict: bool) -> VideoInfo:
         path=folder,
         size=size,
         digest=digest.hexdigest(),
-        claimed_frames=-1,
         frames=len(kept),
-        width=shape[1],
-        height=shape[0],
-        rotation=0,
-        mirrored=False,
+        width=last.shape[1],
+        height=last.shape[0],
         fps=DEFAULT_FPS,
         times=np.array(kept, np.float64) / DEFAULT_FPS,
         warnings=(assumed, *damage),
     )
 
 
-def read_folder(folder: Path, indices: NDArray[np.int64]) -> Iterator[tuple[int, Frame]]:
+def read_folder(
+    folder: Path, indices: NDArray[np.int64], times: Sequence[float] | NDArray[np.float64] | None
+) -> Iterator[tuple[int, Frame]]:
     """Yield the wanted frames of a folder; see `data.video.reading.read_frames`."""
-    wanted = set(indices.tolist())
-    number = 0
-    for _, _, frame in _decoded(frame_files(folder), []) if wanted else ():
+    paths = [path for _, path in frame_files(folder)]
+    places = indices
+    if times is not None:
+        places = np.rint(np.asarray(times) * DEFAULT_FPS).astype(np.int64)
+    elif len(indices):
+        good = (path for path in paths if _decode(path, _content(path), None) is not None)
+        paths = list(islice(good, int(indices[-1]) + 1))
+    frame: Frame | None = None
+    for index, place in zip(indices.tolist(), places.tolist(), strict=True):
+        if place >= len(paths):
+            raise VideoError(f"{folder}: frame {index} is wanted, found only {len(paths)} frames")
+        frame = _decode(paths[place], _content(paths[place]), frame)
         if frame is None:
-            continue
-        if number in wanted:
-            wanted.remove(number)
-            yield number, frame
-        if not wanted:
-            return
-        number += 1
-    if wanted:
-        raise VideoError(f"{folder}: frame {min(wanted)} is wanted, found only {number} frames")
+            raise VideoError(f"{paths[place]}: frame cannot be decoded as an image")
+        yield index, frame
 
 
 def folder_digest(folder: Path) -> str:
@@ -100,45 +102,32 @@ def _content(path: Path) -> bytes:
         raise VideoError(f"{path}: frame cannot be read: {error.strerror}") from error
 
 
-def _decoded(
-    files: list[tuple[int, Path]], broken: list[Path]
-) -> Iterator[tuple[int, bytes, Frame | None]]:
-    """Yield place, content and (H, W, 3) BGR frame of each file; None, and `broken`, for damage.
-
-    All frames must have the size of the first.
-    """
-    shape: tuple[int, ...] | None = None
-    for place, (_, path) in enumerate(files):
-        content = _content(path)
-        data = np.frombuffer(content, dtype=np.uint8)
-        frame = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
-        if frame is None:
-            broken.append(path)
-        elif shape is not None and frame.shape != shape:
-            raise VideoError(
-                f"{path}: frame is {frame.shape[1]}x{frame.shape[0]} px, the frames before it are "
-                f"{shape[1]}x{shape[0]}; all frames of a video have one size"
-            )
-        else:
-            shape = frame.shape
-        yield place, content, np.asarray(frame, np.uint8) if frame is not None else None
-
-
-def _broken(paths: list[Path], count: int) -> str | None:
-    if not paths:
+def _decode(path: Path, content: bytes, before: Frame | None) -> Frame | None:
+    """Decode a picture to (H, W, 3) BGR, of the size of the one before; None for damage."""
+    data = np.frombuffer(content, dtype=np.uint8)
+    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    if decoded is None:
         return None
-    names = ", ".join(path.name for path in paths[:_MISSING_SHOWN])
-    more = ", …" if len(paths) > _MISSING_SHOWN else ""
-    return f"damaged: {len(paths)} of {count} frames cannot be decoded: {names}{more}"
+    if before is not None and decoded.shape != before.shape:
+        raise VideoError(
+            f"{path}: frame is {decoded.shape[1]}x{decoded.shape[0]} px, the frames before it are "
+            f"{before.shape[1]}x{before.shape[0]}; all frames of a video have one size"
+        )
+    return np.asarray(decoded, np.uint8)
 
 
-def _missing_numbers(files: list[tuple[int, Path]]) -> str | None:
-    """List the numbers between the first and the last that have no frame."""
-    gaps = []
-    for (before, _), (after, _) in pairwise(files):
-        if after - before > 1:
-            gaps.append(f"{before + 1}" if after - before == 2 else f"{before + 1}-{after - 1}")
-    if not gaps:
-        return None
-    shown = ", ".join(gaps[:_MISSING_SHOWN]) + (", …" if len(gaps) > _MISSING_SHOWN else "")
-    return f"frames are missing from the numbering: {shown}"
+def _damage(files: list[tuple[int, Path]], kept: list[int]) -> list[str]:
+    """List the pictures that are broken, and the numbers without a picture, in a line each."""
+    broken = [files[place][1].name for place in sorted({*range(len(files))} - {*kept})]
+    gaps = [
+        f"{before + 1}" if after - before == 2 else f"{before + 1}-{after - 1}"
+        for (before, _), (after, _) in pairwise(files)
+        if after - before > 1
+    ]
+    few = f"damaged: {len(broken)} of {len(files)} frames cannot be decoded"
+    found = {few: broken, "frames are missing from the numbering": gaps}
+    return [
+        f"{what}: {', '.join(names[:_SHOWN])}{', …' if len(names) > _SHOWN else ''}"
+        for what, names in found.items()
+        if names
+    ]

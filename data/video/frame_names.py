@@ -91,7 +91,12 @@ def is_flow(word: str, siblings: Collection[str]) -> bool:
 
 def is_frames(path: Path) -> bool:
     """Whether a path is a folder, or a picture of a series, which stands for the whole series."""
-    return path.is_dir() or (_is_picture(path.name) and bool(_files_with(path)))
+    if path.is_dir() or not (_is_picture(path.name) and path.is_file()):
+        return path.is_dir()
+    try:
+        return bool(frame_files(path))
+    except VideoError:
+        return False
 
 
 def frame_files(path: Path) -> list[tuple[int, Path]]:
@@ -107,14 +112,14 @@ def frame_files(path: Path) -> list[tuple[int, Path]]:
     VideoError
         There are none, or several series and none of them is clearly the folder's own.
     """
-    if not path.is_dir():
-        return _files_with(path)
+    folder = path if path.is_dir() else path.parent
     try:
-        pictures = sort_pictures(entry.name for entry in path.iterdir() if entry.is_file())
+        pictures = sort_pictures(entry.name for entry in folder.iterdir() if entry.is_file())
     except OSError as error:
-        raise VideoError(f"{path}: the folder cannot be read: {system_reason(error)}") from error
-    if "" in pictures.series:
-        return [(number, path / name) for number, name in pictures.series[""]]
+        raise VideoError(f"{folder}: the folder cannot be read: {system_reason(error)}") from error
+    for name, files in pictures.series.items():
+        if not name if path is folder else any(file == path.name for _, file in files):
+            return [(number, folder / file) for number, file in files]
     if not pictures.series:
         others = f"{pictures.unnumbered} pictures without" if pictures.unnumbered else "none"
         raise VideoError(
@@ -129,18 +134,6 @@ def frame_files(path: Path) -> list[tuple[int, Path]]:
 
 def _is_picture(name: str) -> bool:
     return not name.startswith(".") and Path(name).suffix.lower() in IMAGE_EXTENSIONS
-
-
-def _files_with(picture: Path) -> list[tuple[int, Path]]:
-    """List the series that a picture belongs to; empty where there is none."""
-    folder = picture.parent
-    if not picture.is_file():
-        return []
-    pictures = sort_pictures(entry.name for entry in folder.iterdir() if entry.is_file())
-    for files in pictures.series.values():
-        if any(name == picture.name for _, name in files):
-            return [(number, folder / name) for number, name in files]
-    return []
 
 
 def _shown(files: list[tuple[int, str]]) -> str:

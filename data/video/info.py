@@ -51,12 +51,12 @@ class VideoInfo:
     path: Path
     size: int
     digest: str
-    claimed_frames: int
+    claimed_frames: int = -1
     frames: int
     width: int
     height: int
-    rotation: int
-    mirrored: bool
+    rotation: int = 0
+    mirrored: bool = False
     fps: float
     times: NDArray[np.float64]
     warnings: tuple[str, ...]

@@ -149,7 +149,9 @@ def _only_estimated(video: VideoFile, fps: float, times: NDArray[np.float64]) ->
 
 
 def read_frames(
-    path: str | Path, indices: Sequence[int] | NDArray[np.integer]
+    path: str | Path,
+    indices: Sequence[int] | NDArray[np.integer],
+    times: Sequence[float] | NDArray[np.float64] | None = None,
 ) -> Iterator[tuple[int, Frame]]:
     """Yield (index, frame) of the wanted frames in one pass over the video.
 
@@ -159,6 +161,9 @@ def read_frames(
         A video file, or a folder of numbered frames.
     indices
         Frame numbers as `scan` counts them, strictly increasing.
+    times
+        Seconds of these frames as `scan` gives them, where they are known: by them a folder's
+        pictures are found without decoding those before, of which some may be broken.
 
     Yields
     ------
@@ -177,8 +182,7 @@ def read_frames(
         raise ValueError("frame indices must be strictly increasing and not negative")
     path = Path(path)
     if is_frames(path):
-        return read_folder(path, wanted)
-    check_regular(path)
+        return read_folder(path, wanted, times)
     return _read_file(path, wanted)
 
 
@@ -210,8 +214,7 @@ def file_digest(path: str | Path) -> str:
     path = Path(path)
     if is_frames(path):
         return folder_digest(path)
-    if path.exists():
-        check_regular(path)
+    check_regular(path)
     digest = hashlib.sha256()
     try:
         with path.open("rb") as file:

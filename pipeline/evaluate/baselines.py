@@ -185,10 +185,11 @@ def _brightness(path: Path, part: Part) -> float:
     """Return the mean grey level, 0 to 255."""
     import cv2
 
-    frames = scan(path).frames
-    first, end = part or (0, frames)
-    indices = first + _spread(min(end, frames) - first, _FRAMES)
-    grey = (cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) for _, frame in read_frames(path, indices))
+    times = scan(path).times
+    first, end = part or (0, len(times))
+    indices = first + _spread(min(end, len(times)) - first, _FRAMES)
+    frames = read_frames(path, indices, times[indices])
+    grey = (cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) for _, frame in frames)
     return float(np.mean([each.mean() for each in grey]))
 
 

@@ -133,7 +133,8 @@ def _draw(member: Member, scored: Scored, output: Path, options: ExplainOptions)
     film = output / f"{look.video}{ATTENTION}.mp4" if options.film.film else None
     if film is not None:
         timeline = plan_timeline(frame_times(scored))
-        frames = (frame for _, frame in read_frames(scored.features.source.path, timeline.frames))
+        read = read_frames(scored.features.source.path, timeline.frames, timeline.seconds)
+        frames = (frame for _, frame in read)
         write_film(film, look, timeline, frames, options=options.film, overlay=options.overlay)
     entropy = float(look.entropy.mean())
     return Explained(sheet=sheet, film=film, score=look.score, entropy=entropy)

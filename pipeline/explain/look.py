@@ -38,7 +38,8 @@ def look_at(member: Member, scored: Scored) -> Look:
     if features.flow is not None:
         with open_flow(features.flow) as fields:
             flow = _step_flow(fields, scored, PlanOptions(**parameters["plan"]))
-    frames = dict(read_frames(features.source.path, np.unique(scored.frames)))
+    wanted, rows = np.unique(scored.frames, return_index=True)
+    frames = dict(read_frames(features.source.path, wanted, times[rows]))
     return Look(
         video=features.source.key,
         headline=_headline(member, scored),

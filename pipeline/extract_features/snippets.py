@@ -183,7 +183,8 @@ def read_snippets(
         plan = snippet_plan(flow, video.plan)
         stacks = _Stacks(flow, flow.rows(plan.pairs), video)
         began = perf_counter()
-        frames = read_frames(video.path, plan.frame[rows])
+        wanted = plan.frame[rows]
+        frames = read_frames(video.path, wanted, flow.frame_time[wanted])
         for row, (index, frame) in zip(rows, frames, strict=True):
             if index != plan.frame[row]:
                 raise VideoError(f"{video.path}: expected frame {plan.frame[row]}, got {index}")

@@ -51,12 +51,16 @@ def prepare(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return cv2.resize(grey, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
-def read_pairs(path: Path, pairs: np.ndarray, size: tuple[int, int]) -> FramePairs:
+def read_pairs(
+    path: Path, pairs: np.ndarray, size: tuple[int, int], times: np.ndarray | None = None
+) -> FramePairs:
     """Yield the two prepared frames of each pair (P, 2), in order, in one pass over the video.
 
     Neither column goes back; each frame is converted once and kept while a later pair needs it.
+    `times` are the seconds of all frames, where they are known.
     """
-    frames = read_frames(path, np.unique(pairs))
+    wanted = np.unique(pairs)
+    frames = read_frames(path, wanted, None if times is None else times[wanted])
     held: dict[int, np.ndarray] = {}
     for first, second in pairs.tolist():
         while second not in held:

@@ -67,7 +67,7 @@ def extract_one(
         raise VideoError(f"{source.path}: {error}") from error
     size = target_size(info, settings.flow)
     with _threads(workers) as pool:
-        frames = read_pairs(source.path, pairs, size)
+        frames = read_pairs(source.path, pairs, size, info.times)
         fields = compute_fields(frames, settings, pool, workers, source.key)
         if pool is not None:  # Alone at work: its pairs are shown, not its place among videos.
             fields = progress(fields, total=len(pairs), desc=source.key, unit="pair")

@@ -83,7 +83,7 @@ def add_picture(
         seconds = float(flow.time[row])
         header = flow.header
     full, beyond, scale = full_colour(field, options.full_colour)
-    frame, missing = source_frame(header, locate_source(header, videos), first)
+    frame, missing = source_frame(header, locate_source(header, videos), first, seconds)
     unit = "px/frame" if second - first == 1 else f"px in {second - first} frames"
     height, width = field.shape[1:]
     notes = [
@@ -169,8 +169,10 @@ def full_colour(field: np.ndarray, asked: float | None) -> tuple[float, float, s
     return full, float((speed > full).mean()) if speed.size else 0.0, words
 
 
-def source_frame(header: Header, place: Path, index: int) -> tuple[np.ndarray | None, str]:
-    """Read a frame of the video that a cache was made from.
+def source_frame(
+    header: Header, place: Path, index: int, second: float
+) -> tuple[np.ndarray | None, str]:
+    """Read a frame, shown at a second, of the video that a cache was made from.
 
     Returns
     -------
@@ -184,7 +186,7 @@ def source_frame(header: Header, place: Path, index: int) -> tuple[np.ndarray | 
     try:
         if file_digest(place) != header.source_digest:
             return None, f"{place} has changed since"
-        for _, frame in read_frames(place, [index]):
+        for _, frame in read_frames(place, [index], [second]):
             return np.ascontiguousarray(frame[:, :, ::-1]), ""
     except VideoError as error:
         return None, str(error)

@@ -116,5 +116,5 @@ def test_paths_that_are_no_files(tmp_path):
         scan(tmp_path / "gone.mp4")
     with pytest.raises(VideoError, match="expected numbered images"):
         scan(tmp_path)
-    with pytest.raises(VideoError, match="No such file"):
+    with pytest.raises(VideoError, match="no such file"):
         file_digest(tmp_path / "gone.mp4")

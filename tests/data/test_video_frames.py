@@ -97,6 +97,22 @@ def test_broken_frames_are_damage_not_the_end(tmp_path, content):
         scan(folder, strict=True)
 
 
+def test_only_wanted_frames_are_decoded(tmp_path, monkeypatch):
+    """Fails if a few frames of a long folder cost as much as all of them, or others are taken."""
+    folder = frames_in(tmp_path / "take", [f"img_{n}.png" for n in range(9)])
+    (folder / "img_1.png").write_bytes(b"")
+    times = scan(folder).times
+    decoded = []
+    decode = cv2.imdecode
+    monkeypatch.setattr(cv2, "imdecode", lambda *a: decoded.append(decode(*a)) or decoded[-1])
+    frames = dict(read_frames(folder, [2, 6], times[[2, 6]]))
+    assert {index: int(frame[0, 0, 0]) for index, frame in frames.items()} == {2: 30, 6: 70}
+    assert len(decoded) == 2
+    (folder / "img_7.png").write_bytes(b"")
+    with pytest.raises(VideoError, match=r"img_7\.png: frame cannot be decoded"):
+        list(read_frames(folder, [6], times[[6]]))
+
+
 def test_only_broken_frames_are_an_error(tmp_path):
     """Fails if a folder without a single readable picture becomes a video of no frames."""
     folder = frames_in(tmp_path / "take", ["img_1.png", "img_2.png"])

@@ -166,9 +166,9 @@ def test_without_its_video_flow_is_drawn_alone_and_the_reason_is_reported(tmp_pa
     assert "without the video's frame: gone.avi is no longer there" in result.stdout
     video = write_video(tmp_path / "a.avi")
     header = flow_header(video)
-    assert source_frame(header, video, 0)[1] == ""
+    assert source_frame(header, video, 0, 0.0)[1] == ""
     write_video(video, step=(0, 3))
-    assert source_frame(header, video, 0) == (None, f"{video} has changed since")
+    assert source_frame(header, video, 0, 0.0) == (None, f"{video} has changed since")
 
 
 @pytest.mark.parametrize(
