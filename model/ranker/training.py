@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from model.ranker.build import build
 from model.ranker.loss import pair_loss, ranking_loss
 from model.ranker.options import RankerOptions, TrainOptions
+from model.ranker.recurrent import Output
 from model.ranker.scoring import pair_accuracy, ranges_of
 from model.ranker.videos import VideoMaps
 
@@ -118,6 +119,23 @@ class FitResult:
     best_epoch: int
 
 
+@dataclass(frozen=True)
+class Ties:
+    """Pairs whose videos were found equal.
+
+    Attributes
+    ----------
+    pairs : Tensor
+        (T, 2) int64 rows of the videos, T > 0.
+    weight : float
+        Of a tie against a decided pair; half of it asks for each order, so that the scores are
+        drawn together.
+    """
+
+    pairs: Tensor
+    weight: float
+
+
 def fit(
     videos: VideoMaps,
     train_pairs: Tensor,
@@ -127,6 +145,7 @@ def fit(
     *,
     seed: int,
     device: torch.device | str = "cpu",
+    ties: Ties | None = None,
     state: FitState | None = None,
     on_state: Callable[[FitState], None] | None = None,
 ) -> FitResult:
@@ -144,6 +163,8 @@ def fit(
         `protocol="last"`, the test pairs for `protocol="authors"`.
     seed : int
         Of initial weights, snippet draws and order of pairs.
+    ties : Ties, optional
+        Pairs to train on that were found equal.
     state : FitState, optional
         Continue from here.
     on_state : callable, optional
@@ -158,12 +179,14 @@ def fit(
     _check_pairs(train_pairs, len(videos.keys), "training")
     if validation_pairs is not None:
         _check_pairs(validation_pairs, len(videos.keys), "validation")
+    if ties is not None:
+        _check_pairs(ties.pairs, len(videos.keys), "tied")
     training = _Training(videos, ranker, train, seed=seed, device=device)
     state = state or FitState()
     if state.epoch:
         training.resume(state)
     while not state.finished(train, validation_pairs is not None):
-        record = {"epoch": float(state.epoch + 1)} | training.epoch(train_pairs)
+        record = {"epoch": float(state.epoch + 1)} | training.epoch(train_pairs, ties)
         if validation_pairs is not None:
             record |= training.validate(validation_pairs)
         state.model = training.model.state_dict()
@@ -209,16 +232,28 @@ class _Training:
         self.optimizer.load_state_dict(state.optimizer)
         self.generator.set_state(state.generator)
 
-    def epoch(self, pairs: Tensor) -> Record:
-        """Take one step a batch of pairs, on freshly drawn snippets."""
+    def epoch(self, pairs: Tensor, ties: Ties | None) -> Record:
+        """Take one step a batch of pairs, on freshly drawn snippets.
+
+        Every batch has its share of the ties; the loss and the accuracy that are recorded are
+        those of the decided pairs.
+        """
         self.model.train()
         rows = self.ranges.draw(self.generator)
         total, right = 0.0, 0.0
-        for batch in self._batches(pairs):
+        batches = list(self._batches(pairs))
+        shares = _shares(ties, len(batches))
+        for batch, tied in zip(batches, shares, strict=True):
             # Each distinct video is scored once, however many pairs name it.
-            distinct, position = torch.unique(batch, return_inverse=True)
+            named = batch if tied is None else torch.cat([batch, tied.pairs])
+            distinct, places = torch.unique(named, return_inverse=True)
+            position = places[: len(batch)]
             out = self.model(self.videos.gather(rows[distinct], self.device), self.generator)
             loss = pair_loss(self.model, out, position.to(self.device), self.train.margin)
+            decided = loss.item()
+            if tied is not None:
+                equal = places[len(batch) :].to(self.device)
+                loss = self._with_ties(out, loss, len(batch), equal, tied.weight)
             if not torch.isfinite(loss):
                 raise _diverged(f"the loss became {loss.item():g}", self.train)
             self.optimizer.zero_grad(set_to_none=True)
@@ -226,9 +261,17 @@ class _Training:
             if self.train.clip_norm:
                 nn.utils.clip_grad_norm_(self.model.parameters(), self.train.clip_norm)
             self.optimizer.step()
-            total += loss.item() * len(batch)
+            total += decided * len(batch)
             right += pair_accuracy(out.score.detach().cpu(), position) * len(batch)
         return {"train_loss": total / len(pairs), "train_accuracy": right / len(pairs)}
+
+    def _with_ties(
+        self, out: Output, loss: Tensor, decided: int, ties: Tensor, weight: float
+    ) -> Tensor:
+        """Return the mean loss over decided pairs and ties, of which half asks for each order."""
+        ways = [pair_loss(self.model, out, way, self.train.margin) for way in (ties, ties.flip(1))]
+        share = weight * len(ties)
+        return (decided * loss + share * (ways[0] + ways[1]) / 2) / (decided + share)
 
     def validate(self, pairs: Tensor) -> Record:
         """Score the videos of validation pairs on the snippets that a test sees."""
@@ -250,6 +293,14 @@ class _Training:
         order = torch.randperm(len(pairs), generator=self.generator)
         for part in order.split(size):
             yield pairs[part]
+
+
+def _shares(ties: Ties | None, batches: int) -> list[Ties | None]:
+    """Return the ties of each batch; None where a batch has none."""
+    if ties is None:
+        return [None] * batches
+    parts = [ties.pairs[start::batches] for start in range(batches)]
+    return [Ties(part, ties.weight) if len(part) else None for part in parts]
 
 
 def _diverged(how: str, train: TrainOptions) -> ValueError:

@@ -69,7 +69,11 @@ def tabulate(plan: EvaluationPlan) -> Table:
     _write_baselines(plan, measured)
     clusters = dict(plan.clusters) if plan.clusters else None
     record = FoldsRecord(
-        splits=plan.splits, groups=clusters, known=plan.dataset.known, tasks=dict(plan.tasks)
+        splits=plan.splits,
+        groups=clusters,
+        known=plan.dataset.known,
+        tasks=dict(plan.tasks),
+        agreement=plan.agreement,
     )
     write_folds(plan.settings.output, record)
     return table
@@ -124,6 +128,11 @@ def _notes(plan: EvaluationPlan, results: Results) -> list[str]:
         f"seeds, {plan.settings.options.draws} draws, folds and trained models as they are; "
         "beaten: the interval of the difference lies above 0",
     ]
+    if plan.agreement:
+        lines += [f"judges: {line}" for line in plan.agreement.lines()]
+    if plan.tied and plan.settings.judgements.ties:
+        weight = plan.settings.judgements.ties
+        lines.append(f"{counted(len(plan.tied), 'tie')}, each of weight {weight:g} in training")
     if plan.skipped:
         lines.append(plan.skipped)
     lines += published.notes(plan.dataset.known)

@@ -12,9 +12,10 @@ from data.cache.features import open_features
 from data.cache.folder import cache_path, find_caches
 from data.cache.header import canonical_json
 from data.errors import InputError
+from data.judgements.agreement import Agreement
 from data.judgements.boxes import Box, read_boxes
 from data.judgements.dataset import Dataset, Span
-from data.judgements.pairs import read_scores
+from data.judgements.pairs import Pair, read_scores
 from data.judgements.reading import read_dataset
 from data.judgements.splits import Split
 from model.ranker.build import NEED_STREAMS
@@ -23,9 +24,11 @@ from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.runs.features import FeatureSet, find_feature_set, warn_of_repeats
 from pipeline.runs.judgements import (
     by_key,
+    known_agreement,
     known_keys,
     rename_pairs,
     report_faults,
+    ties_among,
     videos_without_cache,
 )
 from pipeline.runs.same_videos import SameVideos
@@ -79,6 +82,10 @@ class EvaluationPlan:
         Given scores, for rank correlations.
     tasks : dict of str to str
         Task of each video of a merged set; empty for a single task.
+    tied : tuple of Pair
+        Undecided comparisons.
+    agreement : Agreement or None
+        Of the judges.
     skipped : str
         What is left out because features or stream maps are missing; empty where nothing is.
     """
@@ -94,6 +101,8 @@ class EvaluationPlan:
     boxes: Mapping[str, Mapping[int, Box]] | None
     scores: Mapping[str, float] | None
     tasks: Mapping[str, str]
+    tied: tuple[Pair, ...]
+    agreement: Agreement | None
     skipped: str
 
     @property
@@ -124,6 +133,9 @@ class EvaluationPlan:
     def record(self, run: Run) -> dict[str, Any]:
         """Return everything that decides a run's result, as JSON."""
         split, settings = self.splits[run.fold], self.settings
+        ties = settings.judgements.ties
+        used = ties_among(self.tied, split.train, ties)
+        more = {"ties": [ties, _digest([[p.better, p.worse] for p in used])]} if used else {}
         return {
             "schema": SCHEMA,
             "seed": run.seed,
@@ -136,6 +148,7 @@ class EvaluationPlan:
             "groups": _digest(self.groups or None),
             "judged parts": _digest({key: asdict(span) for key, span in self.spans.items()}),
             "boxes": _digest(self.boxes or None),
+            **more,
         }
 
 
@@ -162,7 +175,7 @@ def plan_evaluation(settings: EvaluateSettings) -> EvaluationPlan:
     dataset = read_dataset(settings.pairs, settings.dataset, same=same.labels)
     if not caches:
         raise InputError(f"{settings.features}: no feature caches; run extract-features first")
-    known = known_keys(settings.pairs, dataset, caches)
+    known = known_keys(settings.pairs, dataset, caches, settings.judgements.ties)
     lost_pairs = _lost_pairs(settings, dataset, known)
     report_faults(dataset.pairs, settings.judgements.strict, "pairs")
     splits = _by_key(dataset, known)
@@ -184,6 +197,8 @@ def plan_evaluation(settings: EvaluateSettings) -> EvaluationPlan:
         boxes=read_boxes(boxes, keys) if boxes else None,
         scores=_scores_by_key(dataset, known, caches, settings.options.scores),
         tasks=by_key(dataset.tasks, known),
+        tied=tuple(rename_pairs(dataset.tied, known)),
+        agreement=known_agreement(dataset),
         skipped="; ".join(filter(None, [lost_pairs, lost_variants])),
     )
 

@@ -33,8 +33,8 @@ from pipeline.runner.files import published, write_json
 from pipeline.runs.features import FeatureSet
 from pipeline.runs.folder import CHECKPOINT, write_checkpoint
 from pipeline.runs.folder import Run as RankerRun
-from pipeline.runs.judgements import choose_pairs
-from pipeline.runs.maps import pair_rows, read_maps
+from pipeline.runs.judgements import choose_pairs, ties_among
+from pipeline.runs.maps import pair_rows, read_maps, ties_to_fit
 from pipeline.runs.training_accuracy import training_accuracy
 from pipeline.shell import console
 from pipeline.stage_one.file import FILE_NAME as STAGE_ONE
@@ -229,7 +229,7 @@ def _train(plan: EvaluationPlan, run: Run, features: FeatureSet, videos: VideoMa
     """Fit one ranker to the pairs it may see, and score all videos."""
     settings, train = plan.settings, plan.settings.train
     fitted, validation = choose_pairs(plan.splits[run.fold], train, run.seed, plan.groups)
-    ranker = plan.ranker(run)
+    ranker, ties = plan.ranker(run), settings.judgements.ties
     device = parse_devices(settings.device)[0]
     train = fitting_batch(train, fitted, ranker.segments, features.shape)
     try:
@@ -241,6 +241,7 @@ def _train(plan: EvaluationPlan, run: Run, features: FeatureSet, videos: VideoMa
             train,
             seed=run.seed,
             device=device,
+            ties=ties_to_fit(ties_among(plan.tied, fitted, ties), videos.keys, ties),
         )
     except ValueError as error:
         raise InputError(f"{run}: {error}") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,11 +60,13 @@ def gather(run: Path, settings: ReportSettings, jobs: JobOptions) -> dict[str, A
     from pipeline.report.evaluation import read_evaluation
     from pipeline.report.ranking import most_wrong, order_pairs, rank_videos, with_pictures
     from pipeline.report.sources import find
-    from pipeline.report.summary import summarise
+    from pipeline.report.summary import judges_agree, summarise
 
     sources = find(run, settings.features, settings.flow, settings.videos)
     own = run_accuracies(sources)
     evaluation = read_evaluation(settings.evaluation, sources) if settings.evaluation else None
+    agreement = sources.record.agreement if sources.record else None
+    agreement = agreement or (evaluation.agreement if evaluation else None)
     ordered = order_pairs(sources, evaluation)
     rows = rank_videos(sources, ordered)
     wrong = most_wrong(ordered, settings.wrong_pairs)
@@ -76,8 +78,12 @@ def gather(run: Path, settings: ReportSettings, jobs: JobOptions) -> dict[str, A
         "written": time.strftime("%Y-%m-%d %H:%M"),
         "run": sources.run,
         "notes": sources.notes,
-        "summary": summarise(sources, evaluation, own, facts.random_trunks(sources.folder)),
+        "summary": replace(
+            summarise(sources, evaluation, own, facts.random_trunks(sources.folder)),
+            judges=judges_agree(agreement),
+        ),
         "own": own,
+        "agreement": agreement,
         "evaluation": evaluation,
         "published_source": SOURCE,
         "rows": rows,

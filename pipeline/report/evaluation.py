@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data.errors import InputError
+from data.judgements.agreement import Agreement
 from data.judgements.splits import Split
 from pipeline.evaluate.margins import Margin
 from pipeline.evaluate.rows import of_task
@@ -79,6 +80,8 @@ class EvaluationFacts:
     margins : tuple of Margin
         Every variant against every baseline.
     splits : tuple of Split
+    agreement : Agreement or None
+        Of the judges.
     scores : sequence of sequence of dict
         Of each fold and seed, by the run's variant; empty where it was not evaluated.
     attention : dict of str to dict
@@ -94,6 +97,7 @@ class EvaluationFacts:
     notes: tuple[str, ...]
     margins: tuple[Margin, ...]
     splits: tuple[Split, ...]
+    agreement: Agreement | None
     scores: Scores
     attention: dict[str, dict[str, dict[str, float | None]]]
     differences: tuple[str, ...]
@@ -146,6 +150,7 @@ def read_evaluation(folder: Path, sources: Sources) -> EvaluationFacts:
             notes=tuple(str(note) for note in content["notes"]),
             margins=tuple(Margin(**each) for each in content.get("margins", ())),
             splits=record.splits,
+            agreement=record.agreement,
             scores=_scores("variant", sources.run.ranker.variant, record, runs),
             attention=_attention(content),
             differences=tuple(_differences(folder, sources, runs)),

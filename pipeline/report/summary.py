@@ -12,6 +12,7 @@ from pipeline.evaluate.statistics import Interval
 from pipeline.shell.words import counted
 
 if TYPE_CHECKING:
+    from data.judgements.agreement import Agreement
     from pipeline.report.accuracy import Accuracy
     from pipeline.report.evaluation import EvaluationFacts, Method
     from pipeline.report.sources import Sources
@@ -41,6 +42,8 @@ class Summary:
     against : tuple of str
         Which baselines it beats, and which it does not.
     cautions : tuple of str
+    judges : tuple of (str, str)
+        Agreement of the judges, and the accuracy that it leaves attainable: name and per cent.
     """
 
     value: Interval | None
@@ -50,6 +53,7 @@ class Summary:
     verdict: str
     cautions: tuple[str, ...]
     against: tuple[str, ...] = ()
+    judges: tuple[tuple[str, str], ...] = ()
 
 
 def summarise(
@@ -76,6 +80,18 @@ def summarise(
     if evaluation and method and method.value(evaluation.part):
         return _evaluated(evaluation, method, cautions)
     return _own(own, authors, cautions)
+
+
+def judges_agree(agreement: Agreement | None) -> tuple[tuple[str, str], ...]:
+    """Return the judges' agreement as numbers to compare with; a ranker is no better than them."""
+    if agreement is None:
+        return ()
+    named = (
+        ("two judges agree", agreement.between),
+        ("a judge agrees with themselves", agreement.within),
+        ("attainable against single judgements, at most about", agreement.attainable),
+    )
+    return tuple((name, f"{100 * each.share:.1f} %") for name, each in named if each)
 
 
 def _evaluated(evaluation: EvaluationFacts, method: Method, cautions: list[str]) -> Summary:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from data.errors import InputError
+from data.judgements.agreement import Agreement, agreement
 from data.judgements.dataset import Dataset, Span
 from data.judgements.options import DatasetOptions
 from data.judgements.pairs import Pair, check_pairs, videos_of
@@ -37,6 +38,13 @@ class JudgementOptions:
         "how many.",
         default="error",
     )
+    ties: float = option(
+        "Weight of a tie in training, against a decided pair: the scores of its videos are drawn "
+        "together. 0 leaves ties out. They are never tested on.",
+        default=0.0,
+        metavar="WEIGHT",
+        min=0,
+    )
     strict: bool = option(
         "Refuse pairs that contradict each other or form cycles. Otherwise they are reported, with "
         "the accuracy that they leave attainable, and used.",
@@ -55,12 +63,18 @@ class Judgements:
         Subject of each video, where names contain it.
     spans : dict of str to Span
         Judged parts of videos of which not all was judged.
+    tied : list of Pair
+        Undecided comparisons.
+    agreement : Agreement or None
+        Of the judges, where the judgements say anything about it.
     """
 
     train: list[Pair]
     test: list[Pair] = field(default_factory=list)
     groups: Mapping[str, str] | None = None
     spans: Mapping[str, Span] = field(default_factory=dict)
+    tied: list[Pair] = field(default_factory=list)
+    agreement: Agreement | None = None
 
 
 def read_judgements(
@@ -71,6 +85,7 @@ def read_judgements(
     fold: int = 0,
     test_pairs: Path | None = None,
     missing: Missing = "error",
+    ties: float = 0.0,
     training_only: bool = False,
 ) -> Judgements:
     """Read pairs, or one fold of a data set, and name them by the keys of the caches.
@@ -83,6 +98,8 @@ def read_judgements(
         Judgements; those of `test_pairs` are tested on.
     fold : int
         Counted from 1; 0 trains on all pairs.
+    ties : float
+        Weight of a tie.
     training_only : bool
         Leave out the fold's test pairs, so that their videos need no cache.
 
@@ -103,7 +120,7 @@ def read_judgements(
     content = read_dataset(pairs, dataset, divided=fold > 0, same=same.labels)
     if fold > len(content.folds):
         raise InputError(f"--fold {fold}: {pairs} has {len(content.folds)} folds")
-    known = known_keys(pairs, content, keys)
+    known = known_keys(pairs, content, keys, ties)
     split = content.folds[fold - 1] if fold else Split(content.pairs, [], "")
     train = pairs_by_key(pairs, split.train, known, missing)
     if test_pairs:
@@ -116,11 +133,32 @@ def read_judgements(
         same.report([Split(train, test, split.name)])
     groups = by_key(content.groups or {}, known)
     return Judgements(
-        train=train, test=test, groups=groups or None, spans=by_key(content.spans, known)
+        train=train,
+        test=test,
+        groups=groups or None,
+        spans=by_key(content.spans, known),
+        tied=rename_pairs(content.tied, known),
+        agreement=known_agreement(content),
     )
 
 
-def known_keys(path: Path, dataset: Dataset, keys: Collection[str]) -> dict[str, str]:
+def known_agreement(dataset: Dataset) -> Agreement | None:
+    """Return the agreement of the judges; None where the judgements say nothing about it."""
+    if not dataset.comparisons:
+        return None
+    agreed = agreement(dataset.comparisons)
+    return agreed if agreed.known else None
+
+
+def ties_among(tied: Sequence[Pair], pairs: Sequence[Pair], weight: float) -> list[Pair]:
+    """Return the ties to train on beside some pairs: those of two of their videos."""
+    named = set(videos_of(pairs))
+    return [each for each in tied if weight and each.better in named and each.worse in named]
+
+
+def known_keys(
+    path: Path, dataset: Dataset, keys: Collection[str], ties: float = 0.0
+) -> dict[str, str]:
     """Return the cache key of each name that has one; an error names the file.
 
     Undecided comparisons, and names that only the ends of paths match, are reported.
@@ -131,7 +169,9 @@ def known_keys(path: Path, dataset: Dataset, keys: Collection[str]) -> dict[str,
         raise InputError(f"{path}: {error}") from error
     for note in matching.notes():
         log.warning("%s: %s", path, note)
-    if dataset.ties:
+    if dataset.ties and ties:
+        log.info("%s: %s, each of weight %g in training", path, counted(dataset.ties, "tie"), ties)
+    elif dataset.ties:
         log.warning("%s: %s left out", path, counted(dataset.ties, "tie"))
     return matching.keys
 
@@ -288,7 +328,7 @@ def describe(dataset: Dataset) -> list[str]:
     """Return what a data set contains: videos, pairs, faults, folds; one line each."""
     lines = [dataset.name, *check_pairs(dataset.pairs).lines()]
     if dataset.ties:
-        lines.append(f"{counted(dataset.ties, 'tie')} left out")
+        lines.append(counted(dataset.ties, "tie"))
     if dataset.groups:
         lines.append(f"{len(set(dataset.groups.values()))} groups (subjects) in the names")
     if dataset.spans:

@@ -19,6 +19,7 @@ from pipeline.shell.words import format_bytes
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from model.ranker.training import Ties
     from model.ranker.videos import VideoMaps
 
 # Share of the free memory that the maps may fill; the rest is for training.
@@ -107,6 +108,13 @@ def _allocate(features: FeatureSet, limit: int, scratch: Path | None) -> np.ndar
     scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=scratch) as file:
         return np.memmap(file, np.float16, "w+", shape=shape)
+
+
+def ties_to_fit(tied: Sequence[Pair], keys: Sequence[str], weight: float) -> Ties | None:
+    """Return ties as `model.ranker.training.fit` takes them; None where there are none."""
+    from model.ranker.training import Ties
+
+    return Ties(pair_rows(tied, keys), weight) if tied else None
 
 
 def pair_rows(pairs: Sequence[Pair], keys: Sequence[str]) -> Tensor:

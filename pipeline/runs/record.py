@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from data.errors import InputError
+from data.judgements.agreement import Agreement
 from data.judgements.pairs import Pair
 from data.judgements.splits import Split
 from pipeline.runner.files import write_json
@@ -37,6 +38,8 @@ class RunRecord:
         Wall time of training, over all calls that went on with it.
     versions : dict of str to str
         Libraries that trained it.
+    agreement : Agreement or None
+        Of the judges, where their judgements say anything about it.
     """
 
     features: Path
@@ -45,6 +48,7 @@ class RunRecord:
     test: list[Pair]
     seconds: float
     versions: dict[str, str]
+    agreement: Agreement | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,12 +64,15 @@ class FoldsRecord:
         Key of the paper's own table for this data set.
     tasks : dict of str to str
         Task of each video of a merged set; empty for a single task.
+    agreement : Agreement or None
+        Of the judges.
     """
 
     splits: tuple[Split, ...]
     groups: dict[str, str] | None = None
     known: str | None = None
     tasks: dict[str, str] = field(default_factory=dict)
+    agreement: Agreement | None = None
 
 
 def write_run_record(folder: Path, record: RunRecord) -> None:
@@ -81,6 +88,7 @@ def write_run_record(folder: Path, record: RunRecord) -> None:
             "validation": _names(record.validation),
             "test": _names(record.test),
         },
+        **_agreed(record.agreement),
     }
     write_json(folder / RECORD, content)
 
@@ -105,6 +113,7 @@ def read_run_record(folder: Path) -> RunRecord | None:
             test=_pairs(pairs["test"]),
             seconds=float(content["seconds"]),
             versions={str(name): str(value) for name, value in content["versions"].items()},
+            agreement=_agreement(content),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(folder / RECORD) from error
@@ -121,6 +130,7 @@ def write_folds(folder: Path, record: FoldsRecord) -> None:
             {"name": each.name, "train": _names(each.train), "test": _names(each.test)}
             for each in record.splits
         ],
+        **_agreed(record.agreement),
     }
     write_json(folder / FOLDS, content)
 
@@ -145,6 +155,7 @@ def read_folds(folder: Path) -> FoldsRecord | None:
             ),
             groups={str(name): str(value) for name, value in groups.items()} if groups else None,
             known=content["known"],
+            agreement=_agreement(content),
             tasks={str(name): str(task) for name, task in content.get("tasks", {}).items()},
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -185,6 +196,14 @@ def _digest(path: Path) -> str:
 
 def _damaged(path: Path) -> InputError:
     return InputError(f"{path}: damaged; delete it, and the page is written without it")
+
+
+def _agreed(agreement: Agreement | None) -> dict[str, Any]:
+    return {} if agreement is None else {"agreement": agreement.as_dict()}
+
+
+def _agreement(content: Mapping[str, Any]) -> Agreement | None:
+    return Agreement.from_dict(content["agreement"]) if "agreement" in content else None
 
 
 def _names(pairs: Sequence[Pair]) -> list[list[str]]:

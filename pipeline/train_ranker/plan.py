@@ -10,13 +10,15 @@ import numpy as np
 
 from data.cache.header import canonical_json
 from data.errors import InputError
+from data.judgements.agreement import Agreement
 from data.judgements.pairs import Pair, videos_of
 from data.judgements.splits import Split
 from model.ranker.build import NEED_STREAMS
 from model.ranker.options import TrainOptions
 from pipeline.runs.features import FeatureSet, find_feature_set, warn_of_repeats
-from pipeline.runs.judgements import Judgements, choose_pairs, report_faults
+from pipeline.runs.judgements import Judgements, choose_pairs, report_faults, ties_among
 from pipeline.shell.console import log
+from pipeline.shell.words import counted
 from pipeline.train_ranker.settings import TrainSettings
 
 # Where no batch size is given, all pairs make one step, up to so many bytes of maps.
@@ -43,8 +45,12 @@ class TrainingPlan:
     train_pairs, validation_pairs, test_pairs : list of Pair
         By cache key. A validation pair names a held-out training video, or two. All pairs that
         name one are dropped from training.
+    tied_pairs : list of Pair
+        Ties to train on.
     training_videos : list of str
         Videos that training pairs name, those for validation included.
+    agreement : Agreement or None
+        Of the judges.
     """
 
     settings: TrainSettings
@@ -52,7 +58,9 @@ class TrainingPlan:
     train_pairs: list[Pair]
     validation_pairs: list[Pair]
     test_pairs: list[Pair]
+    tied_pairs: list[Pair]
     training_videos: list[str]
+    agreement: Agreement | None = None
 
     @property
     def protocol(self) -> str:
@@ -67,6 +75,11 @@ class TrainingPlan:
             f"{'×'.join(map(str, features.shape))}, variant {settings.ranker.variant}",
             f"{len(self.train_pairs)} training pairs of {len(videos_of(self.train_pairs))} videos",
         ]
+        if self.tied_pairs:
+            lines.append(
+                f"{counted(len(self.tied_pairs), 'tie')} of these videos, each of weight "
+                f"{settings.judgements.ties:g}"
+            )
         if settings.stride > 1:
             fewest = min(len(rows) for rows in features.rows)
             lines.append(
@@ -113,6 +126,9 @@ class TrainingPlan:
             "stride": self.settings.stride,
             "seed": self.settings.seed,
         }
+        if self.tied_pairs:
+            ties = [[pair.better, pair.worse] for pair in self.tied_pairs]
+            decisive["ties"] = [self.settings.judgements.ties, ties]
         if self.features.parts:
             decisive["parts"] = self.features.parts
         return hashlib.sha256(canonical_json(decisive).encode()).hexdigest()
@@ -155,7 +171,9 @@ def plan_training(settings: TrainSettings, judgements: Judgements) -> TrainingPl
         train_pairs=fitted,
         validation_pairs=validation,
         test_pairs=test_pairs,
+        tied_pairs=ties_among(judgements.tied, fitted, settings.judgements.ties),
         training_videos=videos_of(pairs),
+        agreement=judgements.agreement,
     )
 
 

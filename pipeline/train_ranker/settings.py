@@ -86,4 +86,5 @@ class TrainSettings:
             fold=self.fold,
             test_pairs=self.test_pairs,
             missing=self.judgements.missing,
+            ties=self.judgements.ties,
         )

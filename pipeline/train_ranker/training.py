@@ -22,7 +22,7 @@ from pipeline.pictures.curves import draw_learning_curves
 from pipeline.runner.devices import parse_devices, torch_threads
 from pipeline.runner.files import check_writable, published, write_bytes, write_csv, write_json
 from pipeline.runs.folder import FILES, STATE, Run, ranking, write_checkpoint
-from pipeline.runs.maps import pair_rows, read_maps
+from pipeline.runs.maps import pair_rows, read_maps, ties_to_fit
 from pipeline.runs.record import RunRecord, read_run_record, write_run_record
 from pipeline.runs.state import StateFile
 from pipeline.runs.training_accuracy import training_accuracy, undertrained
@@ -187,6 +187,7 @@ def _fit(
                 settings.train,
                 seed=settings.seed,
                 device=device,
+                ties=ties_to_fit(plan.tied_pairs, videos.keys, settings.judgements.ties),
                 state=state,
                 on_state=after_epoch,
             )
@@ -304,5 +305,6 @@ def _record(plan: TrainingPlan, seconds: float) -> RunRecord:
         validation=[] if authors else plan.validation_pairs,
         test=plan.test_pairs,
         seconds=seconds,
+        agreement=plan.agreement,
         versions={name: version(name) for name in ("dexterank", "torch", "numpy")},
     )

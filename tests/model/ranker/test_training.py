@@ -11,7 +11,7 @@ import torch
 from model.ranker.build import build
 from model.ranker.options import RankerOptions, TrainOptions
 from model.ranker.scoring import pair_accuracy, score
-from model.ranker.training import fit
+from model.ranker.training import Ties, fit
 from model.ranker.videos import VideoMaps
 
 C, H, W, N, V = 8, 3, 3, 5, 8
@@ -177,3 +177,28 @@ def test_bad_pairs_and_maps_are_refused():
         score(build(RANKER, C, H, W), videos, segments=3)
     with pytest.raises(ValueError, match="b: no snippets"):
         VideoMaps(torch.zeros(2, 1, 1, 1), torch.tensor([0, 2, 2]), torch.zeros(2), ("a", "b"))
+
+
+def test_ties_draw_scores_together_and_without_them_nothing_changes():
+    """Fails if a tie teaches an order, or if decided pairs are fitted otherwise than before."""
+    train = TrainOptions(epochs=60, learning_rate=5e-3)
+    decided = torch.tensor([(0, 1), (2, 3), (0, 3), (1, 3), (2, 1)])
+    ties = torch.tensor([(0, 2), (1, 3)])
+    scores = {}
+    for weight in (0.0, 1.0, 20.0):
+        result = fit(noise_videos(), decided, None, RANKER, train, seed=0, ties=Ties(ties, weight))
+        values = score(result.model, noise_videos(), N).score
+        scores[weight] = abs(values[ties[:, 0]] - values[ties[:, 1]])
+    assert (scores[20.0] < scores[0.0]).all()
+    plain = fit(noise_videos(), decided, None, RANKER, train, seed=0)
+    values = score(plain.model, noise_videos(), N).score
+    # Ties of weight 0 only add videos to the batch.
+    np.testing.assert_allclose(abs(values[ties[:, 0]] - values[ties[:, 1]]), scores[0.0], rtol=1e-3)
+
+
+def test_every_batch_has_its_share_of_the_ties():
+    """Fails if some ties are never trained on, or if batches without a tie break off."""
+    train = TrainOptions(epochs=2, batch_pairs=5)
+    ties = Ties(torch.tensor([(0, 1), (2, 3), (4, 5)]), 1.0)
+    result = fit(noise_videos(), PAIRS, None, RANKER, train, seed=0, ties=ties)
+    assert len(result.history) == 2
