@@ -21,6 +21,7 @@ from pipeline.runs.judgements import describe
 from pipeline.shell.common import common_options, invoke_sibling
 from pipeline.shell.console import emit, emit_block, log
 from pipeline.shell.flags import build, dataclass_options, explicit_flags, shared_options
+from pipeline.shell.words import counted, format_bytes
 
 if TYPE_CHECKING:
     from pipeline.evaluate.plan import EvaluationPlan, Run
@@ -110,18 +111,13 @@ def command(ctx: click.Context, /, **params: Any) -> None:
     and seeds and variants can be added.
     """
     from pipeline.evaluate.plan import plan_evaluation
-    from pipeline.evaluate.runs import finished
 
     _check_report(params["run"], params["report"], params["overwrite"])
     plan = plan_evaluation(_settings(ctx))
     for line in describe(plan.dataset):
         log.info("%s", line)
     if params["dry_run"]:
-        if plan.skipped:
-            emit(plan.skipped)
-        runs = len(plan.runs)
-        emit(f"would train {runs - len(finished(plan))} of {runs} runs and write to "
-             f"{plan.settings.output}")  # fmt: skip
+        _emit_plan(plan)
         return
     table, outcome = carry_out_evaluation(plan)
     if table is not None:
@@ -138,6 +134,26 @@ def command(ctx: click.Context, /, **params: Any) -> None:
                 **{name: params[name] for name in shared},
             )
     ctx.exit(finish(outcome))
+
+
+def _emit_plan(plan: EvaluationPlan) -> None:
+    """Print what would be done (`--dry-run`)."""
+    from pipeline.evaluate.memory import memory_of_a_worker
+    from pipeline.evaluate.runs import finished
+
+    runs, jobs = take_shard(plan.runs, plan.settings.jobs.shard), plan.settings.jobs
+    done = finished(plan)
+    remaining = [run for run in runs if run not in done]
+    if plan.skipped:
+        emit(plan.skipped)
+    emit(
+        f"would train {len(remaining)} of {len(plan.runs)} runs, {plan.settings.train.epochs} "
+        f"epochs at most each, and write to {plan.settings.output}"
+    )
+    if remaining:
+        need = format_bytes(round(memory_of_a_worker(plan, remaining), -7))
+        workers = counted(jobs.workers(len(remaining)), "worker")
+        emit(f"memory: about {need} for each of {workers}, maps included")
 
 
 def _settings(ctx: click.Context) -> EvaluateSettings:

@@ -28,7 +28,7 @@ from pipeline.runner.stage import StageOptions, run, summarise
 from pipeline.shell.common import common_options
 from pipeline.shell.console import emit, log
 from pipeline.shell.flags import build, dataclass_options, explicit_flags
-from pipeline.stage_one.networks import check_weights
+from pipeline.stage_one.networks import check_fusion, check_weights
 
 if TYPE_CHECKING:
     from data.sources import Source
@@ -74,7 +74,10 @@ def extract_features(
         sources=sources, chosen=chosen, settings=settings, options=options, flow=flow
     )
     networks = None
-    # Wrong weights are refused before hours of flow.
+    # Wrong weights and missing training videos are refused before hours of flow.
+    if preparation.builds_networks:
+        check_fusion(settings.networks(devices))
+        preparation.check_training_videos()
     if options.dry_run or preparation.fits_networks:
         check_weights(settings.networks(devices), download=not options.dry_run)
     elif flow_first:

@@ -68,10 +68,15 @@ class Preparation:
             raise StaleCacheError(str(error).replace("--output", "--save-flow")) from error
 
     @property
+    def builds_networks(self) -> bool:
+        """Whether the output has no stage one yet that is used again."""
+        return self.options.overwrite or not (self.options.output / FILE_NAME).exists()
+
+    @property
     def fits_networks(self) -> bool:
         """Whether stage one has to be fitted on training snippets, which need flow."""
-        exists = (self.options.output / FILE_NAME).exists() and not self.options.overwrite
-        return not exists and needs_training_snippets(self.settings.trunk, self.settings.fusion)
+        fitted = needs_training_snippets(self.settings.trunk, self.settings.fusion)
+        return self.builds_networks and fitted
 
     def networks(self, devices: Sequence[str]) -> Networks:
         """Load the output's stage one, or build it."""
@@ -85,6 +90,11 @@ class Preparation:
         self.compute_flow([source for source in training if source not in self.chosen])
         inputs = [video_input(source, self.settings) for source in training]
         return training_snippets(inputs, self.settings.trunk.training_snippets)
+
+    def check_training_videos(self) -> None:
+        """Refuse training videos that cannot be found, where stage one is fitted on them."""
+        if self.fits_networks:
+            self._training_sources()
 
     def _training_sources(self) -> list[Source]:
         """Return training videos, spread evenly over those named, or over all."""

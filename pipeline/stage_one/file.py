@@ -21,12 +21,12 @@ from pipeline.stage_one.networks import (
     NetworkSettings,
     assemble,
     calibrate_random,
+    check_fusion,
     fusion_checkpoint,
     make_fusion,
     make_trunks,
     needs_training_snippets,
     origins,
-    read_checkpoint,
     restore_fusion,
     trunk_states,
 )
@@ -114,12 +114,7 @@ def load_digests(folder: str | Path) -> dict[str, str]:
 def _build(settings: NetworkSettings, snippets: TrainingSnippets) -> tuple[Networks, list[str]]:
     """Build stage one; also return the keys of the videos that anything was fitted on."""
     trunk, fusion = settings.trunk, settings.fusion
-    if fusion.fusion == "pca" and trunk.training_videos is None:
-        raise InputError(
-            "--fusion pca is fitted on training videos only; name them with --training-videos"
-        )
-    if fusion.fusion not in OWN_FUSIONS:
-        read_checkpoint(Path(fusion.fusion))  # Refuse a wrong file before anything is computed.
+    check_fusion(settings)
     trunks = make_trunks(trunk_states(settings), settings)
     data: tuple[Tensor, Tensor] | None = None
     keys: list[str] = []

@@ -164,13 +164,15 @@ def make_trunks(
 def check_weights(settings: NetworkSettings, *, download: bool = True) -> None:
     """Refuse trunk weights that cannot be used, before anything is computed.
 
-    `download` fetches ImageNet weights that are not in torch's cache; otherwise they pass.
+    `download` fetches ImageNet weights that are not in torch's cache; otherwise a line says so.
 
     Raises
     ------
     InputError
         Weights are missing, damaged, or do not fit.
     """
+    if not download and "imagenet" in origins(settings.trunk).values() and _absent():
+        log.info("%s: no ImageNet weights here, they would be downloaded first", imagenet_path())
     files: dict[str, dict[str, Tensor]] = {}
     for name, origin in origins(settings.trunk).items():
         if origin == "random" or (origin == "imagenet" and not download and _absent()):
@@ -178,6 +180,17 @@ def check_weights(settings: NetworkSettings, *, download: bool = True) -> None:
         if origin not in files:
             files[origin] = imagenet_state() if origin == "imagenet" else read_state(origin)
         _fitted(name, files[origin], settings)
+
+
+def check_fusion(settings: NetworkSettings) -> None:
+    """Refuse a fusion without its checkpoint, or without the videos that it is fitted on."""
+    fusion, videos = settings.fusion.fusion, settings.trunk.training_videos
+    if fusion == "pca" and videos is None:
+        raise InputError(
+            "--fusion pca is fitted on training videos only; name them with --training-videos"
+        )
+    if fusion not in OWN_FUSIONS:
+        read_checkpoint(Path(fusion))
 
 
 def _absent() -> bool:

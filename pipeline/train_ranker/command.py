@@ -86,12 +86,13 @@ def command(ctx: click.Context, /, report: Path | None, dry_run: bool, **params:
 
 def _emit_plan(settings: TrainSettings) -> None:
     """Print what would be done (`--dry-run`)."""
-    from pipeline.train_ranker.plan import plan_training
+    from pipeline.train_ranker.plan import memory_needed, plan_training
 
     plan = plan_training(settings, settings.read_judgements())
+    train, segments = plan.settings.train, settings.ranker.segments
+    need = memory_needed(plan.features, train, plan.train_pairs, segments)
     for line in plan.lines():
         emit(line)
-    emit(
-        f"would read {format_bytes(plan.features.bytes)} of maps, train "
-        f"{settings.train.epochs} epochs at most, and write to {settings.output}"
-    )
+    emit(f"would train {train.epochs} epochs at most, and write to {settings.output}")
+    maps = format_bytes(plan.features.bytes)
+    emit(f"memory: about {format_bytes(round(need, -7))}, {maps} of it maps")

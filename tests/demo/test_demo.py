@@ -136,6 +136,26 @@ def test_dry_run_writes_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_missing_weights_are_found_before_videos_are_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The demo would end in an error after minutes of videos and flow."""
+    from torch import hub
+
+    def no_network(*_: object, **__: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(hub, "download_url_to_file", no_network)
+    result = run(tmp_path / "out", "--weights", "imagenet")
+    assert result.exit_code == 2
+    assert "ImageNet weights cannot be downloaded" in result.stderr
+    assert not (tmp_path / "out").exists()
+    dry = run(tmp_path / "out", "--weights", "imagenet", "--dry-run")
+    assert dry.exit_code == 0
+    assert "no ImageNet weights here, they would be downloaded first" in dry.stderr
+
+
 def test_a_page_of_somebodys_own_is_not_replaced(tmp_path: Path) -> None:
     """After minutes of work the demo would write its report over it."""
     (tmp_path / "report.html").write_text("mine")

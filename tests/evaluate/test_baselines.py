@@ -245,3 +245,15 @@ def test_runs_of_an_earlier_version_are_used_with_the_new_training_accuracy(
     assert again.exit_code == 0, again.output
     assert "3 runs, 3 of them done already" in again.stderr
     assert (tmp_path / "table.txt").read_text() == before
+
+
+def test_a_dry_run_says_counts_and_memory(features: Path, pairs: Path, tmp_path: Path) -> None:
+    """Users size their jobs by it; a time that was not measured would mislead them."""
+    args = ("--features", features, "--pairs", pairs, "--folds", 3, "--seeds", 2, "-o", tmp_path)
+    result = run(*args, *FAST, "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert "would train 6 of 6 runs, 15 epochs at most each" in result.stdout
+    assert "memory: about 800.0 MB for each of 1 worker, maps included" in result.stdout
+    half = run(*args, *FAST, "--dry-run", "--shard", "1/2")
+    assert "would train 3 of 6 runs" in half.stdout
+    assert not list(tmp_path.iterdir())

@@ -159,3 +159,27 @@ def test_strict_lets_remarks_pass(tmp_path: Path) -> None:
     assert messages(tmp_path / "videos", flow, output, first=True, strict=True) == []
     assert "25 frames a second assumed" in read_header(cache_path(flow, "frames")).warnings[0]
     assert messages(tmp_path / "videos", flow, output, first=False, strict=True) == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--fusion", "nowhere.safetensors"], "--fusion nowhere.safetensors: expected random"),
+        (["--fusion", "pca"], "name them with --training-videos"),
+        (["--training-videos", "nowhere"], "nowhere: no such file or folder"),
+        (["--rgb-weights", "nowhere.pth"], "nowhere.pth: expected a file of ResNet101 weights"),
+    ],
+)
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_what_stage_one_needs_is_found_before_any_flow(
+    videos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    flags: list[str],
+    said: str,
+    dry: list[str],
+) -> None:
+    """A missing file would be found after days of flow."""
+    assert run(videos, "-o", tmp_path / "x", *FLAGS, *flags, *dry) == 2
+    assert said in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
