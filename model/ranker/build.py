@@ -10,6 +10,7 @@ from torch import nn
 from model.ranker.options import RankerOptions
 from model.ranker.variants import (
     att_pool,
+    blend,
     cbam,
     fc_att,
     full,
@@ -34,6 +35,7 @@ BUILD = {
     "sca": sca.build,
     "video_lstm": video_lstm.build,
     "raan": raan.build,
+    "blend": blend.build,
 }
 # These see the two stream maps, RGB then flow along C, instead of the fused map.
 NEED_STREAMS = frozenset({"video_lstm"})

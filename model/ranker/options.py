@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 Variant = Literal[
@@ -18,6 +18,7 @@ Variant = Literal[
     "sca",
     "video_lstm",
     "raan",
+    "blend",
 ]
 Preset = Literal["small", "chopstick", "surgery", "drawing", "dough", "infant-grasp", "diving"]
 
@@ -89,10 +90,30 @@ class RankerOptions:
     )
     diversity_weight: float = _number(0.1, "Diversity loss of `raan`.", "RAAN's code", 0, 1000)
 
+    members: int = _number(
+        5, "Networks of `blend`, each trained without one part of the videos.", "ours", 2, 100
+    )
+    duration: bool = field(
+        default=True,
+        metadata={"help": "Let `blend` count how long a video is.", "source": "ours"},
+    )
+
     def __post_init__(self) -> None:
         _check_bounds(self)
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
+
+
+# Options that only this variant reads; records of other variants do not name them, so that results
+# of earlier versions stay valid.
+_OWN = {"blend": ("members", "duration")}
+
+
+def recorded_ranker(options: RankerOptions) -> dict[str, Any]:
+    """Return the options that decide what a ranker is, as records and fingerprints hold them."""
+    foreign = {name for variant, names in _OWN.items() if variant != options.variant
+               for name in names}  # fmt: skip
+    return {name: value for name, value in asdict(options).items() if name not in foreign}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,8 +17,8 @@ from model.ranker.pairwise import (
     Array,
     Rows,
     fit_kernel,
-    held_out_pairs,
-    log_loss,
+    held_out_loss,
+    renumber,
     video_folds,
 )
 from model.ranker.videos import VideoMaps
@@ -83,13 +83,15 @@ class Pooling:
 
 def pooled_features(videos: VideoMaps) -> Array:
     """Return the statistics of each video over all its cached snippets, (V, 4·C) float64."""
-    rows = []
-    for begin, end in zip(videos.start[:-1].tolist(), videos.start[1:].tolist(), strict=True):
-        pooling = Pooling()
-        for row in range(begin, end):
-            pooling.add(videos.maps[row : row + 1].numpy())
-        rows.append(pooling.features())
-    return np.stack(rows)
+    return np.stack([statistics_of(videos, video) for video in range(len(videos.keys))])
+
+
+def statistics_of(videos: VideoMaps, video: int) -> Array:
+    """Return the statistics of one video over all its cached snippets, (4·C,) float64."""
+    pooling = Pooling()
+    for row in range(int(videos.start[video]), int(videos.start[video + 1])):
+        pooling.add(videos.maps[row : row + 1].numpy())
+    return pooling.features()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +171,7 @@ def fit_pooled(
     # Equal losses: the strongest regularisation.
     best = min(zip(losses, choices, strict=True), key=lambda each: (each[0], -each[1][0]))
     strength, weight = best[1]
-    dual = fit_kernel(_mix(blocks, strength, weight)[np.ix_(named, named)], _renumber(pairs, named))
+    dual = fit_kernel(_mix(blocks, strength, weight)[np.ix_(named, named)], renumber(pairs, named))
     share = np.full(everything.shape[1], 1.0 / (strength * features.shape[1]))
     share[features.shape[1] :] = weight / strength
     return LinearRanker(
@@ -188,20 +190,6 @@ def standard(features: Array) -> tuple[Array, Array]:
     return mean, np.where(constant, np.inf, deviation)
 
 
-def held_out_loss(kernel: Array, pairs: Rows, folds: Sequence[Rows]) -> float:
-    """Return the mean log loss on pairs with held-out videos; infinity where none can be tested."""
-    total, count = 0.0, 0
-    for videos in folds:
-        fitted, tested = held_out_pairs(pairs, videos)
-        if len(fitted) == 0:
-            continue
-        seen = np.unique(fitted)
-        dual = fit_kernel(kernel[np.ix_(seen, seen)], _renumber(fitted, seen))
-        total += float(log_loss(kernel[:, seen] @ dual, tested).sum())
-        count += len(tested)
-    return total / count if count else np.inf
-
-
 def _kernels(z: Array, pooled: int) -> tuple[Array, Array]:
     """Return the Gram matrices of pooled features, divided by their number, and of the others."""
     first, others = z[:, :pooled], z[:, pooled:]
@@ -210,8 +198,3 @@ def _kernels(z: Array, pooled: int) -> tuple[Array, Array]:
 
 def _mix(blocks: tuple[Array, Array], strength: float, weight: float) -> Array:
     return (blocks[0] + weight * blocks[1]) / strength
-
-
-def _renumber(pairs: Rows, videos: Rows) -> Rows:
-    """Return pairs as positions in sorted `videos`."""
-    return np.searchsorted(videos, pairs)

@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from model.ranker.pooled import Array, statistics_of
+from model.ranker.recurrent import Output
 from model.ranker.videos import SnippetRanges, VideoMaps, authors_bins, whole_video
 
 # Seed of the normal start of the hidden states when scoring, where that option is on.
 SCORING_SEED = 0
+
+
+@runtime_checkable
+class WholeVideo(Protocol):
+    """A ranker that sees more of a video than one snippet of each segment."""
+
+    def judge(
+        self,
+        x: Tensor,
+        generator: torch.Generator | None,
+        statistics: Array,
+        seconds: float | None,
+    ) -> Output:
+        """Score one video from x (1, T, C, H, W), statistics of all its snippets, and duration."""
 
 
 @dataclass(frozen=True)
@@ -63,15 +80,25 @@ def score(
     rows = ranges_of(videos, segments, sampling).test
     attention, running = [], []
     with torch.inference_mode():
-        for each in rows:
+        for video, each in enumerate(rows):
             generator = torch.Generator().manual_seed(SCORING_SEED)
-            out = model(videos.gather(each[None], device), generator)
+            x = videos.gather(each[None], device)
+            if isinstance(model, WholeVideo):
+                out = model.judge(
+                    x, generator, statistics_of(videos, video), _seconds(videos, video)
+                )
+            else:
+                out = model(x, generator)
             running.append(out.running[0].cpu())
             if out.attention is not None:
                 attention.append(out.attention[0].cpu())
     runs = torch.stack(running).double().numpy()
     maps = torch.stack(attention).numpy() if attention else None
     return Scores(runs[:, -1].copy(), maps, runs, rows.numpy())
+
+
+def _seconds(videos: VideoMaps, video: int) -> float | None:
+    return None if videos.seconds is None else float(videos.seconds[video])
 
 
 def pair_accuracy(scores: np.ndarray | Tensor, pairs: np.ndarray | Tensor) -> float:

@@ -176,6 +176,8 @@ def fit(
         If there are no training pairs, they name a missing video, or the loss or the chosen
         weights become infinite or NaN.
     """
+    if ranker.variant == "blend":
+        raise ValueError("blend is fitted by blending.fit_variant")
     _check_pairs(train_pairs, len(videos.keys), "training")
     if validation_pairs is not None:
         _check_pairs(validation_pairs, len(videos.keys), "validation")

@@ -24,12 +24,15 @@ class VideoMaps:
         (ΣS,) int64 segment number of each snippet, in 0 … N − 1, not decreasing in a video.
     keys : tuple of str
         Names of the videos.
+    seconds : Tensor, optional
+        (V,) float64 durations of the videos, or of their judged parts.
     """
 
     maps: Tensor
     start: Tensor
     segment: Tensor
     keys: tuple[str, ...]
+    seconds: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.maps.ndim != 4 or not self.maps.is_floating_point():
@@ -47,6 +50,8 @@ class VideoMaps:
             raise ValueError(f"{empty}: no snippets")
         if self.segment.shape != (len(self.maps),):
             raise ValueError(f"segment: expected {len(self.maps)}, got {len(self.segment)} rows")
+        if self.seconds is not None and self.seconds.shape != (len(self.keys),):
+            raise ValueError(f"seconds: expected {len(self.keys)}, got {tuple(self.seconds.shape)}")
 
     @cached_property
     def _by_position(self) -> Tensor:

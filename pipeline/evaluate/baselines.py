@@ -17,6 +17,7 @@ from data.judgements.dataset import Span
 from data.sources import find_sources
 from data.video.reading import read_frames, scan
 from pipeline.runner.jobs import JobOptions, run_jobs
+from pipeline.runs.features import duration
 from pipeline.runs.judgements import judged_part
 
 LENGTH = "length"
@@ -162,11 +163,7 @@ def _spread(count: int, most: int) -> np.ndarray:
 def _length(path: Path, part: Part) -> float:
     """Return the length in seconds, from the decoded frames and the snippets' times."""
     with open_features(path) as cache:
-        frames = cache.header.decoded_frames if part is None else part[1] - part[0]
-        last = int(cache.frame_index[-1])
-        if last <= 0 or cache.time[-1] <= 0:
-            return float(frames)
-        return float(frames * cache.time[-1] / last)
+        return duration(cache, part)
 
 
 def _mean_flow(path: Path, part: Part) -> float:

@@ -19,7 +19,7 @@ from data.judgements.pairs import Pair, read_scores
 from data.judgements.reading import read_dataset
 from data.judgements.splits import Split
 from model.ranker.build import NEED_STREAMS
-from model.ranker.options import RankerOptions, Variant
+from model.ranker.options import RankerOptions, Variant, recorded_ranker
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.runs.features import FeatureSet, find_feature_set, warn_of_repeats
 from pipeline.runs.judgements import (
@@ -139,7 +139,7 @@ class EvaluationPlan:
         return {
             "schema": SCHEMA,
             "seed": run.seed,
-            "ranker": asdict(self.ranker(run)),
+            "ranker": recorded_ranker(self.ranker(run)),
             "train": asdict(settings.train),
             "snippet stride": settings.snippet_stride,
             "features": self.digest,

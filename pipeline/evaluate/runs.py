@@ -13,7 +13,7 @@ import re
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,10 @@ from typing import Any
 from data.errors import InputError, StaleCacheError
 from data.judgements.dataset import Span
 from data.judgements.pairs import Pair
+from model.ranker.blending import fit_variant
 from model.ranker.build import NEED_STREAMS
 from model.ranker.scoring import Scores, score
-from model.ranker.training import FitResult, fit
+from model.ranker.training import FitResult
 from model.ranker.videos import VideoMaps
 from pipeline.evaluate.attention import measure_attention
 from pipeline.evaluate.plan import EvaluationPlan, Run, features_of
@@ -38,7 +39,7 @@ from pipeline.runs.maps import pair_rows, read_maps, ties_to_fit
 from pipeline.runs.training_accuracy import training_accuracy
 from pipeline.shell import console
 from pipeline.stage_one.file import FILE_NAME as STAGE_ONE
-from pipeline.train_ranker.plan import PROTOCOLS, fitting_batch
+from pipeline.train_ranker.plan import PROTOCOLS, fitting_batch, subjects
 
 # `Run.name`.
 _NAME = re.compile(r"(.+)-fold(\d+)-seed(\d+)")
@@ -228,18 +229,21 @@ def _read_maps(
 def _train(plan: EvaluationPlan, run: Run, features: FeatureSet, videos: VideoMaps) -> _Trained:
     """Fit one ranker to the pairs it may see, and score all videos."""
     settings, train = plan.settings, plan.settings.train
-    fitted, validation = choose_pairs(plan.splits[run.fold], train, run.seed, plan.groups)
     ranker, ties = plan.ranker(run), settings.judgements.ties
+    if ranker.variant == "blend":  # Each of its networks holds videos out already.
+        train = replace(train, protocol="last")
+    fitted, validation = choose_pairs(plan.splits[run.fold], train, run.seed, plan.groups)
     device = parse_devices(settings.device)[0]
     train = fitting_batch(train, fitted, ranker.segments, features.shape)
     try:
-        result = fit(
+        result = fit_variant(
             videos,
             pair_rows(fitted, videos.keys),
             pair_rows(validation, videos.keys) if validation else None,
             ranker,
             train,
             seed=run.seed,
+            groups=subjects(videos.keys, plan.groups),
             device=device,
             ties=ties_to_fit(ties_among(plan.tied, fitted, ties), videos.keys, ties),
         )

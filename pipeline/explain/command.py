@@ -101,6 +101,8 @@ def explain(
     colour_table(options.overlay.colours)
     member = Member.load(Path(run))
     check_attention(member)
+    if note := member.run.cue_note():
+        log.info("%s; the pictures show the attention networks", note)
     settings = RunSettings.from_run(member.run, member.stage_one, member.folder, features)
     check_writable(output)
     videos = make_features(sources, settings, features)

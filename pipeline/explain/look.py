@@ -15,6 +15,7 @@ from data.options import PlanOptions
 from data.sources import Source
 from data.video.reading import read_frames, scan
 from model.features.geometry import MapGeometry
+from model.ranker.variants.blend import Blend
 from pipeline.extract_features.snippets import snippet_plan
 from pipeline.pictures.attention import Look
 from pipeline.score.features import VideoFeatures
@@ -125,6 +126,8 @@ def _headline(member: Member, scored: Scored) -> str:
         f"better than {place.percentile:.0f}\xa0% of the training videos",
         *(["a training video"] if trained else []),
     ]
+    if isinstance(model := member.run.model, Blend):
+        parts.append(f"attention\xa0{100 * float(model.shares[0]):.0f}\xa0% of\xa0the\xa0score")
     return " · ".join(parts)
 
 

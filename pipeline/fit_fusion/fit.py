@@ -23,6 +23,7 @@ from model.features.geometry import fused_side
 from model.features.options import FusionOptions
 from model.ranker.build import build
 from model.ranker.joint import JointFit, JointState
+from model.ranker.options import recorded_ranker
 from model.ranker.scoring import ranges_of
 from model.ranker.videos import VideoMaps
 from pipeline.fit_fusion.settings import FusionSettings
@@ -141,7 +142,7 @@ def run_fit(settings: FusionSettings, judgements: Judgements) -> FusionFit:
         "trunks": {name: weights[name] for name in ("rgb", "flow")},
         "start": weights["fusion"],
         "parameters": features.header.parameters,
-        "ranker": asdict(settings.ranker),
+        "ranker": recorded_ranker(settings.ranker),
         "train": asdict(settings.train),
         "seed": settings.seed,
         "training_videos": list(features.keys),

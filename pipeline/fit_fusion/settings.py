@@ -64,6 +64,8 @@ class FusionSettings:
             raise InputError(f"-o {self.output}: expected a file name that ends in .safetensors")
         if self.output.exists() and not self.overwrite:
             raise InputError(f"{self.output}: already exists; pass --overwrite or another --output")
+        if self.ranker.variant == "blend":
+            raise InputError("fit-fusion trains one network: give --variant full in place of blend")
         if self.ranker.variant in NEED_STREAMS:
             raise InputError(f"--variant {self.ranker.variant} has no ConvFusion to learn")
         if self.train.protocol == "authors":

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import InputError
+from model.ranker.options import recorded_ranker
 from pipeline.inspect.report import Report, failure, short
 from pipeline.shell.words import counted, format_bytes, options_text
 
@@ -49,7 +50,7 @@ def inspect_run(path: Path, shown: str) -> Report:
     report = Report(shown, "run folder" if path.is_dir() else "checkpoint of a ranker")
     report.facts = {
         "variant": run.ranker.variant,
-        "ranker": asdict(run.ranker),
+        "ranker": recorded_ranker(run.ranker),
         "train": asdict(run.train),
         "map_shape": list(run.shape),
         "weights": run.weights,
@@ -74,8 +75,9 @@ def inspect_run(path: Path, shown: str) -> Report:
     report.add("stage one", ", ".join(f"{k} {short(v)}" for k, v in run.weights.items()))
     report.add("", options_text(run.parameters))
     report.facts["judged_parts"] = {key: list(part) for key, part in run.parts.items()}
-    if note := run.part_note():
-        report.add("note", note)
+    for note in (run.part_note(), run.cue_note()):
+        if note:
+            report.add("note", note)
     if path.is_dir():
         _add_files(report, folder)
     return report

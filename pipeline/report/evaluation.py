@@ -14,6 +14,7 @@ import numpy as np
 from data.errors import InputError
 from data.judgements.agreement import Agreement
 from data.judgements.splits import Split
+from model.ranker.options import recorded_ranker
 from pipeline.evaluate.margins import Margin
 from pipeline.evaluate.rows import of_task
 from pipeline.evaluate.statistics import Interval, right
@@ -255,7 +256,7 @@ def _differences(folder: Path, sources: Sources, runs: Sequence[Mapping[str, Any
         return []
     settings = read_json(path)["settings"]
     differences = []
-    for what, options in (("ranker", asdict(run.ranker)), ("train", asdict(run.train))):
+    for what, options in (("ranker", recorded_ranker(run.ranker)), ("train", asdict(run.train))):
         for name, value in options.items():
             other = settings[what].get(name, value)
             if other != value:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.errors import InputError
+from model.ranker.options import recorded_ranker
 from pipeline.shell.words import format_bytes, format_duration, value_text
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ def what_was_run(sources: Sources) -> list[Group]:
     groups = {
         "Data": _data(sources),
         "Ranker": (
-            *_flat(asdict(run.ranker)),
+            *_flat(recorded_ranker(run.ranker)),
+            *((("cues", note),) if (note := run.cue_note()) else ()),
             ("maps it takes (C×H×W)", "×".join(map(str, run.shape))),
             ("seed", str(run.seed)),
         ),

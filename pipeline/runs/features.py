@@ -47,6 +47,8 @@ class FeatureSet:
         Content digest of each cache.
     parts : mapping of str to (int, int)
         First frame, and the one after the last, of the videos of which only a part is used.
+    seconds : tuple of float
+        Duration of each video, or of its judged part.
     """
 
     keys: tuple[str, ...]
@@ -59,6 +61,7 @@ class FeatureSet:
     header: Header
     digests: tuple[str, ...]
     parts: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    seconds: tuple[float, ...] = ()
 
     @property
     def snippets(self) -> int:
@@ -133,7 +136,20 @@ def find_feature_set(
         header=header,
         digests=tuple(content_digest(path) for path in paths),
         parts={key: each.part for key, each in zip(keys, snippets, strict=True) if each.part},
+        seconds=tuple(each.seconds for each in snippets),
     )
+
+
+def duration(cache: FeatureCache, part: tuple[int, int] | None) -> float:
+    """Return the length of a video, or of a part of its frames, in seconds.
+
+    Where there are no time stamps it is the number of frames.
+    """
+    frames = cache.header.decoded_frames if part is None else part[1] - part[0]
+    last = int(cache.frame_index[-1])
+    if last <= 0 or cache.time[-1] <= 0:
+        return float(frames)
+    return float(frames * cache.time[-1] / last)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +160,7 @@ class _Snippets:
     frames: np.ndarray
     segment: np.ndarray
     part: tuple[int, int] | None
+    seconds: float
 
 
 def _choose(cache: FeatureCache, segments: int, stride: int, span: Span | None) -> _Snippets:
@@ -161,7 +178,8 @@ def _choose(cache: FeatureCache, segments: int, stride: int, span: Span | None) 
             )
         rows, frames = rows[inside], frames[inside]
     segment = segment_of(frames - first, end - first, segments)
-    return _Snippets(rows=rows, frames=frames, segment=segment, part=part)
+    seconds = duration(cache, part)
+    return _Snippets(rows=rows, frames=frames, segment=segment, part=part, seconds=seconds)
 
 
 def _thinned(frame_index: np.ndarray, stride: int) -> np.ndarray:

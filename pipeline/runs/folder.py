@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.errors import InputError
-from model.ranker.options import RankerOptions, TrainOptions
+from model.ranker.options import RankerOptions, TrainOptions, recorded_ranker
 from pipeline.runner.files import read_safetensors, write_safetensors
 from pipeline.runs.header import check_header, read_options
 
@@ -97,6 +97,14 @@ class Run:
             "all that the file shows"
         )
 
+    def cue_note(self) -> str:
+        """Return one line on what each cue of `blend` counts; "" for other variants."""
+        from model.ranker.variants.blend import Blend
+
+        if not isinstance(self.model, Blend):
+            return ""
+        return self.model.in_words()
+
     def check_features(
         self, where: str | Path, shape: Sequence[int], weights: Mapping[str, str]
     ) -> None:
@@ -124,7 +132,7 @@ class Run:
 def write_checkpoint(folder: Path, run: Run) -> None:
     """Write a run's weights, and its other fields as their metadata, whole or not at all."""
     values = {each.name: getattr(run, each.name) for each in fields(run) if each.name != "model"}
-    options = {"ranker": asdict(run.ranker), "train": asdict(run.train)}
+    options = {"ranker": recorded_ranker(run.ranker), "train": asdict(run.train)}
     metadata = {"format": FORMAT, **values, **options}
     write_safetensors(folder / CHECKPOINT, run.model.state_dict(), {_METADATA_KEY: metadata})
 

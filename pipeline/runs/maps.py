@@ -74,6 +74,7 @@ def read_maps(
         torch.from_numpy(features.start),
         torch.from_numpy(np.concatenate(features.segment)),
         features.keys,
+        torch.tensor(features.seconds, dtype=torch.float64) if features.seconds else None,
     )
 
 

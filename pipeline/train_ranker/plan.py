@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -14,7 +14,7 @@ from data.judgements.agreement import Agreement
 from data.judgements.pairs import Pair, videos_of
 from data.judgements.splits import Split
 from model.ranker.build import NEED_STREAMS
-from model.ranker.options import TrainOptions
+from model.ranker.options import TrainOptions, recorded_ranker
 from pipeline.runs.features import FeatureSet, find_feature_set, warn_of_repeats
 from pipeline.runs.judgements import Judgements, choose_pairs, report_faults, ties_among
 from pipeline.shell.console import log
@@ -53,6 +53,8 @@ class TrainingPlan:
         Videos that training pairs name, those for validation included.
     agreement : Agreement or None
         Of the judges.
+    groups : list of str, or None
+        Subject of each video of `features`, where all are known.
     """
 
     settings: TrainSettings
@@ -63,6 +65,7 @@ class TrainingPlan:
     tied_pairs: list[Pair]
     training_videos: list[str]
     agreement: Agreement | None = None
+    groups: list[str] | None = None
 
     @property
     def protocol(self) -> str:
@@ -116,11 +119,12 @@ class TrainingPlan:
     def fingerprint(self) -> str:
         """Digest of all that decides the outcome, except how long training may go on."""
         options = asdict(self.settings.train)
-        for name in ("epochs", "patience"):
-            options.pop(name)
+        if self.settings.ranker.variant != "blend":  # Its finished networks are not trained longer.
+            for name in ("epochs", "patience"):
+                options.pop(name)
         pairs = [self.train_pairs, self.validation_pairs, self.test_pairs]
         decisive = {
-            "ranker": asdict(self.settings.ranker),
+            "ranker": recorded_ranker(self.settings.ranker),
             "train": options,
             "keys": self.features.keys,
             "content": self.features.digests,
@@ -150,6 +154,10 @@ def plan_training(settings: TrainSettings, judgements: Judgements) -> TrainingPl
         raise InputError("no training pairs")
     if train.protocol == "authors" and not test_pairs:
         raise InputError("--protocol authors chooses the epoch on test pairs: give --test-pairs")
+    if ranker.variant == "blend":
+        if train.protocol == "authors":
+            raise InputError("--variant blend never sees test pairs: leave --protocol authors out")
+        train = replace(train, protocol="last")  # Each of its networks holds videos out already.
     report_faults(pairs, strict, "training pairs")
     report_faults(test_pairs, strict, "test pairs")
     _warn_of_shared(pairs, test_pairs)
@@ -176,7 +184,14 @@ def plan_training(settings: TrainSettings, judgements: Judgements) -> TrainingPl
         tied_pairs=ties_among(judgements.tied, fitted, settings.judgements.ties),
         training_videos=videos_of(pairs),
         agreement=judgements.agreement,
+        groups=subjects(features.keys, judgements.groups),
     )
+
+
+def subjects(keys: Sequence[str], groups: Mapping[str, str] | None) -> list[str] | None:
+    """Return the subject of each video; None if one is not known."""
+    known = groups or {}
+    return [known[key] for key in keys] if known and set(keys) <= set(known) else None
 
 
 def fitting_batch(

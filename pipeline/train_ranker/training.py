@@ -15,8 +15,10 @@ import numpy as np
 from data.errors import InputError
 from data.files import sweep
 from data.judgements.pairs import Pair
+from model.ranker.blending import blend_epochs, fit_variant
 from model.ranker.scoring import pair_accuracy, score
-from model.ranker.training import FitResult, FitState, fit
+from model.ranker.training import FitResult, FitState
+from model.ranker.variants.blend import Blend
 from model.ranker.videos import VideoMaps
 from pipeline.pictures.curves import draw_learning_curves
 from pipeline.runner.devices import parse_devices, torch_threads
@@ -90,10 +92,12 @@ class TrainedRun:
         accuracy = ", ".join(
             f"{name} {value:.1%}" for name, value in self.metrics["accuracy"].items()
         )
+        cues = [model.in_words()] if isinstance(model := self.result.model, Blend) else []
         return [
             f"epoch {self.result.best_epoch} of {len(self.result.history)} "
             f"({self.metrics['protocol']})",
             f"pair accuracy: {accuracy}",
+            *cues,
             f"{self.run}: {', '.join(name for name in FILES if name != STATE)}",
         ]
 
@@ -165,7 +169,8 @@ def _fit(
     """Fit from the start or from a state; save states now and then and at the end."""
     settings = plan.settings
     latest: FitState | None = None
-    with progress(total=settings.train.epochs, desc="train", unit="epoch") as bar:
+    epochs = blend_epochs(settings.ranker, settings.train)
+    with progress(total=epochs, desc="train", unit="epoch") as bar:
         bar.update(state.epoch if state else 0)
 
         def after_epoch(state: FitState) -> None:
@@ -179,13 +184,14 @@ def _fit(
             states.save(state)
 
         try:
-            result = fit(
+            result = fit_variant(
                 videos,
                 pair_rows(plan.train_pairs, videos.keys),
                 pair_rows(plan.validation_pairs, videos.keys) if plan.validation_pairs else None,
                 settings.ranker,
                 settings.train,
                 seed=settings.seed,
+                groups=plan.groups,
                 device=device,
                 ties=ties_to_fit(plan.tied_pairs, videos.keys, settings.judgements.ties),
                 state=state,

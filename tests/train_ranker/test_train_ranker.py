@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 
+import numpy as np
 import pytest
 
 from data.errors import InputError
@@ -214,3 +215,50 @@ def test_stage_one_travels_with_the_run(place, tmp_path):
     pairs = [Pair("B9.mp4", "A0.mp4")]
     train_ranker(features, pairs, tmp_path / "run", ranker=RANKER, train=TrainOptions(epochs=1))
     assert (tmp_path / "run" / FILE_NAME).read_bytes() == b"weights of stage one"
+
+
+BLEND = ["--variant", "blend", "--members", "2", "--epochs", "6"]
+
+
+def test_blend_is_a_run_like_any_other(place, tmp_path, monkeypatch):
+    """Fails if a blend cannot be saved, loaded, resumed or told in words."""
+    result = train(place, tmp_path / "whole", *BLEND, "--test-pairs", place / "test.csv")
+    assert result.exit_code == 0, result.output
+    assert "what moves the score: attention networks" in result.output
+    assert set(contents(tmp_path / "whole")) == set(FILES)
+    saved = load_run(tmp_path / "whole")
+    videos = read_maps(find_feature_set(place / "features", saved.keys, saved.ranker.segments))
+    from model.ranker.scoring import score
+
+    again = score(saved.model, videos, saved.ranker.segments, saved.train.sampling)
+    # float32 products round by where their operands lie in memory.
+    np.testing.assert_allclose(again.score, saved.scores, rtol=1e-5, atol=1e-5)
+    assert saved.cue_note()
+    monkeypatch.setattr(training, "STATE_INTERVAL", 0.0)
+    write = StateFile.write
+
+    def interrupted(states, state):
+        write(states, state)
+        if state.epoch == 8:
+            raise KeyboardInterrupt
+
+    more = ["--test-pairs", place / "test.csv"]
+    with monkeypatch.context() as patch:
+        patch.setattr(StateFile, "write", interrupted)
+        assert train(place, tmp_path / "broken", *BLEND, *more).exit_code == 130
+    result = train(place, tmp_path / "broken", *BLEND, *more, "--resume")
+    assert result.exit_code == 0, result.output
+    assert contents(tmp_path / "broken") == contents(tmp_path / "whole")
+
+
+def test_blend_refuses_what_it_cannot_do(place, tmp_path):
+    """Fails if the authors' protocol shows a blend the test pairs, or too few pairs crash it."""
+    more = ["--protocol", "authors", "--test-pairs", place / "test.csv"]
+    result = train(place, tmp_path, *BLEND, *more)
+    assert result.exit_code == 2
+    assert "never sees test pairs" in result.output
+    pair = tmp_path / "one.csv"
+    pair.write_text("better,worse\nB9.mp4,A0.mp4\n")
+    result = train(place, tmp_path / "run", *BLEND, pairs=pair)
+    assert result.exit_code == 2
+    assert "train another variant" in result.output

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from model.ranker.blending import fit_variant
 from model.ranker.build import BUILD, build
 from model.ranker.loss import pair_loss
 from model.ranker.options import RankerOptions, TrainOptions, Variant
 from model.ranker.scoring import pair_accuracy, score
-from model.ranker.training import fit
 from model.ranker.videos import VideoMaps
 
 C, H, W, N = 8, 4, 4, 4
@@ -49,7 +49,7 @@ def test_variant_learns_scores_and_attends(variant):
     videos = skilled_videos()
     ranker = RankerOptions(variant=variant, coverage_weight=0.01, **SIZES)
     train = TrainOptions(epochs=60, learning_rate=1e-2)
-    result = fit(videos, PAIRS, None, ranker, train, seed=0)
+    result = fit_variant(videos, PAIRS, None, ranker, train, seed=0)
     scores = score(result.model, videos, N)
     again = score(result.model, videos, N)
     np.testing.assert_array_equal(scores.score, again.score)
