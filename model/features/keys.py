@@ -8,9 +8,11 @@ with one common prefix, such as `module.` (DataParallel), `_orig_mod.` (torch.co
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from torch import Tensor
+
+from model.features.stems import mean_stem
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _STEMS = ("conv1.weight", "conv1_custom.weight")
@@ -81,32 +83,12 @@ def _prefix(state: Mapping[str, Tensor]) -> str:
     return networks[0] if networks else ""
 
 
-def inflate_stem(weight: Tensor, channels: int) -> Tensor:
-    """Initialise a stem of `channels` inputs from an RGB stem ("cross-modality").
-
-    Every input channel gets the mean of the RGB kernels, unscaled.
-
-    Parameters
-    ----------
-    weight : Tensor (64, 3, 7, 7)
-        First convolution of an RGB network.
-    channels : int
-        Input channels: 2L for a stack of L flow fields.
-
-    Returns
-    -------
-    Tensor (64, channels, 7, 7)
-
-    References
-    ----------
-    Wang et al., Temporal Segment Networks, 2016, section 3.2. doi:10.1007/978-3-319-46484-8_2
-    """
-    mean = weight.mean(dim=1, keepdim=True)
-    return mean.expand(-1, channels, -1, -1).clone()
-
-
 def fit_state(
-    state: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, channels: int
+    state: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor],
+    *,
+    channels: int,
+    inflate: Callable[[Tensor, int], Tensor] = mean_stem,
 ) -> dict[str, Tensor]:
     """Fit a checkpoint's tensors to a trunk, or raise with the reasons.
 
@@ -122,6 +104,8 @@ def fit_state(
         The trunk's own state dict (shapes count, values do not).
     channels : int
         Input channels of the trunk.
+    inflate : callable
+        Makes a stem of `channels` inputs from one of three (`model.features.stems`).
 
     Raises
     ------
@@ -132,7 +116,7 @@ def fit_state(
     stem = given.get("conv1.weight")
     if stem is not None and stem.ndim == 4 and stem.shape[1] != channels:
         _check_stem(stem.shape[1], channels)
-        given["conv1.weight"] = inflate_stem(stem, channels)
+        given["conv1.weight"] = inflate(stem, channels)
     ends_early = not any(key.startswith("layer4.") for key in expected)
     if ends_early:
         given = {k: v for k, v in given.items() if not k.startswith("layer4.")}

@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+AUTO, NONE = "auto", "none"
+#: What can be adapted in a flow trunk: the first convolution tells directions apart; the input is
+#: centred on zero motion; BatchNorm's statistics are those of flow.
+FLOW_PARTS = ("stem", "input", "statistics")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrunkOptions:
@@ -29,8 +34,17 @@ class TrunkOptions:
         default=None,
         metadata={
             "metavar": "FILE",
-            "help": "Weights of the flow trunk. Default: the RGB trunk's start, its stem "
-            "averaged over colours and repeated.",
+            "help": "Weights of the flow trunk. Default: the RGB trunk's start, see --adapt-flow.",
+        },
+    )
+    adapt_flow: str = field(
+        default=AUTO,
+        metadata={
+            "metavar": "auto|none|PARTS",
+            "help": "What is adapted to flow in a trunk of photographs: stem, input, statistics "
+            "(comma-separated), or none. auto: all three where a stem of 3 channels is inflated, "
+            "none in trunks made for flow.",
+            "source": "ours: the best on synthetic videos, docs/accuracy.md",
         },
     )
     trunk_stage: Literal["conv5", "conv4"] = field(
@@ -49,8 +63,8 @@ class TrunkOptions:
         default=None,
         metadata={
             "metavar": "VIDEOS",
-            "help": "Training videos (folder, @list.txt or CSV) that calibrate random trunks and "
-            "fit --fusion pca. Default for random trunks: all videos given.",
+            "help": "Training videos (folder, @list.txt or CSV) that calibrate flow trunks (and "
+            "random ones) and fit --fusion pca. Default, but for pca: all videos given.",
         },
     )
     training_snippets: int = field(
@@ -61,6 +75,19 @@ class TrunkOptions:
             "min": 2,
         },
     )
+
+    def __post_init__(self) -> None:
+        """Refuse unknown parts to adapt; give equal choices one spelling."""
+        if self.adapt_flow in (AUTO, NONE):
+            return
+        given = {part.strip() for part in self.adapt_flow.split(",")}
+        if not given <= set(FLOW_PARTS):
+            raise ValueError(
+                f"--adapt-flow: expected auto, none, or some of {','.join(FLOW_PARTS)}, got "
+                f"{self.adapt_flow!r}"
+            )
+        parts = ",".join(part for part in FLOW_PARTS if part in given)
+        object.__setattr__(self, "adapt_flow", parts)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,9 +47,9 @@ class StageOne(nn.Module):
         return x.sub_(self.mean).div_(self.std).to(self.dtype)
 
     def normalise_stacks(self, stacks: Tensor) -> Tensor:
-        """(B, 2L, S, S) 8-bit flow levels u₁ v₁ u₂ v₂ … to ÷255, nothing more."""
-        x = stacks.to(torch.float32, memory_format=torch.channels_last).div_(255)
-        return x.to(self.dtype)
+        """(B, 2L, S, S) 8-bit flow levels u₁ v₁ u₂ v₂ … to the flow trunk's input."""
+        x = stacks.to(torch.float32, memory_format=torch.channels_last)
+        return self.flow.scale_levels(x).to(self.dtype)
 
     @property
     def dtype(self) -> torch.dtype:

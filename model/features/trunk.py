@@ -16,6 +16,10 @@ from torchvision.models.resnet import Bottleneck
 
 Stage = Literal["conv5", "conv4"]
 CHANNELS: dict[str, int] = {"conv5": 2048, "conv4": 1024}
+# Centred flow: the level of zero motion in flow caches, and the levels that make 1 at the stem,
+# about the deviation of flow. BatchNorm statistics of flow undo the scale; it keeps the variances
+# far above BatchNorm's epsilon, and is exact in half precision.
+ZERO_LEVEL, UNIT_LEVELS = 128.0, 8.0
 _BLOCKS = {"layer1": 3, "layer2": 4, "layer3": 23, "layer4": 3}
 
 
@@ -24,13 +28,26 @@ class Trunk(nn.Module):
 
     Tensors are not allocated before `load_state_dict(..., assign=True)` (see `make_trunk`).
 
+    Parameters
+    ----------
+    channels : int
+        Of the input.
+    stage : {"conv5", "conv4"}
+    centred : bool
+        Whether `scale_levels` centres flow on zero motion. It is part of the trunk's function, and
+        so of its state and digest.
+
     References
     ----------
     He et al., Deep Residual Learning, 2016, section 4.1. doi:10.1109/CVPR.2016.90
     """
 
-    def __init__(self, channels: int, stage: Stage = "conv5") -> None:
+    def __init__(self, channels: int, stage: Stage = "conv5", *, centred: bool = False) -> None:
         super().__init__()
+        self.centred = centred
+        if centred:
+            for name, value in (("zero", ZERO_LEVEL), ("unit", UNIT_LEVELS)):
+                self.register_buffer(name, torch.tensor(value))
         net = copy.deepcopy(_skeleton())
         with torch.device("meta"):
             stem = nn.Conv2d(channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
@@ -49,6 +66,10 @@ class Trunk(nn.Module):
     def train(self, mode: bool = True) -> Trunk:
         """Stay in eval mode even under a parent's `train`: the trunks are frozen."""
         return super().train(False)
+
+    def scale_levels(self, levels: Tensor) -> Tensor:
+        """Scale 8-bit flow levels, float32, in place: ÷255, or about zero motion where centred."""
+        return levels.sub_(ZERO_LEVEL).div_(UNIT_LEVELS) if self.centred else levels.div_(255)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map normalised images to a stream map.
@@ -72,10 +93,12 @@ def _skeleton() -> ResNet:
         return resnet101(weights=None)
 
 
-def make_trunk(channels: int, stage: Stage, state: Mapping[str, Tensor]) -> Trunk:
+def make_trunk(
+    channels: int, stage: Stage, state: Mapping[str, Tensor], *, centred: bool = False
+) -> Trunk:
     """Build a trunk around the given tensors, which it shares."""
-    trunk = Trunk(channels, stage)
-    trunk.load_state_dict(dict(state), assign=True)
+    trunk = Trunk(channels, stage, centred=centred)
+    trunk.load_state_dict({**dict(trunk.named_buffers(recurse=False)), **state}, assign=True)
     return trunk.requires_grad_(False)
 
 
@@ -125,6 +148,9 @@ def calibrate(trunk: Trunk, batches: Iterable[Tensor]) -> None:
     """
     norms = [m for m in trunk.modules() if isinstance(m, nn.BatchNorm2d)]
     for norm in norms:
+        for name in ("running_mean", "running_var", "num_batches_tracked"):
+            # Of its own: two trunks may share the tensors of one weights file.
+            setattr(norm, name, getattr(norm, name).clone())
         norm.reset_running_stats()
         norm.momentum = None  # Cumulative average.
         nn.Module.train(norm, True)
@@ -157,7 +183,7 @@ def fold_batchnorm(trunk: Trunk) -> Trunk:
 
     It computes the same function up to float32 rounding.
     """
-    folded = Trunk(trunk.conv1.in_channels, trunk.stage)
+    folded = Trunk(trunk.conv1.in_channels, trunk.stage, centred=trunk.centred)
     _fold(folded, trunk, 1)
     for block, original in zip(_blocks(folded), _blocks(trunk), strict=True):
         for index in (1, 2, 3):

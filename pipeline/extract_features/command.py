@@ -28,7 +28,8 @@ from pipeline.runner.stage import StageOptions, run, summarise
 from pipeline.shell.common import common_options
 from pipeline.shell.console import emit, log
 from pipeline.shell.flags import build, dataclass_options, explicit_flags
-from pipeline.stage_one.networks import check_fusion, check_weights
+from pipeline.stage_one.fusion import check_fusion
+from pipeline.stage_one.networks import check_weights
 
 if TYPE_CHECKING:
     from data.sources import Source

@@ -21,7 +21,7 @@ from pipeline.extract_flow.command import extract_flow
 from pipeline.runner.jobs import Outcome
 from pipeline.shell.console import emit, log, progress
 from pipeline.stage_one.file import FILE_NAME, prepare_stage_one
-from pipeline.stage_one.networks import needs_training_snippets
+from pipeline.stage_one.origins import needs_training_snippets
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,9 +8,15 @@ from pathlib import Path
 
 from data.errors import InputError
 from data.options import PlanOptions
-from model.features.options import FusionOptions, TrunkOptions
+from model.features.options import NONE, FusionOptions, TrunkOptions
 from pipeline.shell.flags import option, shared
-from pipeline.stage_one.networks import OWN_FUSIONS, NetworkSettings, needs_training_snippets
+from pipeline.stage_one.networks import NetworkSettings
+from pipeline.stage_one.origins import (
+    OWN_FUSIONS,
+    adapted_parts,
+    needs_training_snippets,
+    origins,
+)
 
 STACK_ORDER = "u1 v1 u2 v2"
 
@@ -60,9 +66,11 @@ class FeatureSettings:
         ignored = {}
         if trunk.rgb_weights is not None:
             ignored["weights"] = "--rgb-weights, from which the flow trunk starts too"
+        if origins(trunk)["flow"] == "random" and trunk.adapt_flow != NONE:
+            ignored["adapt_flow"] = "a random flow trunk, which is calibrated as a whole"
         if not needs_training_snippets(trunk, self.fusion):
             for name in ("training_videos", "training_snippets"):
-                ignored[name] = "trunks with weights and a fusion that are not fitted"
+                ignored[name] = "trunks that are not calibrated and a fusion that is not fitted"
         if fusion != "random":
             ignored["fusion_hidden"] = f"--fusion {fusion}"
         if fusion not in OWN_FUSIONS:
@@ -74,7 +82,10 @@ class FeatureSettings:
 
         They are all options that the arrays depend on and that no digest of weights covers.
         """
-        return {
+        parts = adapted_parts(self.trunk)
+        # Nothing adapted is not recorded, so that caches of earlier versions stay valid.
+        adapted: dict[str, object] = {"adapt_flow": ",".join(parts)} if parts else {}
+        return adapted | {
             "plan": self.plan.recorded(),
             "trunk_stage": self.trunk.trunk_stage,
             "input_size": self.trunk.input_size,

@@ -35,8 +35,8 @@ from pipeline.runs.judgements import Judgements, choose_pairs
 from pipeline.runs.maps import pair_rows
 from pipeline.runs.state import StateFile
 from pipeline.shell.console import log, progress
-from pipeline.stage_one.file import load_fusion
-from pipeline.stage_one.networks import FUSION_FORMAT
+from pipeline.stage_one.file import load_fusion, load_statistics
+from pipeline.stage_one.fusion import FUSION_FORMAT
 
 UNFINISHED = ".unfinished"
 # Seconds between two writes of the state, which is a few times the size of the checkpoint.
@@ -154,7 +154,7 @@ def run_fit(settings: FusionSettings, judgements: Judgements) -> FusionFit:
         fit = _prepare(streams, start, settings)
         state = _fit(fit, features.keys, judgements, settings, states)
     about |= {"history": state.history, "best_epoch": state.best_epoch}
-    _write(settings.output, state, about)
+    _write(settings.output, state.best_fusion | load_statistics(settings.features), state, about)
     unfinished.unlink(missing_ok=True)
     return FusionFit(path=settings.output, history=state.history, best_epoch=state.best_epoch)
 
@@ -227,11 +227,13 @@ def _fit(
         )
 
 
-def _write(output: Path, state: JointState, about: Mapping[str, Any]) -> None:
+def _write(
+    output: Path, tensors: Mapping[str, Tensor], state: JointState, about: Mapping[str, Any]
+) -> None:
     """Write the curve, then the checkpoint, so that a checkpoint always has its curve."""
     curve = output.with_name(f"{output.stem}_curve")
     write_csv(curve.with_suffix(".csv"), state.history)
     title = "ConvFusion and ranker"
     picture = draw_learning_curves(state.history, state.best_epoch, title, "validation")
     write_bytes(curve.with_suffix(".png"), picture)
-    write_safetensors(output, state.best_fusion, {"format": FUSION_FORMAT, **about})
+    write_safetensors(output, tensors, {"format": FUSION_FORMAT, **about})

@@ -53,7 +53,7 @@ def what_was_run(sources: Sources) -> list[Group]:
 def random_trunks(folder: Path) -> bool:
     """Whether a run's features come from untrained trunks; False if the run does not say."""
     from model.features.options import TrunkOptions
-    from pipeline.stage_one.networks import origins
+    from pipeline.stage_one.origins import origins
 
     metadata = _stage_one_metadata(folder)
     try:

@@ -136,6 +136,7 @@ class RunSettings:
             Something is not recorded, or weight files are missing or not those of training.
         """
         from pipeline.stage_one.file import FILE_NAME
+        from pipeline.stage_one.origins import stored_trunk
 
         if options.cache is None:
             raise ValueError("options: expected a cache folder (see with_cache)")
@@ -145,7 +146,7 @@ class RunSettings:
                 "it there from the folder of the training features"
             )
         known = _stage_one(stage_one, run)
-        trunk = _located(TrunkOptions(**known["trunk"]), stage_one, run, options)
+        trunk = _located(stored_trunk(known["trunk"]), stage_one, run, options)
         flow = _flow_settings(run, folder, options)
         precision = str(known["precision"]) if options.on_cuda else "float32"
         return cls(
@@ -233,7 +234,7 @@ def _located(
 ) -> TrunkOptions:
     """Return the options with weight files that exist and are those of training."""
     from pipeline.stage_one.file import load_stage_one
-    from pipeline.stage_one.networks import origins
+    from pipeline.stage_one.origins import origins
 
     moved = {"rgb_weights": options.rgb_weights, "flow_weights": options.flow_weights}
     trunk = replace(trunk, **{name: file for name, file in moved.items() if file})  # type: ignore[arg-type]

@@ -1,8 +1,8 @@
 """Stage one's weights: built once for a features folder, kept next to its caches, loaded again.
 
-`stage_one.safetensors` holds the fusion, the BatchNorm statistics of random trunks, and, as JSON,
-every option, the seed and the digests. Trunks from a file or from torchvision are read from there
-again and checked by digest.
+`stage_one.safetensors` holds the fusion, the BatchNorm statistics of calibrated trunks, and, as
+JSON, every option, the seed and the digests. Trunks from a file or from torchvision are read from
+there again and checked by digest.
 """
 
 from __future__ import annotations
@@ -13,22 +13,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.errors import InputError, StaleCacheError
-from model.features.options import FusionOptions, TrunkOptions
+from model.features.options import NONE, FusionOptions
 from pipeline.runner.files import read_safetensors, write_safetensors
-from pipeline.stage_one.networks import (
-    OWN_FUSIONS,
-    Networks,
-    NetworkSettings,
-    assemble,
-    calibrate_random,
+from pipeline.stage_one.fusion import (
     check_fusion,
     fusion_checkpoint,
     make_fusion,
+    read_checkpoint,
+    restore_fusion,
+)
+from pipeline.stage_one.networks import (
+    Networks,
+    NetworkSettings,
+    assemble,
+    calibrate_trunks,
     make_trunks,
+    part_of,
+    trunk_states,
+)
+from pipeline.stage_one.origins import (
+    OWN_FUSIONS,
+    adapted_parts,
     needs_training_snippets,
     origins,
-    restore_fusion,
-    trunk_states,
+    resolved,
+    stored_trunk,
 )
 
 if TYPE_CHECKING:
@@ -36,7 +45,7 @@ if TYPE_CHECKING:
 
 FILE_NAME = "stage_one.safetensors"
 _FORMAT = "dexterank stage one 1"
-_STATISTICS = ("running_mean", "running_var")  # All that is fitted in a random trunk.
+_STATISTICS = ("running_mean", "running_var")  # All that is fitted in a trunk.
 
 #: Gives the training snippets, (N, 3, S, S) and (N, 2L, S, S) uint8, and the keys of their videos.
 TrainingSnippets = Callable[[], "tuple[Tensor, Tensor, list[str]]"]
@@ -84,7 +93,7 @@ def load_stage_one(
         Missing or damaged file; trunk weights that cannot be found or are others than those used.
     """
     path, tensors, metadata = _read(folder)
-    trunk = TrunkOptions(**metadata["trunk"])
+    trunk = stored_trunk(metadata["trunk"])
     trunk = replace(
         trunk,
         rgb_weights=rgb_weights or trunk.rgb_weights,
@@ -102,7 +111,22 @@ def load_fusion(folder: str | Path) -> tuple[nn.Module, dict[str, str]]:
         As `load_stage_one`.
     """
     path, tensors, metadata = _read(folder)
-    return restore_fusion(path, _part("fusion.", tensors)), metadata["weights"]
+    return restore_fusion(path, part_of("fusion.", tensors)), metadata["weights"]
+
+
+def load_statistics(folder: str | Path) -> dict[str, Tensor]:
+    """Load only the BatchNorm statistics of calibrated trunks ("flow.bn1.running_mean" …).
+
+    Raises
+    ------
+    InputError
+        As `load_stage_one`.
+    """
+    return _statistics(_read(folder)[1])
+
+
+def _statistics(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value for name, value in tensors.items() if name.endswith(_STATISTICS)}
 
 
 def load_digests(folder: str | Path) -> dict[str, str]:
@@ -115,14 +139,18 @@ def _build(settings: NetworkSettings, snippets: TrainingSnippets) -> tuple[Netwo
     """Build stage one; also return the keys of the videos that anything was fitted on."""
     trunk, fusion = settings.trunk, settings.fusion
     check_fusion(settings)
-    trunks = make_trunks(trunk_states(settings), settings)
+    statistics: dict[str, Tensor] = {}
+    if fusion.fusion not in OWN_FUSIONS:
+        statistics = _statistics(read_checkpoint(Path(fusion.fusion))[0])
+    trunks = make_trunks(trunk_states(settings), settings, statistics)
     data: tuple[Tensor, Tensor] | None = None
     keys: list[str] = []
-    if needs_training_snippets(trunk, fusion):
+    # A fusion was learnt on trunks with the statistics that its checkpoint holds.
+    if needs_training_snippets(trunk, fusion) and not statistics:
         frames, stacks, keys = snippets()
         data = (frames, stacks)
-        if settings.random_trunks:
-            calibrate_random(trunks, settings, frames, stacks)
+        if settings.calibrated_trunks:
+            calibrate_trunks(trunks, settings, frames, stacks)
     return assemble(trunks, make_fusion(trunks, settings, data), settings), keys
 
 
@@ -135,13 +163,18 @@ def _reuse(path: Path, settings: NetworkSettings) -> Networks:
     before, now = _identity(stored), _identity(settings)
     if settings.trunk.training_videos is None:  # The folder may have grown; the fit stays.
         now["training_videos"] = before["training_videos"]
+    if None in (before["training_snippets"], now["training_snippets"]):  # Only one was fitted.
+        now |= {name: before[name] for name in ("training_videos", "training_snippets")}
     differences = [
         f"{name.replace('_', ' ')} {before[name]}, you asked {now[name]}"
         for name in now
         if before[name] != now[name]
     ]
     if differences:
-        raise _stale(path, differences)
+        hint = ""
+        if len(differences) == 1 and before["adapt_flow"] != now["adapt_flow"]:
+            hint = f" (--adapt-flow {before['adapt_flow']} goes on with it)"
+        raise _stale(path, differences, hint)
     networks = _restore(path, tensors, metadata, settings)
     fusion = settings.fusion.fusion
     moved = fusion == stored.fusion.fusion and not Path(fusion).exists()
@@ -152,9 +185,10 @@ def _reuse(path: Path, settings: NetworkSettings) -> Networks:
     return networks
 
 
-def _stale(path: Path, differences: list[str]) -> StaleCacheError:
+def _stale(path: Path, differences: list[str], hint: str = "") -> StaleCacheError:
     return StaleCacheError(
-        f"{path}: was made with {'; '.join(differences)}; pass --overwrite or another --output"
+        f"{path}: was made with {'; '.join(differences)}{hint}; pass --overwrite or another "
+        "--output"
     )
 
 
@@ -168,6 +202,7 @@ def _identity(settings: NetworkSettings) -> dict[str, object]:
     return {
         "rgb_weights": starts["rgb"],
         "flow_weights": starts["flow"],
+        "adapt_flow": ",".join(adapted_parts(trunk)) or NONE,
         "trunk_stage": trunk.trunk_stage,
         "input_size": trunk.input_size,
         "precision": settings.precision,
@@ -196,7 +231,7 @@ def _read(folder: str | Path) -> tuple[Path, dict[str, Tensor], dict[str, Any]]:
 
 def _settings(metadata: Mapping[str, Any]) -> NetworkSettings:
     return NetworkSettings(
-        trunk=TrunkOptions(**metadata["trunk"]),
+        trunk=stored_trunk(metadata["trunk"]),
         fusion=FusionOptions(**metadata["fusion"]),
         stack_length=metadata["stack_length"],
         precision=metadata["precision"],
@@ -213,12 +248,9 @@ def _restore(
     """Rebuild a stored stage one; its weights must have the stored digests."""
     # Random trunks were drawn with the stored seed, whichever seed is asked for now.
     settings = replace(settings, seed=metadata["seed"])
-    states = {
-        name: {**state, **_part(f"{name}.", tensors)}
-        for name, state in trunk_states(settings).items()
-    }
-    fusion = restore_fusion(path, _part("fusion.", tensors))
-    networks = assemble(make_trunks(states, settings), fusion, settings)
+    fusion = restore_fusion(path, part_of("fusion.", tensors))
+    trunks = make_trunks(trunk_states(settings), settings, _statistics(tensors))
+    networks = assemble(trunks, fusion, settings)
     for name, digest in metadata["weights"].items():
         if networks.weights[name] != digest:
             origin = origins(settings.trunk).get(name, str(path))
@@ -229,18 +261,16 @@ def _restore(
     return networks
 
 
-def _part(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
 def _save(path: Path, networks: Networks, keys: list[str], overwrite: bool) -> None:
     """Write the folder's stage-one file; trunks from files or torchvision are left out."""
     settings = networks.settings
-    random = tuple(f"{name}." for name in settings.random_trunks)
+    settings = replace(settings, trunk=resolved(settings.trunk))
+    calibrated = tuple(f"{name}." for name in settings.calibrated_trunks)
     tensors = {
         name: value
         for name, value in networks.module.state_dict().items()
-        if name.startswith("fusion.") or (name.startswith(random) and name.endswith(_STATISTICS))
+        if name.startswith("fusion.")
+        or (name.startswith(calibrated) and name.endswith(_STATISTICS))
     }
     metadata = {
         "format": _FORMAT,

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.errors import InputError
 from model.features.options import FusionOptions, TrunkOptions
 from pipeline.runner.devices import torch_threads
-from pipeline.runner.files import read_safetensors
 from pipeline.shell.console import log
+from pipeline.stage_one.origins import adapted_parts, origins
 from pipeline.stage_one.weights import imagenet_path, imagenet_state, read_state
 
 if TYPE_CHECKING:
@@ -20,20 +19,7 @@ if TYPE_CHECKING:
     from model.features.stage_one import StageOne
     from model.features.trunk import Trunk
 
-FUSION_FORMAT = "dexterank fusion 1"
-#: Kinds of fusion that are made here; anything else names a checkpoint of fit-fusion.
-OWN_FUSIONS = ("random", "pca")
-
-
-def origins(trunk: TrunkOptions) -> dict[str, str]:
-    """Where the weights of each trunk come from: "random", "imagenet", or a file."""
-    rgb = trunk.rgb_weights or trunk.weights
-    return {"rgb": rgb, "flow": trunk.flow_weights or rgb}
-
-
-def needs_training_snippets(trunk: TrunkOptions, fusion: FusionOptions) -> bool:
-    """Whether anything is estimated from training videos."""
-    return "random" in origins(trunk).values() or fusion.fusion == "pca"
+_KEEP = ", or keep the statistics of trunks with weights: --adapt-flow none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +52,12 @@ class NetworkSettings:
     def random_trunks(self) -> list[str]:
         """Trunks that start from random weights."""
         return [name for name, origin in origins(self.trunk).items() if origin == "random"]
+
+    @property
+    def calibrated_trunks(self) -> list[str]:
+        """Trunks whose BatchNorm statistics are those of training snippets."""
+        adapted = ["flow"] if "statistics" in adapted_parts(self.trunk) else []
+        return self.random_trunks + adapted
 
     @property
     def stream_shape(self) -> tuple[int, int, int]:
@@ -143,9 +135,17 @@ def trunk_states(settings: NetworkSettings) -> dict[str, dict[str, Tensor]]:
 
 
 def make_trunks(
-    states: Mapping[str, Mapping[str, Tensor]], settings: NetworkSettings
+    states: Mapping[str, Mapping[str, Tensor]],
+    settings: NetworkSettings,
+    statistics: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Trunk]:
     """Build both trunks from whatever form their weights have.
+
+    Parameters
+    ----------
+    states, settings
+    statistics : mapping of str to Tensor, optional
+        BatchNorm statistics that take the place of the weights' own: "flow.bn1.running_mean" …
 
     Raises
     ------
@@ -154,11 +154,18 @@ def make_trunks(
     """
     from model.features.trunk import make_trunk
 
-    stage = settings.trunk.trunk_stage
-    return {
-        name: make_trunk(settings.channels[name], stage, _fitted(name, state, settings))
-        for name, state in states.items()
-    }
+    stage, parts = settings.trunk.trunk_stage, adapted_parts(settings.trunk)
+    trunks = {}
+    for name, state in states.items():
+        fitted = _fitted(name, state, settings) | part_of(f"{name}.", statistics or {})
+        centred = name == "flow" and "input" in parts
+        trunks[name] = make_trunk(settings.channels[name], stage, fitted, centred=centred)
+    return trunks
+
+
+def part_of(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names start with a prefix, under the rest of their names."""
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 def check_weights(settings: NetworkSettings, *, download: bool = True) -> None:
@@ -182,17 +189,6 @@ def check_weights(settings: NetworkSettings, *, download: bool = True) -> None:
         _fitted(name, files[origin], settings)
 
 
-def check_fusion(settings: NetworkSettings) -> None:
-    """Refuse a fusion without its checkpoint, or without the videos that it is fitted on."""
-    fusion, videos = settings.fusion.fusion, settings.trunk.training_videos
-    if fusion == "pca" and videos is None:
-        raise InputError(
-            "--fusion pca is fitted on training videos only; name them with --training-videos"
-        )
-    if fusion not in OWN_FUSIONS:
-        read_checkpoint(Path(fusion))
-
-
 def _absent() -> bool:
     return not imagenet_path().exists()
 
@@ -202,13 +198,15 @@ def _fitted(name: str, state: Mapping[str, Tensor], settings: NetworkSettings) -
     import torch
 
     from model.features.keys import fit_state, left_out
+    from model.features.stems import directional_stem, mean_stem
     from model.features.trunk import Trunk
 
     origin, channels = origins(settings.trunk)[name], settings.channels[name]
+    inflate = directional_stem if "stem" in adapted_parts(settings.trunk) else mean_stem
     with torch.device("meta"):  # Only the shapes count.
         expected = Trunk(channels, settings.trunk.trunk_stage).state_dict()
     try:
-        fitted = fit_state(state, expected, channels=channels)
+        fitted = fit_state(state, expected, channels=channels, inflate=inflate)
         dropped = left_out(state)
     except ValueError as error:
         raise InputError(f"{origin} ({name} trunk): {error}") from error
@@ -218,22 +216,28 @@ def _fitted(name: str, state: Mapping[str, Tensor], settings: NetworkSettings) -
     return fitted
 
 
-def calibrate_random(
+def calibrate_trunks(
     trunks: Mapping[str, Trunk], settings: NetworkSettings, frames: Tensor, stacks: Tensor
 ) -> None:
-    """Set the BatchNorm statistics of random trunks, in a seeded order of the snippets."""
+    """Set BatchNorm statistics from training snippets, in a seeded order of the snippets.
+
+    Raises
+    ------
+    InputError
+        Too few snippets, or flow in which nothing moves.
+    """
     import torch
 
     from model.features.stage_one import StageOne
     from model.features.trunk import calibrate
 
-    log.warning(
-        "RANDOM TRUNKS (%s): for demos and tests only; expect weak scores. Use ImageNet or "
-        "two-stream weights for real work",
-        " and ".join(settings.random_trunks),
-    )
-    if len(frames) < 2:
-        raise InputError("random trunks need at least 2 training snippets to calibrate BatchNorm")
+    if settings.random_trunks:
+        log.warning(
+            "RANDOM TRUNKS (%s): for demos and tests only; expect weak scores. Use ImageNet or "
+            "two-stream weights for real work",
+            " and ".join(settings.random_trunks),
+        )
+    _check_snippets(settings, stacks)
     generator = torch.Generator().manual_seed(settings.seed)
     order = torch.randperm(len(frames), generator=generator)
     # Whole batches of 8; fewer snippets than that make one batch.
@@ -246,108 +250,17 @@ def calibrate_random(
     }
     # One thread, because the number of threads decides the last bits, and so the digest.
     with torch_threads(1):
-        for name in settings.random_trunks:
+        for name in settings.calibrated_trunks:
             calibrate(trunks[name], (inputs[name](rows) for rows in batches))
 
 
-def make_fusion(
-    trunks: Mapping[str, Trunk], settings: NetworkSettings, snippets: tuple[Tensor, Tensor] | None
-) -> nn.Module:
-    """Build the fusion; `snippets` are training frames and stacks, for PCA."""
-    from model.features.fusion import random_fusion
-    from model.features.trunk import CHANNELS, state_digest
-
-    options = settings.fusion
-    if options.fusion == "random":
-        channels = CHANNELS[settings.trunk.trunk_stage]
-        return random_fusion(
-            channels, options.fusion_hidden, options.fusion_channels, settings.seed
+def _check_snippets(settings: NetworkSettings, stacks: Tensor) -> None:
+    """Refuse snippets from which no statistics can be estimated."""
+    if len(stacks) < 2:
+        who = "random trunks need" if settings.random_trunks else "the flow trunk needs"
+        raise InputError(f"{who} at least 2 training snippets to calibrate BatchNorm{_KEEP}")
+    if not settings.random_trunks and bool(stacks.amin() == stacks.amax()):
+        raise InputError(
+            "nothing moves in the training snippets, from whose flow BatchNorm is calibrated; name "
+            f"others with --training-videos{_KEEP}"
         )
-    if options.fusion == "pca" and snippets is not None:
-        return _fit_pca(trunks, options.fusion_channels, *snippets)
-    digests = {name: state_digest(module.state_dict()) for name, module in trunks.items()}
-    return fusion_checkpoint(Path(options.fusion), digests)
-
-
-def _fit_pca(
-    trunks: Mapping[str, Trunk], channels: int, frames: Tensor, stacks: Tensor
-) -> nn.Module:
-    import torch
-
-    from model.features.pca import fit_pca, stream_vectors
-    from model.features.stage_one import StageOne, for_inference
-
-    stage = StageOne(trunks["rgb"], trunks["flow"], torch.nn.Identity())
-    fast = for_inference(stage, torch.device("cpu"), torch.float32)
-    vectors = []
-    with torch.inference_mode():
-        for some, others in zip(frames.split(4), stacks.split(4), strict=True):
-            rgb = fast.rgb(fast.normalise_frames(some))
-            flow = fast.flow(fast.normalise_stacks(others))
-            vectors.append(stream_vectors(rgb, flow))
-    try:
-        return fit_pca(torch.cat(vectors), channels)
-    except ValueError as error:
-        raise InputError(f"--fusion pca: {error}") from error
-
-
-def fusion_checkpoint(path: Path, digests: Mapping[str, str]) -> nn.Module:
-    """Load a checkpoint of fit-fusion that was learnt on trunks with these digests.
-
-    Raises
-    ------
-    InputError
-        Not such a file, damaged, or learnt on other trunks.
-    """
-    tensors, metadata = read_checkpoint(path)
-    trunks = metadata.get("trunks")
-    for name in ("rgb", "flow"):
-        digest = trunks.get(name, "") if isinstance(trunks, dict) else ""
-        if digest != digests[name]:
-            raise InputError(
-                f"{path}: this fusion was learnt on other {name} trunk weights ({digest[:8]}) than "
-                f"those in use ({digests[name][:8]}); use the same weights, seed, --trunk-stage "
-                "and --stack-length"
-            )
-    return restore_fusion(path, tensors)
-
-
-def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
-    """Read a checkpoint of fit-fusion: tensors and metadata.
-
-    Raises
-    ------
-    InputError
-        Not such a file, or damaged.
-    """
-    if not path.is_file():
-        raise InputError(f"--fusion {path}: expected random, pca, or a checkpoint; no such file")
-    tensors, metadata = read_safetensors(path)
-    if metadata.get("format") != FUSION_FORMAT:
-        raise InputError(f"{path}: not a fusion checkpoint; `pipeline fit-fusion` makes one")
-    return tensors, metadata
-
-
-def restore_fusion(path: Path, tensors: Mapping[str, Tensor]) -> nn.Module:
-    """Build a fusion around its tensors: ConvFusion, or PCA's projection without `reduce`.
-
-    Raises
-    ------
-    InputError
-        Tensors are missing or misshapen; names the file `path`.
-    """
-    from model.features.fusion import ConvFusion
-    from model.features.pca import PcaFusion
-
-    fusion: nn.Module
-    try:
-        project = tensors["project.weight"]
-        if "reduce.weight" in tensors:
-            reduce = tensors["reduce.weight"]
-            fusion = ConvFusion(reduce.shape[1] // 2, reduce.shape[0], project.shape[0])
-        else:
-            fusion = PcaFusion(project.shape[1] // 2, project.shape[0])
-        fusion.load_state_dict(dict(tensors))
-    except (KeyError, IndexError, RuntimeError) as error:
-        raise InputError(f"{path}: the fusion's tensors are damaged ({error})") from error
-    return fusion.requires_grad_(False)

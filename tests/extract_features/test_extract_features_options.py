@@ -89,7 +89,14 @@ def test_options_of_what_is_not_fitted_are_told(
     videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """--training-videos beside a file's weights, and sizes beside a checkpoint, do nothing."""
-    files = ["--rgb-weights", "x.pth", "--fusion", tmp_path / "y.safetensors"]
+    files = [
+        "--rgb-weights",
+        "x.pth",
+        "--adapt-flow",
+        "none",
+        "--fusion",
+        tmp_path / "y.safetensors",
+    ]
     more = ["--training-videos", videos, "--fusion-hidden", 7, "--fusion-channels", 7]
     assert run(videos, "-o", tmp_path / "x", "--device", "cpu", *files, *more) == 2
     told = capsys.readouterr().err

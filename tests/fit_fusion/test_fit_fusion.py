@@ -33,7 +33,7 @@ from pipeline.runs.features import find_feature_set
 from pipeline.runs.judgements import Judgements, read_judgements
 from pipeline.runs.state import StateFile
 from pipeline.stage_one.file import FILE_NAME
-from pipeline.stage_one.networks import fusion_checkpoint
+from pipeline.stage_one.fusion import fusion_checkpoint
 
 C, SIDE, N, S = 6, 4, 3, 5  # Stream channels and side, segments, snippets a video.
 RANKER = RankerOptions(segments=N, hidden_size=8, attention_size=4)

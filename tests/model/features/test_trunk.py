@@ -9,8 +9,9 @@ from torch import Tensor
 from torchvision.models import resnet101
 
 from model.features.fusion import random_fusion
-from model.features.keys import find_state, fit_state, inflate_stem, left_out
+from model.features.keys import find_state, fit_state, left_out
 from model.features.stage_one import StageOne, first_overflow, for_inference
+from model.features.stems import mean_stem
 from model.features.trunk import (
     Stage,
     Trunk,
@@ -163,7 +164,7 @@ def test_random_start_depends_on_its_seed_alone() -> None:
 def test_stem_inflation_repeats_the_mean_over_colours() -> None:
     """Cross-modality initialisation: each input channel gets the mean over the colours."""
     weight = torch.randn(64, 3, 7, 7, generator=torch.Generator().manual_seed(0))
-    inflated = inflate_stem(weight, 20)
+    inflated = mean_stem(weight, 20)
     assert inflated.shape == (64, 20, 7, 7)
     grey = weight.sum(dim=1) / 3
     for channel in range(20):
@@ -199,7 +200,7 @@ def as_two_stream(state: dict[str, Tensor], channels: int) -> dict[str, Tensor]:
         if key.endswith("num_batches_tracked"):
             continue
         if key == "conv1.weight":
-            renamed["module.conv1_custom.weight"] = inflate_stem(value, channels)
+            renamed["module.conv1_custom.weight"] = mean_stem(value, channels)
         elif key.startswith("fc."):
             renamed[f"module.fc_custom{key[2:]}"] = value[:101]
         else:
@@ -231,7 +232,7 @@ def test_published_forms_give_the_same_trunk(form: str, plain: dict[str, Tensor]
     assert state.keys() == expected.keys()
     assert torch.equal(state["layer4.2.conv3.weight"], plain["layer4.2.conv3.weight"])
     assert torch.equal(state["bn1.running_var"], plain["bn1.running_var"])
-    assert torch.equal(state["conv1.weight"], inflate_stem(plain["conv1.weight"], 2 * L))
+    assert torch.equal(state["conv1.weight"], mean_stem(plain["conv1.weight"], 2 * L))
 
 
 def test_a_trunk_that_ends_at_conv4_takes_a_whole_network(plain: dict[str, Tensor]) -> None:
@@ -256,7 +257,7 @@ def test_key_errors_list_what_is_wrong(plain: dict[str, Tensor]) -> None:
 
 def test_a_stem_of_another_stack_length_is_refused(plain: dict[str, Tensor]) -> None:
     """A 20-channel stem cannot see stacks of another length; shapes alone did not say why."""
-    state = {**plain, "conv1.weight": inflate_stem(plain["conv1.weight"], 20)}
+    state = {**plain, "conv1.weight": mean_stem(plain["conv1.weight"], 20)}
     with pytest.raises(ValueError, match=f"20 channels.*made for --stack-length 10, not {L}"):
         fit_state(state, Trunk(2 * L).state_dict(), channels=2 * L)
     with pytest.raises(ValueError, match="weights of a flow trunk, for --flow-weights"):
