@@ -88,6 +88,19 @@ def weight_files(place: Path, small_videos: list[Path]) -> None:
     torch.save({"state_dict": motion, "epoch": 1, "arch": "resnet101"}, place / "motion.pth.tar")
 
 
+def the_demo(place: Path, small_videos: list[Path]) -> None:
+    """Lay out a weight file, and what the demo leaves of its set."""
+    weight_files(place, small_videos)
+    videos = place / "demo64" / "synthetic" / "videos"
+    videos.mkdir(parents=True)
+    few = small_videos[:5]  # The page's inputs are not small.
+    for video in few:
+        shutil.copyfile(video, videos / video.name)
+    better = [(a.name, b.name) for i, a in enumerate(few) for b in few[i + 1 :]]
+    lines = ["better,worse", *(",".join(pair) for pair in better)]
+    (videos.parent / "pairs.csv").write_text("\n".join(lines) + "\n")
+
+
 def data_sets(place: Path, small_videos: list[Path]) -> None:
     """Lay out every data set as the page says: small annotations, a few tiny videos as all."""
     tiny = [tiny_video(place / f"tiny{seed}.avi", 6, seed) for seed in range(12)]
@@ -158,6 +171,7 @@ LAYOUTS: dict[str, Callable[[Path, list[Path]], None]] = {
     "README.md": own_videos,
     "tutorial.md": own_videos,
     "weights.md": weight_files,
+    "accuracy.md": the_demo,
     "scaling.md": own_videos,
     "python.md": own_videos,
     "datasets.md": data_sets,
