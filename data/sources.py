@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,28 @@ from data.video.frame_names import is_flow, sort_pictures
 from data.written_paths import WrittenPaths
 
 _EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What files are looked for in folders.
+
+    Attributes
+    ----------
+    noun : str
+        Their name in messages.
+    extensions : collection of str
+    frames : bool
+        Whether folders of numbered images count as well.
+    """
+
+    noun: str
+    extensions: Collection[str]
+    frames: bool
+
+
+VIDEOS = Kind("videos", VIDEO_EXTENSIONS, True)
+ARRAYS = Kind("arrays", (".h5", ".hdf5", ".npy", ".npz"), False)
 
 # Below the command line's own logger, so that its settings hold.
 log = logging.getLogger("pipeline.sources")
@@ -53,8 +75,10 @@ class _Video:
     root: Path
 
 
-def find_sources(inputs: Sequence[str | Path], exclude: Sequence[str] = ()) -> list[Source]:
-    """Find the videos that the user's inputs name.
+def find_sources(
+    inputs: Sequence[str | Path], exclude: Sequence[str] = (), kind: Kind = VIDEOS
+) -> list[Source]:
+    """Find the videos, or other files of one a video, that the user's inputs name.
 
     Parameters
     ----------
@@ -65,6 +89,8 @@ def find_sources(inputs: Sequence[str | Path], exclude: Sequence[str] = ()) -> l
         ``video`` or ``path``. Paths in lists and tables are relative to the file that holds them.
     exclude
         Patterns (``*``, ``?``, ``[…]``) of keys, or of file and folder names in them, to leave out.
+    kind
+        What is looked for in folders.
 
     Returns
     -------
@@ -78,16 +104,16 @@ def find_sources(inputs: Sequence[str | Path], exclude: Sequence[str] = ()) -> l
         An input is missing, no entry of a list or table exists, or no video is found.
     """
     if not inputs:
-        raise InputError("no videos given; name a folder, files, @list.txt or a CSV")
+        raise InputError(f"no {kind.noun} given; name a folder, files, @list.txt or a CSV")
     videos: dict[Path, _Video] = {}
     for text in inputs:
-        for video in _expand(str(text)):
+        for video in _expand(str(text), kind):
             videos.setdefault(video.path, video)
     if not videos:
-        raise InputError(_nothing_found(inputs))
+        raise InputError(_nothing_found(inputs, kind))
     items = [video for video in videos.values() if not _is_excluded(video, exclude)]
     if not items:
-        raise InputError(f"all of {len(videos)} videos are left out by --exclude")
+        raise InputError(f"all of {len(videos)} {kind.noun} are left out by --exclude")
     keys = [item.named.relative_to(item.root).as_posix() for item in items]
     if len(set(keys)) < len(keys):
         common = Path(os.path.commonpath([item.named.parent for item in items]))
@@ -96,21 +122,23 @@ def find_sources(inputs: Sequence[str | Path], exclude: Sequence[str] = ()) -> l
     return sorted(sources, key=lambda source: source.key)
 
 
-def _expand(text: str) -> Iterator[_Video]:
+def _expand(text: str, kind: Kind) -> Iterator[_Video]:
     """Yield the videos that one input names."""
     if text.startswith("@") and not Path(text).exists():
         table = _absolute(text[1:])
         lines = read_text(table, "a list of paths").splitlines()
-        yield from _entries(table, filter(None, map(str.strip, lines)), comments=True)
+        yield from _entries(table, filter(None, map(str.strip, lines)), kind, comments=True)
         return
     path = _absolute(text)
     if path.suffix.lower() == ".csv" and not path.is_dir():
-        yield from _entries(path, _table_cells(path))
+        yield from _entries(path, _table_cells(path), kind)
         return
-    yield from _videos(path, root=None)
+    yield from _videos(path, kind, root=None)
 
 
-def _entries(table: Path, entries: Iterable[str], *, comments: bool = False) -> Iterator[_Video]:
+def _entries(
+    table: Path, entries: Iterable[str], kind: Kind, *, comments: bool = False
+) -> Iterator[_Video]:
     """Yield the videos that the entries of a list or table name, missing ones included.
 
     Raises
@@ -132,7 +160,7 @@ def _entries(table: Path, entries: Iterable[str], *, comments: bool = False) -> 
         if path is None:
             videos.append(_Video(missing[-1], missing[-1], root or missing[-1].parent))
         else:
-            videos += _videos(path, root if path != table.parent else None)
+            videos += _videos(path, kind, root if path != table.parent else None)
     if not videos:
         raise InputError(f"{table}: expected a path to a video in each line, found none")
     if len(missing) == len(videos):
@@ -141,7 +169,7 @@ def _entries(table: Path, entries: Iterable[str], *, comments: bool = False) -> 
     yield from videos
 
 
-def _videos(path: Path, root: Path | None) -> Iterator[_Video]:
+def _videos(path: Path, kind: Kind, root: Path | None) -> Iterator[_Video]:
     """Yield a file, a folder of frames, or all videos in a folder; keys relative to `root`."""
     if not path.is_dir():
         if not path.exists():
@@ -149,13 +177,14 @@ def _videos(path: Path, root: Path | None) -> Iterator[_Video]:
         yield _Video(path, path, root or path.parent)
         return
     try:
-        frames = _frame_videos(path, os.listdir(path))
+        names = os.listdir(path)
+        frames = _frame_videos(path, names) if kind.frames else []
     except OSError:
         frames = [(path, path)]  # It cannot be read, which fails when it is opened.
     for video, named in frames:
         yield _Video(video, named, root or path.parent)
     if not frames:
-        for video, named in _walk(path):
+        for video, named in _walk(path, kind):
             yield _Video(video, named, root or path)
 
 
@@ -194,13 +223,13 @@ def folders_below(
         yield Path(parent), folders, [name for name in files if not is_system_name(name)]
 
 
-def _walk(folder: Path) -> Iterator[tuple[Path, Path]]:
+def _walk(folder: Path, kind: Kind) -> Iterator[tuple[Path, Path]]:
     """Yield the videos below a folder, and folders that cannot be read, with what names them."""
     unreadable: list[Path] = []
     flow: list[Path] = []
     for here, _, files in folders_below(folder, unreadable):
-        yield from ((here / name, here / name) for name in sorted(files) if _is_video_name(name))
-        frames = _frame_videos(here, files)
+        yield from ((here / name, here / name) for name in sorted(files) if _is_of_kind(name, kind))
+        frames = _frame_videos(here, files) if kind.frames else []
         if frames and _holds_flow(here, folder):
             flow.append(here)
         else:
@@ -222,8 +251,8 @@ def _holds_flow(here: Path, root: Path) -> bool:
     return False
 
 
-def _is_video_name(name: str) -> bool:
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in VIDEO_EXTENSIONS
+def _is_of_kind(name: str, kind: Kind) -> bool:
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in kind.extensions
 
 
 def _frame_videos(folder: Path, names: list[str]) -> list[tuple[Path, Path]]:
@@ -232,7 +261,7 @@ def _frame_videos(folder: Path, names: list[str]) -> list[tuple[Path, Path]]:
     Next to video files, pictures are no frames. Pictures left out are reported.
     """
     files = [name for name in names if (folder / name).is_file()]
-    if any(_is_video_name(name) for name in files):
+    if any(_is_of_kind(name, VIDEOS) for name in files):
         return []
     pictures = sort_pictures(files)
     if pictures.flow:
@@ -273,11 +302,15 @@ def _absolute(path: str) -> Path:
     return Path(os.path.abspath(os.path.expanduser(path)))
 
 
-def _nothing_found(inputs: Sequence[str | Path]) -> str:
+def _nothing_found(inputs: Sequence[str | Path], kind: Kind) -> str:
     shown = ", ".join(map(str, inputs[:_EXAMPLES]))
     more = f" and {len(inputs) - _EXAMPLES} more" if len(inputs) > _EXAMPLES else ""
-    known = " ".join(sorted(extension[1:] for extension in VIDEO_EXTENSIONS))
+    known = " ".join(sorted(extension[1:] for extension in kind.extensions))
+    frames = (
+        " and for folders of numbered images (img_00001.jpg); name files with other endings one by "
+        "one"
+    )
     return (
-        f"no videos found in {shown}{more}; looked for files ending in {known} and for folders of "
-        "numbered images (img_00001.jpg); name files with other endings one by one"
+        f"no {kind.noun} found in {shown}{more}; looked for files ending in {known}"
+        + frames * kind.frames
     )

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.errors import InputError
-from data.sources import find_sources
+from data.sources import ARRAYS, find_sources
 from model.ranker.options import SNIPPET_STRIDE, TrainOptions, apply_preset
 from pipeline.demo.command import demo
 from pipeline.demo.options import DemoOptions
@@ -27,6 +27,8 @@ from pipeline.extract_features.settings import FeatureSettings
 from pipeline.extract_flow.settings import FlowComputation
 from pipeline.fit_fusion.command import fit_fusion
 from pipeline.fit_fusion.settings import FusionSettings
+from pipeline.import_features.command import import_features
+from pipeline.import_features.settings import ImportSettings
 from pipeline.inspect.command import inspect
 from pipeline.inspect.options import InspectOptions
 from pipeline.judge.command import judge
@@ -78,6 +80,28 @@ class Extracted:
     """
 
     flow: Path
+    features: Path
+    videos: tuple[str, ...]
+    failures: dict[str, str]
+    warnings: dict[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imported:
+    """Feature caches of arrays.
+
+    Attributes
+    ----------
+    features : Path
+        Their folder, which `train` takes.
+    videos : tuple of str
+        Keys of the videos with features, in order.
+    failures : dict of str to str
+        Why other files gave none.
+    warnings : dict of str to tuple of str
+        What was odd about files that gave some.
+    """
+
     features: Path
     videos: tuple[str, ...]
     failures: dict[str, str]
@@ -246,6 +270,35 @@ def extract(videos: Paths, output: str | Path, **options: Any) -> Extracted:
     )
 
 
+@takes(ImportSettings, StageOptions, without=("dry_run", "device", "strict"))
+def import_arrays(arrays: Paths, output: str | Path, **options: Any) -> Imported:
+    """Turn arrays of other extractors into feature caches: `import-features`.
+
+    Parameters
+    ----------
+    arrays : path or sequence of paths
+        Folders, ``.npy``, ``.npz`` or HDF5 files, ``@list.txt`` or a CSV with a column ``video``.
+    output : path
+        Folder of the feature caches; valid ones in it are kept.
+    **options
+        Flags of the command.
+
+    Raises
+    ------
+    InputError
+        No file could be used; caches made with other options are in the way.
+    """
+    stage = from_keywords(StageOptions, options, output=Path(output))
+    sources = find_sources(_paths(arrays), stage.exclude, ARRAYS)
+    outcome = import_features(sources, from_keywords(ImportSettings, options), stage)
+    return Imported(
+        features=Path(output),
+        videos=tuple(source.key for source, _ in outcome.results),
+        failures=_failures(outcome),
+        warnings={source.key: r.warnings for source, r in outcome.results if r.warnings},
+    )
+
+
 @takes(FusionSettings)
 def learn_fusion(
     features: str | Path, pairs: str | Path, output: str | Path, **options: Any
@@ -348,7 +401,7 @@ def cross_validate(
 @takes(NewVideoOptions, without=("shard",))
 def score_videos(
     run: str | Path,
-    videos: Paths,
+    videos: Paths = (),
     *,
     also: Paths = (),
     ensemble: bool = False,
@@ -365,7 +418,8 @@ def score_videos(
     run : path
         A run folder; with `ensemble` a folder of runs.
     videos : path or sequence of paths
-        Folders, files, ``@list.txt`` or a CSV with a column ``video``.
+        Folders, files, ``@list.txt`` or a CSV with a column ``video``; none scores all caches
+        in the folder `features`, for instance of `import_arrays`.
     also : path or sequence of paths
         More runs to average with.
     ensemble : bool
@@ -391,9 +445,10 @@ def score_videos(
         settings = replace(settings, cache=Path(output) / CACHE)
     check_run(Path(run), "score")
     targets = claim(*(None if path is None else Path(path) for path in (output, csv, json)))
+    paths = _paths(videos)
     result = score(
         run,
-        without_films(find_sources(_paths(videos), settings.exclude)),
+        without_films(find_sources(paths, settings.exclude)) if paths else [],
         settings,
         also=_paths(also),
         ensemble=ensemble or variant is not None,

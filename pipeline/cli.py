@@ -27,6 +27,7 @@ COMMANDS = {
     "extract-flow": "Stage 1a: videos to TV-L1 optical flow caches.",
     "extract-features": "Stage 1b: videos and flow to feature caches (two ResNet101s and "
     "ConvFusion).",
+    "import-features": "Features of other extractors (.npy, .npz, HDF5) to feature caches.",
     "fit-fusion": "Learn ConvFusion on training pairs, then freeze it.",
     "train-ranker": "Stage 2: train the ranker on cached features.",
     "score": "Score new videos with a trained run, in one command.",

@@ -167,6 +167,12 @@ def tiny_video(path: Path, frames: int, seed: int = 0) -> Path:
     return path
 
 
+def judged_names(place: Path, small_videos: list[Path]) -> None:
+    """Lay out what the page of features starts from: judgements, and no video."""
+    rows = ["anna,ben", "anna,carl", "anna,dora", "ben,carl", "ben,dora", "carl,dora"]
+    (place / "pairs.csv").write_text("\n".join(["better,worse", *rows]) + "\n")
+
+
 LAYOUTS: dict[str, Callable[[Path, list[Path]], None]] = {
     "README.md": own_videos,
     "tutorial.md": own_videos,
@@ -175,6 +181,7 @@ LAYOUTS: dict[str, Callable[[Path, list[Path]], None]] = {
     "scaling.md": own_videos,
     "python.md": own_videos,
     "datasets.md": data_sets,
+    "features.md": judged_names,
 }
 
 

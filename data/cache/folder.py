@@ -22,6 +22,8 @@ from data.errors import CacheError, InputError, StaleCacheError, system_reason
 from data.files import is_system_name, whole_file
 
 SUFFIX = ".h5"
+#: Endings of the files that import-features reads.
+_ARRAYS = (SUFFIX, ".hdf5", ".npy", ".npz")
 
 
 def cache_path(output: str | Path, key: str) -> Path:
@@ -61,6 +63,18 @@ def find_caches(folder: str | Path, kind: str | None = None) -> dict[str, Path]:
         if content == "" or (content is not None and kind in (content, None)):
             caches[key_of(folder, path)] = path
     return caches
+
+
+def no_features(folder: Path) -> InputError:
+    """Return the one line for a folder without feature caches; it may hold other arrays."""
+    arrays = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _ARRAYS)
+    if not arrays:
+        return InputError(f"{folder}: no feature caches; run extract-features first")
+    files = f"{len(arrays)} file{'s' * (len(arrays) > 1)}"
+    return InputError(
+        f"{folder}: no feature caches, but {files} of other programs, e.g. "
+        f"{arrays[0].name}; `pipeline import-features {folder} -o FEATURES` makes caches of them"
+    )
 
 
 def _kind_of(path: Path) -> str | None:
@@ -140,7 +154,10 @@ def _checked_header(path: Path, file: h5py.File) -> Header:
     try:
         attributes = dict(file.attrs)
         if "schema" not in attributes or "fingerprint" not in attributes:
-            raise CacheError(f"{path}: an HDF5 file, but not a cache of this program")
+            raise CacheError(
+                f"{path}: an HDF5 file, but not a cache of this program; import-features makes "
+                "caches of arrays"
+            )
         if attributes["schema"] != SCHEMA:
             schema = attributes["schema"]
             raise CacheError(f"{path}: cache layout {schema}, this version reads {SCHEMA}")

@@ -12,6 +12,8 @@ from pathlib import Path
 #: Version of the file layout; a change of layout raises it, and older files are refused by name.
 SCHEMA = 1
 KINDS = ("flow", "features")
+#: Parameter of features that other programs computed: how import-features read them.
+IMPORTED = "imported"
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,11 @@ class Header:
         """Refuse an unknown kind."""
         if self.kind not in KINDS:
             raise ValueError(f"a cache is one of {', '.join(KINDS)}, got {self.kind!r}")
+
+    @property
+    def imported(self) -> bool:
+        """Whether another program computed the arrays; `source` is then their file, no video."""
+        return IMPORTED in self.parameters
 
     @property
     def fingerprint(self) -> str:

@@ -61,7 +61,7 @@ def check_arrays(file: h5py.File, header: Header) -> None:
     size = int(file.id.get_filesize())
     rows: dict[str, tuple[str, int]] = {}
     for name, wanted in layout.items():
-        dataset = _local(file, name)
+        dataset = local_dataset(file, name)
         _check_form(name, dataset, wanted, size)
         first, count = rows.setdefault(wanted.rows, (name, len(dataset)))
         if len(dataset) != count:
@@ -76,8 +76,8 @@ def check_arrays(file: h5py.File, header: Header) -> None:
         _check_scale(file["flow"])
 
 
-def _local(file: h5py.File, name: str) -> h5py.Dataset:
-    """Return a dataset whose values are in this file and nowhere else."""
+def local_dataset(file: h5py.File, name: str) -> h5py.Dataset:
+    """Return a dataset whose values are in this file and nowhere else; ValueError otherwise."""
     parts = name.split("/")
     for depth in range(1, len(parts) + 1):
         place = "/".join(parts[:depth])
@@ -103,6 +103,12 @@ def _check_form(name: str, dataset: h5py.Dataset, wanted: _Array, size: int) -> 
     shape = [int(length) for length in dataset.shape]
     if shape[0] and min(shape[1:], default=1) < 1:
         raise ValueError(f"{name} has the shape {tuple(shape)}, without values")
+    check_claim(name, dataset, size)
+
+
+def check_claim(name: str, dataset: h5py.Dataset, size: int) -> None:
+    """Refuse more values than a file of `size` bytes can hold, before they are read; ValueError."""
+    shape = [int(length) for length in dataset.shape]
     values = dataset.dtype.itemsize
     for length in shape:
         values *= length

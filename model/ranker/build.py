@@ -39,6 +39,8 @@ BUILD = {
 }
 # These see the two stream maps, RGB then flow along C, instead of the fused map.
 NEED_STREAMS = frozenset({"video_lstm"})
+# These choose among the positions of a map, and refuse maps of one.
+NEED_POSITIONS = frozenset({"cbam"})
 # Initial weights come from PyTorch's one generator: threads that build at once must take turns.
 _SEEDED = threading.Lock()
 

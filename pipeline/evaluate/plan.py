@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from data.cache.features import open_features
-from data.cache.folder import cache_path, find_caches
+from data.cache.folder import cache_path, find_caches, no_features
 from data.cache.header import canonical_json
 from data.errors import InputError
 from data.judgements.agreement import Agreement
@@ -18,7 +18,7 @@ from data.judgements.dataset import Dataset, Span
 from data.judgements.pairs import Pair, read_scores
 from data.judgements.reading import read_dataset
 from data.judgements.splits import Split
-from model.ranker.build import NEED_STREAMS
+from model.ranker.build import NEED_POSITIONS, NEED_STREAMS
 from model.ranker.options import RankerOptions, Variant, recorded_ranker
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.runs.features import FeatureSet, find_feature_set, warn_of_repeats
@@ -174,14 +174,14 @@ def plan_evaluation(settings: EvaluateSettings) -> EvaluationPlan:
     same = SameVideos(settings.features, caches)
     dataset = read_dataset(settings.pairs, settings.dataset, same=same.labels)
     if not caches:
-        raise InputError(f"{settings.features}: no feature caches; run extract-features first")
+        raise no_features(settings.features)
     known = known_keys(settings.pairs, dataset, caches, settings.judgements.ties)
     lost_pairs = _lost_pairs(settings, dataset, known)
     report_faults(dataset.pairs, settings.judgements.strict, "pairs")
     splits = _by_key(dataset, known)
     same.report(splits)
     keys = sorted({name for split in splits for name in split.train_videos | split.held_out})
-    variants, lost_variants = _without_streams(named, settings, keys[0])
+    variants, lost_variants = _fitting(named, settings, keys[0])
     groups = by_key(dataset.groups or {}, known)
     spans = by_key(dataset.spans, known)
     boxes = settings.options.boxes
@@ -242,24 +242,31 @@ def _variants(asked: Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-def _without_streams(
+def _fitting(
     variants: tuple[str, ...], settings: EvaluateSettings, key: str
 ) -> tuple[tuple[str, ...], str]:
-    """Return variants without those of `all` that need missing stream maps, and what is left out.
+    """Return variants without those of `all` that cannot take the maps, and what is left out.
 
     A variant that the user named stays, and is refused later.
     """
-    asked = settings.options.variants
-    extra = [name for name in variants if name in NEED_STREAMS and name not in asked]
-    if not extra:
-        return variants, ""
+    free = set(variants) - set(settings.options.variants)
     with open_features(cache_path(settings.features, key)) as cache:
-        if cache.has_streams:
-            return variants, ""
-    return tuple(name for name in variants if name not in extra), (
-        f"{', '.join(extra)} left out: the features hold no stream maps (extract-features "
-        "--keep-streams)"
-    )
+        streams, cells = cache.has_streams, cache.shape[2] * cache.shape[3]
+    reasons = []
+    unfit: set[str] = set()
+    for needy, fits, why in (
+        (
+            NEED_STREAMS,
+            streams,
+            "the features hold no stream maps (extract-features --keep-streams)",
+        ),
+        (NEED_POSITIONS, cells > 1, "the features have a single cell"),
+    ):
+        names = [name for name in variants if name in needy & free and not fits]
+        if names:
+            reasons.append(f"{', '.join(names)} left out: {why}")
+        unfit.update(names)
+    return tuple(name for name in variants if name not in unfit), "; ".join(reasons)
 
 
 def _by_key(dataset: Dataset, known: Mapping[str, str]) -> tuple[Split, ...]:

@@ -17,7 +17,7 @@ from pipeline.pictures.options import FilmOptions, OverlayOptions, SheetOptions
 from pipeline.runner.files import check_is_folder, check_writable
 from pipeline.runner.jobs import Outcome, finish
 from pipeline.score.command import ATTENTION, check_run, without_films
-from pipeline.score.settings import CACHE, NewVideoOptions, RunSettings
+from pipeline.score.settings import CACHE, NewVideoOptions
 from pipeline.shell.common import common_options
 from pipeline.shell.console import emit, log, progress
 from pipeline.shell.flags import build, dataclass_options
@@ -91,7 +91,7 @@ def explain(
     """
     from pipeline.explain.look import check_attention
     from pipeline.pictures.attention import colour_table
-    from pipeline.score.features import make_features
+    from pipeline.score.given import features_for
     from pipeline.score.members import Member
 
     output, options = Path(output), options or ExplainOptions()
@@ -103,10 +103,9 @@ def explain(
     check_attention(member)
     if note := member.run.cue_note():
         log.info("%s; the pictures show the attention networks", note)
-    settings = RunSettings.from_run(member.run, member.stage_one, member.folder, features)
     check_writable(output)
-    videos = make_features(sources, settings, features)
-    scores = member.score([each for _, each in videos.results], features.device)
+    with features_for(sources, member, features) as videos:  # Kept: a folder is named.
+        scores = member.score([each for _, each in videos.results], features.device)
     outcome: Outcome[Source, Explained] = Outcome(failures=list(videos.failures))
     with progress(total=len(scores), desc="draw", unit="video") as bar:
         for scored in scores:

@@ -14,12 +14,13 @@ from data.errors import InputError
 from data.options import PlanOptions
 from data.sources import Source
 from data.video.reading import read_frames, scan
-from model.features.geometry import MapGeometry
 from model.ranker.variants.blend import Blend
+from pipeline.evaluate.attention import map_geometry
 from pipeline.extract_features.snippets import snippet_plan
 from pipeline.pictures.attention import Look
 from pipeline.score.features import VideoFeatures
 from pipeline.score.members import Member, Scored
+from pipeline.shell.console import log
 
 
 def look_at(member: Member, scored: Scored) -> Look:
@@ -33,14 +34,18 @@ def look_at(member: Member, scored: Scored) -> Look:
     parameters, features = member.run.parameters, scored.features
     if scored.attention is None:
         raise InputError(_no_attention(member))
+    _refuse_one_cell(member)
     with open_features(cache_path(features.folder, features.key)) as cache:
-        times = np.asarray(cache.time[scored.rows])
+        times, last = np.asarray(cache.time[scored.rows]), float(cache.time[-1])
     flow = None
     if features.flow is not None:
         with open_flow(features.flow) as fields:
             flow = _step_flow(fields, scored, PlanOptions(**parameters["plan"]))
-    wanted, rows = np.unique(scored.frames, return_index=True)
-    frames = dict(read_frames(features.source.path, wanted, times[rows]))
+    video, shown, stamps = features.source.path, scored.frames, times
+    if features.header.imported:  # Its frames need not be the video's.
+        shown, stamps = _nearest_frames(video, times, last)
+    wanted, rows = np.unique(shown, return_index=True)
+    frames = dict(read_frames(video, wanted, stamps[rows]))
     return Look(
         video=features.source.key,
         headline=_headline(member, scored),
@@ -48,8 +53,8 @@ def look_at(member: Member, scored: Scored) -> Look:
         times=times,
         running=scored.running,
         attention=scored.attention,
-        geometry=MapGeometry.of(int(parameters["input_size"]), str(parameters["trunk_stage"])),
-        frames=[frames[int(number)] for number in scored.frames],
+        geometry=map_geometry(parameters),
+        frames=[frames[int(number)] for number in shown],
         flow=flow,
     )
 
@@ -79,6 +84,29 @@ def look_at_cached(
     return look_at(member, member.score([cached], "cpu")[0])
 
 
+def _nearest_frames(video: Path, times: np.ndarray, last: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the frames of a video nearest to the times of imported features, and their stamps.
+
+    Parameters
+    ----------
+    video : Path
+    times : ndarray (N,) float64
+        Seconds from the first frame on.
+    last : float
+        Of the last feature; where it lies far from the video's end, the log says so.
+    """
+    stamps = scan(video).times
+    clock = stamps - stamps[0]
+    if not 0.5 * clock[-1] <= last <= 1.1 * clock[-1] + 0.5:
+        log.warning(
+            "%s lasts %.1f s, its last feature is of %.1f s: look at --rate, or the time stamps, "
+            "of import-features",
+            *(video, clock[-1], last),
+        )
+    frames = np.abs(clock[:, None] - times[None, :]).argmin(axis=0)
+    return frames, stamps[frames]
+
+
 def frame_times(scored: Scored) -> np.ndarray:
     """Return the seconds of all frames of a video: from its flow cache, or by reading it.
 
@@ -86,6 +114,9 @@ def frame_times(scored: Scored) -> np.ndarray:
     later: the times that are read follow those of the feature cache.
     """
     features = scored.features
+    if features.header.imported:
+        times = scan(features.source.path).times
+        return times - times[0]
     if features.flow is None:
         times = scan(features.source.path).times
         with open_features(cache_path(features.folder, features.key)) as cache:
@@ -97,16 +128,29 @@ def frame_times(scored: Scored) -> np.ndarray:
 def check_attention(member: Member) -> None:
     """Refuse a ranker without attention over the frame before anything is computed.
 
+    Imported features of a single cell, vectors, have none either.
+
     Raises
     ------
     InputError
         It has none.
     """
+    _refuse_one_cell(member)
     maps = torch.zeros(1, member.run.ranker.segments, *member.run.shape)
     with torch.inference_mode():
         out = member.run.model(maps, torch.Generator().manual_seed(0))
     if out.attention is None:
         raise InputError(_no_attention(member))
+
+
+def _refuse_one_cell(member: Member) -> None:
+    """Refuse imported features of one cell: they do not say where in the frame anything was."""
+    channels, height, width = member.run.shape
+    if member.run.imported and height * width == 1:
+        raise InputError(
+            f"{member.folder}: was trained on imported features of {channels}×1×1, which do not "
+            "say where in the frame they are from: nothing can be drawn; it takes maps (T, C, H, W)"
+        )
 
 
 def _no_attention(member: Member) -> str:

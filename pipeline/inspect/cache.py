@@ -154,10 +154,11 @@ def _feature_report(features: FeatureCache, shown: str, values: bool, verify: bo
         return report
     first, last = int(features.frame_index[0]), int(features.frame_index[-1])
     report.facts |= {"first_frame": first, "last_frame": last}
+    frames = f"at frames {first} to {last} of {features.header.decoded_frames:,}; "
     report.add(
         "snippets",
-        f"at frames {first} to {last} of {features.header.decoded_frames:,}; "
-        f"{features.time[0]:.2f} to {features.time[-1]:.2f} s",
+        frames * (not features.header.imported)
+        + f"{features.time[0]:.2f} to {features.time[-1]:.2f} s",
     )
     if values:
         _add_map_values(report, features, verify)
@@ -207,11 +208,16 @@ def _add_origin(report: Report, path: Path, header: Header, source: Path) -> Non
     if state.startswith("CHANGED"):
         report.warnings.append(f"stale: the source video has {state.replace('CHANGED', 'changed')}")
     turned = f", turned by {header.rotation}°" if header.rotation else ""
+    frames = (
+        ""
+        if header.imported
+        else f", {header.decoded_frames:,} frames decoded, "
+        f"{'no number' if claimed is None else claimed} claimed{turned}"
+    )
     report.add(
         "source",
-        f"{printable(header.source)}\n{printable(state)}; {format_bytes(header.source_size)}, "
-        f"{header.decoded_frames:,} frames decoded, "
-        f"{'no number' if claimed is None else claimed} claimed{turned}",
+        f"{printable(header.source)}\n{printable(state)}; {format_bytes(header.source_size)}"
+        f"{frames}",
     )
     report.add("options", options_text(header.parameters))
     if header.weights:

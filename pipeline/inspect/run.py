@@ -72,14 +72,17 @@ def inspect_run(path: Path, shown: str) -> Report:
     report.add("epoch", f"{run.best_epoch}; {run.protocol}")
     _add_accuracy(report, folder / "metrics.json")
     _add_videos(report)
-    report.add("stage one", ", ".join(f"{k} {short(v)}" for k, v in run.weights.items()))
-    report.add("", options_text(run.parameters))
+    if run.imported:
+        report.add("features", options_text(run.parameters))
+    else:
+        report.add("stage one", ", ".join(f"{k} {short(v)}" for k, v in run.weights.items()))
+        report.add("", options_text(run.parameters))
     report.facts["judged_parts"] = {key: list(part) for key, part in run.parts.items()}
     for note in (run.part_note(), run.cue_note()):
         if note:
             report.add("note", note)
     if path.is_dir():
-        _add_files(report, folder)
+        _add_files(report, folder, imported=run.imported)
     return report
 
 
@@ -116,7 +119,7 @@ def _add_videos(report: Report) -> None:
     report.add("videos", text)
 
 
-def _add_files(report: Report, folder: Path) -> None:
+def _add_files(report: Report, folder: Path, *, imported: bool) -> None:
     from pipeline.runs.folder import FILES
     from pipeline.stage_one.file import FILE_NAME
 
@@ -127,7 +130,7 @@ def _add_files(report: Report, folder: Path) -> None:
     missing = [name for name in ("metrics.json", "scores.csv") if name not in present]
     if missing:
         report.warnings.append(f"{' and '.join(missing)} missing: training was interrupted late")
-    if FILE_NAME not in present:
+    if FILE_NAME not in present and not imported:
         report.warnings.append(
             f"no {FILE_NAME}: scoring new videos needs the training features' folder"
         )

@@ -117,7 +117,8 @@ def compare_upstream(report: Report, header: Header, upstream: Upstream) -> None
     if not header.upstream:
         report.facts["upstream_unchanged"] = None
         # Version 0.1 could compute flow without keeping it.
-        report.add("made from", "flow that was not kept")
+        origin = "imported arrays" if header.imported else "flow that was not kept"
+        report.add("made from", origin)
         return
     if same := upstream.by_content.get(header.upstream):
         unchanged, state = True, f"unchanged in {same}"

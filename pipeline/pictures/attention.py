@@ -42,7 +42,8 @@ class Look:
         Score after each step.
     attention : ndarray (N, H, W) float32
         Each map sums to 1.
-    geometry : MapGeometry
+    geometry : MapGeometry or None
+        Where the cells lie; None: they are equal parts of the frame.
     frames : sequence of ndarray (height, width, 3) uint8, BGR
         Frame of each step.
     flow : ndarray (N, 2, h, w) float32, or None
@@ -55,7 +56,7 @@ class Look:
     times: np.ndarray
     running: np.ndarray
     attention: np.ndarray
-    geometry: MapGeometry
+    geometry: MapGeometry | None
     frames: Sequence[np.ndarray]
     flow: np.ndarray | None = None
 
@@ -66,7 +67,7 @@ class Look:
 
 
 def upsample(
-    attention: np.ndarray, geometry: MapGeometry, width: int, height: int
+    attention: np.ndarray, geometry: MapGeometry | None, width: int, height: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Spread an attention map over a frame.
 
@@ -74,7 +75,8 @@ def upsample(
     ----------
     attention : ndarray (H, W)
         Sums to 1.
-    geometry : MapGeometry
+    geometry : MapGeometry or None
+        Where the cells lie; None: they are equal parts of the frame.
     width, height : int
         Of the frame, px, after rotation.
 
@@ -87,10 +89,12 @@ def upsample(
         Pixels under the map; beyond it `density` is 0.
     """
     rows, columns = attention.shape
-    down, across = _weights(height, rows, geometry), _weights(width, columns, geometry)
+    down = _weights(height, rows, geometry or MapGeometry.even(rows))
+    across = _weights(width, columns, geometry or MapGeometry.even(columns))
     density = down @ (attention * attention.size).astype(np.float32) @ across.T
     x, y = _centres(width), _centres(height)
-    under_map = (y < geometry.edge)[:, None] & (x < geometry.edge)[None, :]
+    edge = geometry.edge if geometry else 1.0
+    under_map = (y < edge)[:, None] & (x < edge)[None, :]
     return np.where(under_map, density, np.float32(0)), under_map
 
 
@@ -119,7 +123,7 @@ def colour_limit(attention: np.ndarray, options: OverlayOptions) -> float | None
 def blend(
     frame: np.ndarray,
     attention: np.ndarray,
-    geometry: MapGeometry,
+    geometry: MapGeometry | None,
     options: OverlayOptions,
     limit: float | None = None,
 ) -> np.ndarray:

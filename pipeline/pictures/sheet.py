@@ -219,7 +219,7 @@ def _notes(look: Look) -> list[str]:
         "Entropy: 100 % is spread evenly, 0 % is all on one cell.",
         "Score: after this segment.",
     ]
-    if look.geometry.edge < 1:
+    if look.geometry and look.geometry.edge < 1:
         notes.append("Dark: beyond the map, which the ranker does not see.")
     if look.flow is None:
         notes.append("No flow: its cache was not given (--flow).")

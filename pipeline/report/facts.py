@@ -68,7 +68,7 @@ def _data(sources: Sources) -> Iterator[tuple[str, str]]:
     yield "videos scored", str(len(run.keys))
     yield "of these named by training pairs", str(len(run.training_videos))
     frames = [header.decoded_frames for header in sources.headers.values()]
-    if frames:
+    if frames and not run.imported:
         yield "frames", f"{sum(frames):,} in all, {min(frames):,} to {max(frames):,} per video"
     if record:
         yield "training pairs", str(len(record.train))

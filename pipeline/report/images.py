@@ -87,7 +87,7 @@ def thumbnails(
     for key, path in sources.videos.items():
         if key in small or key in large:
             header = sources.headers.get(key)
-            frames = header.decoded_frames if header else 0
+            frames = header.decoded_frames if header and not header.imported else 0
             sides = (_SMALL, _LARGE) if key in large else (_SMALL,)
             requests.append(_Request(key=key, path=path, frames=frames, sides=sides))
     if not requests:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from data.cache.folder import cache_path, content_digest, read_header
 from data.errors import CacheError, InputError
 from data.judgements.pairs import videos_of
+from data.names import match_names
 from data.sources import find_sources
 from pipeline.runs.folder import RECORD, Run, load_run
 from pipeline.runs.record import RunRecord, read_run_record
@@ -78,7 +79,7 @@ def find(
     features = _features(folder, features, record, digests)
     headers = _headers(features, run.keys)
     flow = _flow(flow, features, headers)
-    files, changed = _videos(videos, run.keys, headers)
+    files, changed = _videos(videos, run, headers)
     sources = Sources(
         folder=folder,
         run=run,
@@ -162,19 +163,27 @@ def _headers(folder: Path | None, keys: Sequence[str]) -> dict[str, Header]:
 
 
 def _videos(
-    named: Path | None, keys: Sequence[str], headers: Mapping[str, Header]
+    named: Path | None, run: Run, headers: Mapping[str, Header]
 ) -> tuple[dict[str, Path], list[str]]:
     """Return the videos that exist, and the names of those that have changed since."""
     if named is not None:
         paths = {source.key: source.path for source in find_sources([named])}
+        if run.imported:  # Their names have no extension.
+            paths = {key: paths[name] for name, key in match_names(paths, run.keys).keys.items()}
     else:
-        paths = {key: Path(header.source) for key, header in headers.items() if header.source}
+        recorded = {key: header for key, header in headers.items() if not header.imported}
+        paths = {key: Path(header.source) for key, header in recorded.items() if header.source}
     files, changed = {}, []
-    for key in keys:
+    for key in run.keys:
         path, header = paths.get(key), headers.get(key)
         if path is None or not path.exists():
             continue
-        if header and path.is_file() and path.stat().st_size != header.source_size:
+        if (
+            header
+            and not header.imported
+            and path.is_file()
+            and path.stat().st_size != header.source_size
+        ):
             changed.append(key)
         else:
             files[key] = path

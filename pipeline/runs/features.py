@@ -197,9 +197,13 @@ def _map_shape(cache: FeatureCache, streams: bool) -> tuple[int, int, int]:
     if not streams:
         return cache.shape[1:]
     if cache.stream_shape is None:
+        remedy = (
+            "imported features have none, so neither video_lstm nor fit-fusion takes them"
+            if cache.header.imported
+            else "run extract-features with --keep-streams into another folder"
+        )
         raise CacheError(
-            f"{cache.path}: holds fused maps only, the stream maps are needed; run "
-            "extract-features with --keep-streams into another folder"
+            f"{cache.path}: holds fused maps only, the stream maps are needed; {remedy}"
         )
     _, channels, height, width = cache.stream_shape
     return 2 * channels, height, width
@@ -212,10 +216,14 @@ def _check_name(cache: FeatureCache, key: str) -> None:
         return
     # Caches made on Windows are read elsewhere too; names differ in Unicode form between systems.
     names = [re.split(r"[/\\]", one_form(name))[-1] for name in (source, key)]
-    if os.path.splitext(names[0])[0] != os.path.splitext(names[1])[0]:
+    if cache.header.imported:  # The key leaves out an ending of the array's file.
+        same = names[0].startswith(names[1])
+    else:
+        same = os.path.splitext(names[0])[0] == os.path.splitext(names[1])[0]
+    if not same:
         raise CacheError(
-            f"{cache.path}: holds the features of {source}, not of {key}; delete the file and run "
-            "extract-features again, or give the video its old name in the judgements"
+            f"{cache.path}: holds the features of {source}, not of {key}; delete the file and make "
+            "it again, or give the video its old name in the judgements"
         )
 
 
@@ -233,8 +241,9 @@ def _check_alike(
         differences = [f"holds maps of {shape}, the first one's are {first_shape}"]
     if differences:
         changes = "; ".join(differences[:3]).replace("you asked", "the first one")
+        command = "import-features" if header.imported else "extract-features"
         raise StaleCacheError(
-            f"{cache.path}: not made like the other caches: it {changes}; run extract-features "
+            f"{cache.path}: not made like the other caches: it {changes}; run {command} "
             "again with --overwrite, or keep different features in different folders"
         )
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data.cache.header import IMPORTED
 from data.errors import InputError
 from model.ranker.options import RankerOptions, TrainOptions, recorded_ranker
 from pipeline.runner.files import read_safetensors, write_safetensors
@@ -86,6 +87,11 @@ class Run:
     best_epoch: int
     seed: int
     accuracy: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def imported(self) -> bool:
+        """Whether its features came from another program, through import-features."""
+        return IMPORTED in self.parameters
 
     def part_note(self) -> str:
         """Return one line on why scores of other videos need care, or ""."""

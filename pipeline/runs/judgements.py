@@ -108,12 +108,12 @@ def read_judgements(
     InputError
         A file that cannot be read, no such fold, or names without a cache.
     """
-    from data.cache.folder import find_caches
+    from data.cache.folder import find_caches, no_features
     from pipeline.runs.same_videos import SameVideos
 
     keys = list(find_caches(features, "features"))
     if not keys:
-        raise InputError(f"{features}: no feature caches; run extract-features first")
+        raise no_features(features)
     if fold and test_pairs:
         raise InputError("--fold brings test pairs of its own; leave --test-pairs out")
     same = SameVideos(features, keys)

@@ -16,7 +16,7 @@ import click
 from data.errors import InputError
 from pipeline.runner.jobs import Outcome, finish
 from pipeline.runs.folder import CHECKPOINT
-from pipeline.score.settings import NewVideoOptions, RunSettings, with_cache
+from pipeline.score.settings import NewVideoOptions
 from pipeline.shell.common import common_options
 from pipeline.shell.console import emit, log
 from pipeline.shell.flags import dataclass_options
@@ -47,7 +47,7 @@ def score_videos(
     run : path
         Output of train-ranker; with `ensemble`, a folder of such, for instance an evaluation.
     sources : sequence of Source
-        As `data.sources.find_sources` gives them.
+        As `data.sources.find_sources` gives them; none scores every cache in `options.features`.
     options : NewVideoOptions, optional
         Where features are found, and how missing ones are computed. Computed features are not
         kept if no cache folder is named.
@@ -63,7 +63,7 @@ def score_videos(
     InputError
         The run cannot be used, or does not say how its features were made.
     """
-    from pipeline.score.features import make_features
+    from pipeline.score.given import features_for
     from pipeline.score.members import Member, load_members
     from pipeline.score.scores import ScoreResult, combine
 
@@ -73,10 +73,8 @@ def score_videos(
         if several
         else [Member.load(Path(run))]
     )
-    first = members[0]
-    with with_cache(options or NewVideoOptions()) as options:
-        settings = RunSettings.from_run(first.run, first.stage_one, first.folder, options)
-        features = make_features(sources, settings, options)
+    options = options or NewVideoOptions()
+    with features_for(sources, members[0], options) as features:
         videos = [each for _, each in features.results]
         scored = [member.score(videos, options.device) for member in members]
     reference, rows = combine(members, scored)
@@ -127,18 +125,20 @@ Examples:
   pipeline score run/ new.mp4
   pipeline score run/ new_videos/ -o scores/
   pipeline score run/ new.mp4 --csv scores.csv --features features/ --flow flow/
+  pipeline score run/ --features new_features/
   pipeline score run1/ new.mp4 --also run2/ --also run3/
   pipeline score evaluation/ new.mp4 --ensemble
 
 \b
-Computed flow and features are kept in the output's cache/, or in --cache, for the next run. With
-neither, only the scores are kept.
+Without VIDEOS, all feature caches in --features are scored, and no video is read: so are those of
+import-features. Computed flow and features are kept in the output's cache/, or in --cache, for the
+next run. With neither, only the scores are kept.
 """
 
 
 @click.command("score", epilog=EPILOG)
 @click.argument("run", type=click.Path(path_type=Path))
-@click.argument("videos", nargs=-1, required=True, metavar="VIDEOS...")
+@click.argument("videos", nargs=-1, metavar="[VIDEOS]...")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Folder for scores.csv and scores.json."
 )
@@ -173,9 +173,11 @@ def command(ctx: click.Context, /, run: Path, videos: tuple[str, ...], **params:
     check_run(run, "score")
     targets = claim(params["output"], params["csv_file"], params["json_file"])
     options = NewVideoOptions.of(params)
+    if not videos and options.features is None:
+        raise click.UsageError("name VIDEOS, or a folder of their features with --features")
     result = score_videos(
         run,
-        without_films(find_sources(videos, options.exclude)),
+        without_films(find_sources(videos, options.exclude)) if videos else [],
         options,
         also=params["also"],
         ensemble=params["ensemble"] or params["variant"] is not None,

@@ -178,7 +178,7 @@ def _given_features(
     different = [
         name.replace("_", " ")
         for name, value in settings.parameters.items()
-        if not _fits(name, header.parameters.get(name), value)
+        if not fits(name, header.parameters.get(name), value)
     ]
     if header.weights != settings.weights:
         different.append("weights")
@@ -194,7 +194,7 @@ def _given_features(
     return features
 
 
-def _fits(name: str, value: Any, trained: Any) -> bool:
+def fits(name: str, value: Any, trained: Any) -> bool:
     """Whether an option of features is that of training, or does not change the maps."""
     if name == "keep_streams":
         return bool(value) or not trained
