@@ -11,7 +11,7 @@ from torchvision.models import resnet101
 from model.features.fusion import random_fusion
 from model.features.keys import find_state, fit_state, left_out
 from model.features.stage_one import StageOne, first_overflow, for_inference
-from model.features.stems import mean_stem
+from model.features.stems import directional_stem, mean_stem
 from model.features.trunk import (
     Stage,
     Trunk,
@@ -170,6 +170,32 @@ def test_stem_inflation_repeats_the_mean_over_colours() -> None:
     for channel in range(20):
         # The same three numbers added in another order.
         torch.testing.assert_close(inflated[:, channel], grey, rtol=0, atol=1e-6)
+
+
+def test_each_filter_of_a_directional_stem_sees_motion_along_its_own_direction() -> None:
+    """Filters that see the sum of u and v cannot tell a circle from a diagonal."""
+    weight = torch.rand(64, 3, 7, 7, generator=torch.Generator().manual_seed(0))
+    stem = directional_stem(weight, 2 * L)
+    assert stem.shape == (64, 2 * L, 7, 7)
+    assert torch.equal(stem[:, :2], stem[:, 2:])  # Every field alike.
+    u, v = (stem[:, i].flatten(1).norm(dim=1) for i in (0, 1))
+    mean = mean_stem(weight, 1)[:, 0].flatten(1).norm(dim=1)
+    # √(u² + v²) = √2 · mean, but for the rounding of float32.
+    torch.testing.assert_close(u**2 + v**2, 2 * mean**2, rtol=1e-5, atol=0)
+    # Neither is preferred: 64 directions at the golden angle differ by a hundredth of the sum.
+    assert abs(float((u**2 - v**2).sum() / (u**2 + v**2).sum())) < 0.05
+
+
+def test_a_centred_trunk_keeps_its_input_when_folded_and_in_half_precision() -> None:
+    """The copy that runs must scale flow as the one whose digest stands in the caches."""
+    state = random_state(2 * L, "conv4", torch.Generator().manual_seed(0))
+    plain, centred = (make_trunk(2 * L, "conv4", state, centred=c) for c in (False, True))
+    assert state_digest(plain.state_dict()) != state_digest(centred.state_dict())
+    levels = torch.arange(256.0).view(1, 1, 16, 16)
+    expected = (levels - 128) / 8
+    for trunk in (centred, fold_batchnorm(centred), fold_batchnorm(centred).half()):
+        assert torch.equal(trunk.scale_levels(levels.clone()), expected)
+    assert torch.equal(fold_batchnorm(plain).scale_levels(levels.clone()), levels / 255)
 
 
 def test_overflow_is_traced_to_its_layer(flow_trunk: Trunk) -> None:
