@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -44,11 +44,12 @@ def score_baselines(
             left_out.append(f"baseline '{name}' left out: it is the same for all videos")
     scored[MEMORY] = memory(plan.splits, plan.keys)
     features = features_of(plan.settings, plan.keys, plan.spans, streams=False)
-    maps = pool_videos(features, replace(plan.settings.jobs, shard=None))
-    scored[POOLED] = pooled(plan.splits, plan.keys, maps, None, plan.groups)
+    jobs = plan.settings.jobs
+    maps = pool_videos(features, jobs)
+    scored[POOLED] = pooled(plan.splits, plan.keys, maps, None, plan.groups, jobs)
     if LENGTH in scored:
         lengths = measured[LENGTH]
-        scored[WITH_DURATION] = pooled(plan.splits, plan.keys, maps, lengths, plan.groups)
+        scored[WITH_DURATION] = pooled(plan.splits, plan.keys, maps, lengths, plan.groups, jobs)
     last = [name for name in measured if name in scored and name != LENGTH]
     return {name: scored[name] for name in [*(n for n in scored if n not in last), *last]}, left_out
 
@@ -84,8 +85,9 @@ def pooled(
     splits: Sequence[Split],
     keys: Sequence[str],
     features: np.ndarray,
-    lengths: Mapping[str, float] | None,
-    groups: Mapping[str, str] | None,
+    lengths: Mapping[str, float] | None = None,
+    groups: Mapping[str, str] | None = None,
+    jobs: JobOptions | None = None,
 ) -> Scored:
     """Return the scores of the regularised linear ranker on pooled maps, fitted to each fold.
 
@@ -100,18 +102,43 @@ def pooled(
         Seconds of each video, of which the logarithm is a further feature.
     groups : mapping of str to str, optional
         Subject of each video, for that cross-validation.
+    jobs : JobOptions, optional
+        Workers, each with a fold at a time; one by default.
+
+    Raises
+    ------
+    InputError
+        A fold cannot be fitted.
     """
     row = {key: number for number, key in enumerate(keys)}
+    pairs = [np.array([(row[p.better], row[p.worse]) for p in split.train]) for split in splits]
     further = None if lengths is None else np.log([[lengths[key]] for key in keys])
-    everything = features if further is None else np.hstack([features, further])
     subjects = [groups[key] for key in keys] if groups else None
-    scored = []
-    for split in splits:
-        pairs = np.array([(row[pair.better], row[pair.worse]) for pair in split.train])
-        ranker = fit_pooled(features, pairs, further=further, groups=subjects)
-        scores = ranker.score(everything).tolist()
-        scored.append([dict(zip(keys, scores, strict=True))])
-    return scored
+    fit = partial(_fit_fold, features, further, pairs, subjects)
+    scores = _in_order(fit, len(splits), jobs or JobOptions(jobs=1), "pooled")
+    return [[dict(zip(keys, each.tolist(), strict=True))] for each in scores]
+
+
+def _fit_fold(
+    features: np.ndarray,
+    further: np.ndarray | None,
+    pairs: Sequence[np.ndarray],
+    subjects: Sequence[str] | None,
+    fold: int,
+) -> np.ndarray:
+    ranker = fit_pooled(features, pairs[fold], further=further, groups=subjects)
+    return ranker.score(features if further is None else np.hstack([features, further]))
+
+
+def _in_order(
+    function: Callable[[int], np.ndarray], count: int, jobs: JobOptions, name: str
+) -> list[np.ndarray]:
+    """Return the results of numbered jobs, in order."""
+    outcome = run_jobs(function, range(count), replace(jobs, shard=None), desc=name)
+    if outcome.failures:
+        raise InputError(f"{name}: {outcome.failures[0][1]}")
+    results = dict(outcome.results)
+    return [results[number] for number in range(count)]
 
 
 def pool_videos(features: FeatureSet, jobs: JobOptions) -> np.ndarray:
@@ -122,13 +149,8 @@ def pool_videos(features: FeatureSet, jobs: JobOptions) -> np.ndarray:
     InputError
         A cache cannot be read.
     """
-    outcome = run_jobs(
-        partial(_pool_one, features), range(len(features.keys)), jobs, desc="pooled maps"
-    )
-    if outcome.failures:
-        raise InputError(f"{len(outcome.failures)} videos failed, e.g. {outcome.failures[0][1]}")
-    rows = dict(outcome.results)
-    return np.stack([rows[number] for number in range(len(features.keys))])
+    count = len(features.keys)
+    return np.stack(_in_order(partial(_pool_one, features), count, jobs, "pooled maps"))
 
 
 def _pool_one(features: FeatureSet, number: int) -> np.ndarray:
