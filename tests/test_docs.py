@@ -57,7 +57,7 @@ def small_videos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def own_videos(place: Path, small_videos: list[Path]) -> None:
-    """Lay out what the tutorial starts from: `videos/`, `new/` and `pairs.csv`."""
+    """Lay out what the tutorial starts from: `videos/`, `new/`, and judgements."""
     (place / "videos").mkdir()
     (place / "new").mkdir()
     *known, new = small_videos
@@ -67,6 +67,11 @@ def own_videos(place: Path, small_videos: list[Path]) -> None:
     better = [(a, b) for i, a in enumerate(NAMES) for b in NAMES[i + 1 :]]
     lines = [f"{Path(a).stem},{Path(b).stem}" for a, b in better]
     (place / "pairs.csv").write_text("\n".join(["better,worse", *lines]) + "\n")
+    (place / "judgements").mkdir()
+    for judge in ("anna", "ben"):
+        rows = [f"{line},{judge},2026-01-01T10:00:00Z,5,no" for line in lines[:12]]
+        table = "\n".join(["better,worse,judge,time,seconds,tie", *rows]) + "\n"
+        (place / "judgements" / f"pairs_{judge}.csv").write_text(table)
 
 
 def weight_files(place: Path, small_videos: list[Path]) -> None:

@@ -6,6 +6,7 @@ Read downwards: the function that writes the page, the flags.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import click
 
 from pipeline.judge.settings import JudgeSettings, Length
 from pipeline.score.command import check_run, without_films
-from pipeline.score.settings import NewVideoOptions
+from pipeline.score.settings import CACHE, NewVideoOptions
 from pipeline.shell.common import common_options
 from pipeline.shell.console import emit, log
 from pipeline.shell.flags import build, dataclass_options
@@ -40,7 +41,8 @@ def judge(
         Gets ``index.html`` and ``videos/``; copies that exist are kept.
     settings : JudgeSettings, optional
     new : NewVideoOptions, optional
-        Workers; with a run, where features are found and how missing ones are computed.
+        Workers; with a run, where features are found and how missing ones are computed. These are
+        kept in ``<output>/cache`` if no other folder is named.
 
     Raises
     ------
@@ -49,10 +51,11 @@ def judge(
     """
     from pipeline.judge.build import build_page
 
-    settings = settings or JudgeSettings()
+    output, settings, new = Path(output), settings or JudgeSettings(), new or NewVideoOptions()
     if settings.run is not None:
         check_run(settings.run, "judge --run")
-    return build_page(sources, Path(output), settings, new or NewVideoOptions())
+        new = replace(new, cache=new.cache or output / CACHE)
+    return build_page(sources, output, settings, new)
 
 
 def describe(videos: int, length: Length) -> str:

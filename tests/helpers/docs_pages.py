@@ -71,6 +71,12 @@ engine = "opencv"
 video-side = 64
 jobs = 1
 device = "cpu"
+[judge]
+cache = "cache"
+engine = "opencv"
+video-side = 64
+jobs = 1
+device = "cpu"
 [report]
 jobs = 1
 [inspect]
