@@ -8,64 +8,20 @@ tries more examples than the 2,000 of every day.
 from __future__ import annotations
 
 import json
-import os
-import re
 import struct
-from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from click.testing import CliRunner
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.cli import cli
+from tests.helpers.fuzz import JSON, check, examples
 from tests.helpers.inspected import write_features, write_flow
 from tests.runs.test_header import write_run
 
-#: Examples of all tests together, and the share of each.
-TOTAL = int(os.environ.get("DEXTERANK_FUZZ", "300"))
-
-
-def examples(share: float) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Return the settings of a test that takes this share of the examples."""
-    return settings(
-        max_examples=int(TOTAL * share),
-        derandomize=TOTAL <= 2000,
-        deadline=None,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
-
-
-JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(10**65), 10**65)
-    | st.sampled_from([0, 1, -1, 2**31, 2**63, 10**400])
-    | st.floats()
-    | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
-    max_leaves=6,
-)
 BYTES = st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=12)
-
-
-def check(*arguments: object, folder: Path) -> None:
-    """Run a command on a folder: it answers in its own words, and writes nothing."""
-    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    result = CliRunner().invoke(cli, [str(argument) for argument in arguments])
-    assert result.exit_code in (0, 1, 2), (result.exception, result.output)
-    assert "unexpected" not in result.stderr, result.stderr
-    assert "Traceback" not in result.output
-    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
-    if result.exit_code == 1 and arguments[0] == "inspect":
-        assert result.stderr.startswith("error: ")
-    if result.exit_code == 2:
-        lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-        assert len(lines) == 1 or re.search("^(Usage|Error): ", result.stderr, re.M), result.stderr
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +46,7 @@ def caches(place: Path) -> dict[str, bytes]:
 
 
 @given(st.sampled_from(["flow", "features"]), BYTES, st.integers(0, 20), st.booleans())
-@examples(0.25)
+@examples(0.15)
 def test_caches_with_other_bytes(
     place: Path,
     caches: dict[str, bytes],
@@ -125,7 +81,7 @@ NAMES = [
 
 
 @given(st.sampled_from(["flow", "features"]), st.sampled_from(NAMES), ATTRIBUTES)
-@examples(0.2)
+@examples(0.12)
 def test_caches_with_other_headers(
     place: Path, caches: dict[str, bytes], kind: str, name: str, value: object
 ) -> None:
@@ -151,7 +107,7 @@ SHAPES = st.lists(st.integers(0, 3), max_size=5).map(tuple)
     KINDS,
     SHAPES,
 )
-@examples(0.2)
+@examples(0.12)
 def test_caches_with_other_arrays(
     place: Path, caches: dict[str, bytes], kind: str, name: str, dtype: str, shape: tuple[int, ...]
 ) -> None:
@@ -183,7 +139,7 @@ FIELDS = [
 
 
 @given(st.sampled_from(FIELDS), JSON)
-@examples(0.2)
+@examples(0.12)
 def test_checkpoints_with_other_headers(
     place: Path, checkpoint: bytes, name: str, value: object
 ) -> None:
@@ -203,7 +159,7 @@ def test_checkpoints_with_other_headers(
 
 
 @given(BYTES)
-@examples(0.05)
+@examples(0.03)
 def test_checkpoints_with_other_bytes(
     place: Path, checkpoint: bytes, changes: list[tuple[int, int]]
 ) -> None:
@@ -228,7 +184,7 @@ TOML = st.one_of(
 
 
 @given(TOML)
-@examples(0.1)
+@examples(0.08)
 def test_configuration_files(place: Path, text: str) -> None:
     """A configuration file is typed by hand."""
     folder = place / "toml"
