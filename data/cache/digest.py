@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import h5py
 import numpy as np
 
+from data.cache.attributes import read_attribute
 from data.cache.header import canonical_json
 
 
@@ -82,12 +83,12 @@ def array_problems(file: h5py.File) -> list[str]:
     """Datasets of an open cache whose content has changed since it was written, one line each."""
     problems, digests = [], {}
     for name, dataset in _datasets(file):
-        digests[name] = str(dataset.attrs["sha256"])
+        digests[name] = str(read_attribute(dataset, "sha256"))
         try:
             if dataset_digest(dataset) != digests[name]:
                 problems.append(f"{name}: content differs from its digest")
         except OSError as error:
             problems.append(f"{name}: cannot be read ({error})")
-    if _combine(digests) != file.attrs["content_digest"]:
+    if _combine(digests) != read_attribute(file, "content_digest"):
         problems.append("datasets were added, removed or replaced")
     return problems

@@ -17,6 +17,7 @@ from typing import Literal
 import h5py
 import numpy as np
 
+from data.cache.attributes import read_attribute
 from data.cache.digest import RowsDigest
 from data.cache.folder import create_cache, open_cache
 from data.cache.header import Header
@@ -86,9 +87,9 @@ class FlowCache:
         self.next_index: np.ndarray = file["next_index"][()]
         self.time: np.ndarray = file["time"][()]
         self.frame_time: np.ndarray = file["frame_time"][()]
-        self.scale = float(self._flow.attrs["scale"])
-        self.offset = float(self._flow.attrs["offset"])
-        self.clipped = float(self._flow.attrs["clipped"])
+        self.scale = float(read_attribute(self._flow, "scale"))
+        self.offset = float(read_attribute(self._flow, "offset"))
+        self.clipped = float(read_attribute(self._flow, "clipped"))
         self.shape: tuple[int, int, int, int] = self._flow.shape
         self.dtype: np.dtype = self._flow.dtype
         # Repacked by another program, chunks may differ.

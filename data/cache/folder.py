@@ -14,6 +14,7 @@ from pathlib import Path
 
 import h5py
 
+from data.cache.attributes import read_attribute, read_attributes
 from data.cache.digest import array_problems, seal
 from data.cache.header import SCHEMA, Header, from_attributes, header_differences, to_attributes
 from data.cache.schema import DAMAGE, check_arrays
@@ -83,7 +84,7 @@ def _kind_of(path: Path) -> str | None:
         return None
     try:
         with _opened(path) as file:
-            return str(file.attrs["kind"]) if "fingerprint" in file.attrs else None
+            return str(read_attribute(file, "kind")) if "fingerprint" in file.attrs else None
     except DAMAGE:
         return ""
 
@@ -152,7 +153,7 @@ def _opened(path: Path) -> h5py.File:
 def _checked_header(path: Path, file: h5py.File) -> Header:
     """Header of an open file, or a CacheError with the reason why there is none."""
     try:
-        attributes = dict(file.attrs)
+        attributes = read_attributes(file)
         if "schema" not in attributes or "fingerprint" not in attributes:
             raise CacheError(
                 f"{path}: an HDF5 file, but not a cache of this program; import-features makes "
@@ -190,7 +191,7 @@ def read_header(path: str | Path) -> Header:
 def content_digest(path: str | Path) -> str:
     """Digest of all arrays of a cache, which a later stage records as its upstream."""
     with open_cache(path) as (file, _):
-        return str(file.attrs["content_digest"])
+        return str(read_attribute(file, "content_digest"))
 
 
 def cache_differences(path: str | Path, expected: Header) -> list[str] | None:
@@ -273,7 +274,7 @@ def cache_problems(path: str | Path) -> list[str]:
     try:
         with open_cache(path) as (file, header):
             problems = array_problems(file)
-            if file.attrs["fingerprint"] != header.fingerprint:
+            if read_attribute(file, "fingerprint") != header.fingerprint:
                 problems.append("the header was changed after writing")
             return problems
     except CacheError as error:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import h5py
 import numpy as np
 
+from data.cache.attributes import read_attribute
 from data.cache.header import Header
 
 #: What reading HDF5 raises where bytes of a file were changed.
@@ -140,6 +141,8 @@ def _check_index(name: str, index: np.ndarray, frames: int) -> None:
 
 
 def _check_scale(flow: h5py.Dataset) -> None:
-    scale, offset, clipped = (float(flow.attrs[name]) for name in ("scale", "offset", "clipped"))
+    scale, offset, clipped = (
+        float(read_attribute(flow, name)) for name in ("scale", "offset", "clipped")
+    )
     if not (np.isfinite(offset) and 0 < scale < np.inf and 0 <= clipped <= 1):
         raise ValueError(f"flow has scale {scale:g}, offset {offset:g}, {clipped:g} clipped")

@@ -154,3 +154,15 @@ def test_the_cache_of_another_video_under_a_name_is_refused(tmp_path: Path) -> N
     write_features(tmp_path / "b.mp4.h5", "0" * 64, source="/films/a.avi")
     with pytest.raises(CacheError, match="holds the features of /films/a"):
         find_feature_set(tmp_path, ["a.mp4", "b.mp4"], 2)
+
+
+def test_an_attribute_of_another_type_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    """One changed byte of an attribute's type crashes the process within HDF5, without a word."""
+    path = write_flow(tmp_path / "a.h5")
+    content = bytearray(path.read_bytes())
+    # Name, then the type: variable length (class 9), text (1) and its padding (0).
+    place = content.index(b"kind\0\0\0\0\x19\x01") + 9
+    content[place] = 0x79
+    path.write_bytes(content)
+    with pytest.raises(CacheError, match="kind is no single number or text"):
+        open_flow(path).__enter__()
