@@ -144,14 +144,17 @@ def _entries(
     Raises
     ------
     InputError
-        There are no entries, or none exists.
+        There are no entries, none exists, or one fits several files.
     """
     places = WrittenPaths(table.parent)
     missing: list[Path] = []
     videos: list[_Video] = []
     for entry in entries:
         is_comment = comments and entry.startswith("#")
-        path = places.exact(entry) or (None if is_comment else places.similar(entry))
+        try:
+            path = places.exact(entry) or (None if is_comment else places.similar(entry))
+        except InputError as error:
+            raise InputError(f"{table}: {error}") from error
         if path is None and is_comment:
             continue
         if path is None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from data.names import path_parts, without_extension
+from data.names import VIDEO_EXTENSIONS, match_names, path_parts, without_extension
 from data.tables import one_form
 
 # Numbers and labels after a path, as data sets list them: "path label", "path frames label".
 _MOST_LABELS = 2
 _NUMBERS = re.compile(r"(\s+[-+]?\d+)+$")
-_FOREIGN = re.compile(r"[A-Za-z]:[\\/]|.*\\")
 _FORMS: tuple[Callable[[str], str], ...] = (
     one_form,
     lambda name: one_form(name).casefold(),
@@ -26,6 +26,7 @@ class WrittenPaths:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._names: dict[Path, list[str]] = {}
+        self._videos: dict[Path, Mapping[str, list[str]]] = {}
 
     def exact(self, entry: str) -> Path | None:
         """Return the file or folder of exactly this path, labels after it left out."""
@@ -34,13 +35,17 @@ class WrittenPaths:
     def similar(self, entry: str) -> Path | None:
         """Return the one file or folder whose path differs in spelling, or None.
 
-        Unicode form, letter case, separators and the extension may differ. Of an absolute path, or
-        one of Windows, the longest end that exists in the folder of the list is taken.
+        The rule is that of `data.names`: Unicode form, letter case, separators and the extension
+        may differ, and the longest end of the path that exists in the folder of the list is taken.
+
+        Raises
+        ------
+        InputError
+            Several files fit equally well; names them.
         """
         for text in _without_labels(entry):
             parts = path_parts(text)
-            foreign = os.path.isabs(text) or _FOREIGN.match(text) is not None
-            for start in range(len(parts) if foreign else min(len(parts), 1)):
+            for start in range(len(parts)):
                 if path := self._spelled(parts[start:]):
                     return path
         return None
@@ -62,12 +67,24 @@ class WrittenPaths:
         return here
 
     def _child(self, folder: Path, part: str, last: bool) -> Path | None:
-        forms = [*_FORMS, lambda name: without_extension(one_form(name).casefold())]
-        for form in forms if last else _FORMS:
+        for form in _FORMS:
             same = [name for name in self._in(folder) if form(name) == form(part)]
-            if same:
-                return folder / same[0] if len(same) == 1 else None
-        return None
+            if len(same) == 1:
+                return folder / same[0]
+        near = self._near(folder).get(_stem(part), []) if last else []
+        key = match_names([part], near).keys.get(part)
+        return None if key is None else folder / key
+
+    def _near(self, folder: Path) -> Mapping[str, list[str]]:
+        """Return the videos and folders in a folder by their names without extension."""
+        if folder not in self._videos:
+            videos: dict[str, list[str]] = defaultdict(list)
+            for name in self._in(folder):
+                ending = os.path.splitext(name)[1].lower()
+                if ending in VIDEO_EXTENSIONS or (folder / name).is_dir():
+                    videos[_stem(name)].append(name)
+            self._videos[folder] = videos
+        return self._videos[folder]
 
     def _in(self, folder: Path) -> list[str]:
         if folder not in self._names:
@@ -76,6 +93,10 @@ class WrittenPaths:
             except OSError:
                 self._names[folder] = []
         return self._names[folder]
+
+
+def _stem(name: str) -> str:
+    return without_extension(one_form(name).casefold())
 
 
 def _without_labels(entry: str) -> Iterator[str]:

@@ -231,6 +231,8 @@ def test_missing_entries_are_sources_that_fail_when_opened(tmp_path, monkeypatch
         "set/V01.MP4",
         "set/v01.avi",
         "set/v01",
+        "films/set/v01.mp4",
+        "../films/set/v01.mp4",
     ],
 )
 def test_entries_from_another_machine_are_found(tmp_path, entry):
@@ -238,6 +240,16 @@ def test_entries_from_another_machine_are_found(tmp_path, entry):
     touch(tmp_path, "set/v01.mp4", "other/v01.mp4", "set/v02.mp4", "set/v01.txt")
     (tmp_path / "list.txt").write_text(f"{entry}\nset/v02.mp4\n")
     assert keys(f"@{tmp_path}/list.txt") == ["set/v01.mp4", "set/v02.mp4"]
+
+
+def test_entries_that_fit_several_files_are_refused_with_the_candidates(tmp_path):
+    """Fails if one of two videos is taken without a word, or the entry is called missing."""
+    touch(tmp_path, "v01.mp4", "v01.mkv", "v01.txt", "v02.mp4")
+    (tmp_path / "list.txt").write_text("v01.avi\nv02.mp4\n")
+    with pytest.raises(
+        InputError, match=r"'v01.avi' may be any of 2 videos, e.g. v01.mkv, v01.mp4"
+    ):
+        find_sources([f"@{tmp_path}/list.txt"])
 
 
 def test_composed_entries_name_decomposed_files(tmp_path):
