@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 from data.errors import InputError, system_line, system_reason
+from pipeline.runner.cluster import KILLED, on_cluster
 from pipeline.runner.signals import quiet_start, serve
 from pipeline.shell.console import log, progress
 from pipeline.shell.flags import shared
@@ -212,7 +212,7 @@ def _slurm_shard() -> tuple[int, int]:
 def _backend(options: JobOptions, workers: int) -> Iterator[None]:
     joblib = _import_joblib()
     if options.backend == "dask":
-        with _dask_client(options.scheduler), joblib.parallel_config("dask"):
+        with on_cluster(options.scheduler, lambda index: (index, _Failure(KILLED))):
             yield
         return
     if workers == 1:  # Whatever the backend.
@@ -229,34 +229,6 @@ def _backend(options: JobOptions, workers: int) -> Iterator[None]:
         config = joblib.parallel_config(options.backend, n_jobs=workers)
     with config:
         yield
-
-
-@contextmanager
-def _dask_client(scheduler: str | None) -> Iterator[None]:
-    if scheduler is None:
-        raise InputError(
-            "--backend dask needs --scheduler HOST:PORT (start one with `dask scheduler`)"
-        )
-    try:
-        from distributed import Client
-    except ModuleNotFoundError as error:
-        raise InputError(
-            "--backend dask needs the package `distributed`; install `dexterank[dask]`"
-        ) from error
-    try:
-        client = Client(scheduler, timeout="20s")
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"--scheduler {scheduler}: no Dask scheduler answers there ({error})"
-        ) from error
-    logger = logging.getLogger("distributed")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)  # What is lost is said in one line, by `_answers`.
-    try:
-        with client:
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def _guarded(index: int, task: Callable[[Item], Result], item: Item, here: str) -> tuple[int, Any]:

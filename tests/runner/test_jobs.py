@@ -47,6 +47,12 @@ def end_process(value: int) -> int:
     os._exit(9)
 
 
+def end_process_at_3(value: int) -> int:
+    if value == 3:
+        os._exit(9)
+    return value
+
+
 @pytest.mark.filterwarnings("ignore")  # The pool complains of the worker that is gone.
 def test_a_killed_worker_is_one_clear_line() -> None:
     """A worker killed for lack of memory must not end in a pool's own traceback."""
