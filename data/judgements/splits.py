@@ -131,11 +131,16 @@ def joined(groups: Mapping[str, str], same: Mapping[str, str]) -> dict[str, str]
 
 
 def hold_out(
-    pairs: Sequence[Pair], share: float, seed: int, groups: Mapping[str, str] | None = None
+    pairs: Sequence[Pair],
+    share: float,
+    seed: int,
+    groups: Mapping[str, str] | None = None,
+    same: Mapping[str, str] | None = None,
 ) -> Split:
     """Hold out about `share` of the videos, or of their groups, at random.
 
     Used on training pairs alone, to choose a model or an epoch: test videos are not among them.
+    Names with one label in `same`, which are the same video, stay on one side.
     At least one video or group is held out. Where groups are so few that no choice of them
     leaves pairs on both sides, single videos are held out.
 
@@ -147,7 +152,7 @@ def hold_out(
     names = videos_of(pairs)
     single = {name: name for name in names}
     for kind in (groups, single) if groups else (single,):
-        if split := _hold_out_labels(pairs, names, share, seed, kind):
+        if split := _hold_out_labels(pairs, names, share, seed, joined(kind, same or {})):
             return split
     raise InputError(
         f"cannot hold out {share:.0%} of {len(names)} videos for validation: too few pairs remain"

@@ -232,7 +232,8 @@ def _train(plan: EvaluationPlan, run: Run, features: FeatureSet, videos: VideoMa
     ranker, ties = plan.ranker(run), settings.judgements.ties
     if ranker.variant == "blend":  # Each of its networks holds videos out already.
         train = replace(train, protocol="last")
-    fitted, validation = choose_pairs(plan.splits[run.fold], train, run.seed, plan.groups)
+    split = plan.splits[run.fold]
+    fitted, validation = choose_pairs(split, train, run.seed, plan.groups, features.same)
     device = parse_devices(settings.device)[0]
     train = fitting_batch(train, fitted, ranker.segments, features.shape)
     try:

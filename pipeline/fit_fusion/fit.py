@@ -152,7 +152,7 @@ def run_fit(settings: FusionSettings, judgements: Judgements) -> FusionFit:
     states = StateFile(unfinished, JointState, fingerprint, STATE_INTERVAL)
     with StreamReader(features, settings.memory_gb * 1e9) as streams:
         fit = _prepare(streams, start, settings)
-        state = _fit(fit, features.keys, judgements, settings, states)
+        state = _fit(fit, features, judgements, settings, states)
     about |= {"history": state.history, "best_epoch": state.best_epoch}
     _write(settings.output, state.best_fusion | load_statistics(settings.features), state, about)
     unfinished.unlink(missing_ok=True)
@@ -192,15 +192,15 @@ def _prepare(streams: StreamReader, start: nn.Module, settings: FusionSettings) 
 
 def _fit(
     fit: JointFit,
-    keys: Sequence[str],
+    features: FeatureSet,
     judgements: Judgements,
     settings: FusionSettings,
     states: StateFile[JointState],
 ) -> JointState:
     """Fit from the start, or from where an interrupted fit was last saved."""
-    train = settings.train
+    train, keys = settings.train, features.keys
     split = Split(judgements.train, [], "")
-    fitted, validation = choose_pairs(split, train, settings.seed, judgements.groups)
+    fitted, validation = choose_pairs(split, train, settings.seed, judgements.groups, features.same)
     try:
         saved = states.load()
     except InputError as error:

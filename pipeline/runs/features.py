@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -45,6 +46,8 @@ class FeatureSet:
         Of the first cache; parameters and weights are those of all of them.
     digests : tuple of str
         Content digest of each cache.
+    sources : tuple of str
+        Digest of the video behind each cache; "" where it is not known.
     parts : mapping of str to (int, int)
         First frame, and the one after the last, of the videos of which only a part is used.
     seconds : tuple of float
@@ -60,6 +63,7 @@ class FeatureSet:
     streams: bool
     header: Header
     digests: tuple[str, ...]
+    sources: tuple[str, ...]
     parts: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     seconds: tuple[float, ...] = ()
 
@@ -72,6 +76,13 @@ class FeatureSet:
     def bytes(self) -> int:
         """Size of all maps in memory, float16."""
         return self.snippets * int(np.prod(self.shape)) * 2
+
+    @property
+    def same(self) -> dict[str, str]:
+        """One label for each video that has several keys."""
+        known = dict(zip(self.keys, self.sources, strict=True))
+        counts = Counter(self.sources)
+        return {key: digest for key, digest in known.items() if digest and counts[digest] > 1}
 
     @property
     def start(self) -> np.ndarray:
@@ -119,11 +130,12 @@ def find_feature_set(
     paths = tuple(cache_path(folder, key) for key in keys)
     with open_features(paths[0]) as cache:
         header, shape = cache.header, _map_shape(cache, streams)
-    snippets = []
+    snippets, sources = [], []
     for key, path in zip(keys, paths, strict=True):
         with open_features(path) as cache:
             _check_name(cache, key)
             _check_alike(cache, _map_shape(cache, streams), header, shape)
+            sources.append(cache.header.source_digest)
             snippets.append(_choose(cache, segments, snippet_stride, (spans or {}).get(key)))
     return FeatureSet(
         keys=tuple(keys),
@@ -135,6 +147,7 @@ def find_feature_set(
         streams=streams,
         header=header,
         digests=tuple(content_digest(path) for path in paths),
+        sources=tuple(sources),
         parts={key: each.part for key, each in zip(keys, snippets, strict=True) if each.part},
         seconds=tuple(each.seconds for each in snippets),
     )

@@ -129,8 +129,7 @@ def read_judgements(
         test = pairs_by_key(test_pairs, tested.pairs, test_keys, missing)
     else:
         test = [] if training_only else pairs_by_key(pairs, split.test, known, missing)
-    if test:
-        same.report([Split(train, test, split.name)])
+    same.report([Split(train, test, split.name)])
     groups = by_key(content.groups or {}, known)
     return Judgements(
         train=train,
@@ -268,7 +267,11 @@ def report_faults(pairs: Sequence[Pair], strict: bool, name: str) -> None:
 
 
 def choose_pairs(
-    split: Split, train: TrainOptions, seed: int, groups: Mapping[str, str] | None
+    split: Split,
+    train: TrainOptions,
+    seed: int,
+    groups: Mapping[str, str] | None,
+    same: Mapping[str, str] | None = None,
 ) -> tuple[list[Pair], list[Pair]]:
     """Return the pairs to fit and the pairs to choose the epoch on (none: the last epoch).
 
@@ -281,6 +284,8 @@ def choose_pairs(
         Its name, where it has one, begins the log lines.
     groups : mapping of str to str, optional
         Subject of each video; used only if it covers all training videos.
+    same : mapping of str to str, optional
+        One label for each video that has several keys; these are never divided.
     """
     where = f"fold {split.name}: " if split.name else ""
     if train.protocol == "authors":
@@ -291,7 +296,7 @@ def choose_pairs(
         log.info("%snot every video's subject is known: single videos are held out", where)
         groups = None
     try:
-        inner = hold_out(split.train, train.validation_share, seed, groups)
+        inner = hold_out(split.train, train.validation_share, seed, groups, same)
     except InputError as error:
         log.warning("%s%s; the last epoch is taken", where, error)
         return split.train, []

@@ -57,7 +57,8 @@ class SameVideos:
             return
         shown = "; ".join(" = ".join(group) for group in groups[:_EXAMPLES])
         log.warning(
-            "%s in the features under several names, e.g. %s: drawn folds keep them together",
+            "%s in the features under several names, e.g. %s: drawn folds and the "
+            "validation share keep them together",
             counted(len(groups), "video is", "videos are"),
             shown,
         )

@@ -171,7 +171,7 @@ def plan_training(settings: TrainSettings, judgements: Judgements) -> TrainingPl
     )
     warn_of_repeats(features, ranker.segments)
     split = Split(pairs, test_pairs, "")
-    fitted, validation = choose_pairs(split, train, settings.seed, judgements.groups)
+    fitted, validation = choose_pairs(split, train, settings.seed, judgements.groups, features.same)
     if not validation:
         train = replace(train, protocol="last")
     train = fitting_batch(train, fitted, ranker.segments, features.shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,21 @@ def test_copies_on_both_sides_of_given_pairs_are_reported(features: Path, tmp_pa
     assert "1 test videos are training videos under another name, e.g. b7.mp4 = b0.mp4" in (
         result.output
     )
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_validation_keeps_copies_together(features: Path, tmp_path: Path, seed: int) -> None:
+    """The epoch would be chosen on videos that are trained on, under another name."""
+    pairs = write_pairs(tmp_path / "p.csv", [f"b{n}" for n in range(8)])
+    result = run_any(
+        "train-ranker", "--features", features, "--pairs", pairs, "-o", tmp_path / "run",
+        "--segments", "4", "--hidden-size", "4", "--epochs", "1", "--seed", seed,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "b0.mp4 = b7.mp4: drawn folds and the validation share keep" in result.output
+    record = json.loads((tmp_path / "run" / "record.json").read_text())
+    trained = {name for pair in record["pairs"]["train"] for name in pair}
+    assert ("b0.mp4" in trained) == ("b7.mp4" in trained)
 
 
 def test_folds_without_copies_are_those_of_before() -> None:
