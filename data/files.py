@@ -127,8 +127,8 @@ def is_system_name(name: str) -> bool:
     return folded in _SYSTEM_NAMES or folded.startswith(_SYSTEM_PREFIXES)
 
 
-def sweep(folder: str | Path) -> list[Path]:
-    """Delete the temporaries that killed processes left below a folder.
+def sweep(folder: str | Path, *, below: bool = True) -> list[Path]:
+    """Delete the temporaries that killed processes left in a folder and, with `below`, below it.
 
     Those of a process that lives on this machine stay, and those of other machines stay until
     nothing was written to them for a day. Files of any other name are never touched.
@@ -139,7 +139,8 @@ def sweep(folder: str | Path) -> list[Path]:
         The deleted files.
     """
     swept = []
-    for path in Path(folder).rglob(".dexterank-*.tmp*"):
+    pattern = ".dexterank-*.tmp*"
+    for path in Path(folder).rglob(pattern) if below else Path(folder).glob(pattern):
         match = _TEMPORARY.fullmatch(path.name)
         if match and _is_stale(path, match["host"], int(match["pid"])):
             path.unlink(missing_ok=True)

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import errno
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from data.files import temporary_name
+from pipeline.cli import cli
 from tests.evaluate.material import VIDEOS, write_features
 from tests.helpers.shims import LITTLE_ROOM, compiled, run
 
@@ -68,3 +74,22 @@ def test_a_full_disk_leaves_nothing_half(
     for path in [output, *output.rglob("*")]:
         assert ".dexterank-" not in path.name
         assert path.name != "stage_one.safetensors" or path.stat().st_size == 30_000
+
+
+@pytest.mark.parametrize("name", ["train-ranker", "evaluate", "report"])
+def test_the_next_run_removes_what_a_killed_one_left(
+    place: Path, tmp_path: Path, name: str
+) -> None:
+    """Temporaries of killed processes pile up next to the results."""
+    killed = subprocess.Popen([sys.executable, "-c", ""])
+    killed.wait()
+    output = tmp_path / "output" / "report.html" if name == "report" else tmp_path / "output"
+    left = [output.parent if name == "report" else output]
+    left += [output / "runs"] if name == "evaluate" else []
+    for folder in left:
+        folder.mkdir(parents=True)
+        temporary = temporary_name().replace(f"-{os.getpid()}-", f"-{killed.pid}-")
+        (folder / temporary).write_bytes(bytes(9))
+    result = CliRunner().invoke(cli, [*map(str, command(name, place)), "-o", str(output)])
+    assert result.exit_code == 0, result.output
+    assert not list(tmp_path.rglob(".dexterank-*"))

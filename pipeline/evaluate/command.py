@@ -17,6 +17,7 @@ from data.errors import InputError
 from model.ranker.options import SNIPPET_STRIDE, apply_preset
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.runner.jobs import finish, run_jobs, take_shard
+from pipeline.runner.stage import swept
 from pipeline.runs.judgements import describe
 from pipeline.shell.common import common_options, invoke_sibling
 from pipeline.shell.console import emit, emit_block, log
@@ -66,13 +67,14 @@ def carry_out_evaluation(plan: EvaluationPlan) -> tuple[Table | None, Outcome[Ru
         remove_run(plan, run)
     remaining = [run for run in take_shard(runs, jobs.shard) if run not in done]
     log.info("%d runs, %d of them done already", len(runs), len(done))
-    outcome = run_jobs(
-        partial(carry_out, plan, jobs.workers(len(remaining)), os.getpid()),
-        remaining,
-        replace(jobs, shard=None),
-        desc="evaluate",
-        unit="run",
-    )
+    with swept(plan.settings.output):
+        outcome = run_jobs(
+            partial(carry_out, plan, jobs.workers(len(remaining)), os.getpid()),
+            remaining,
+            replace(jobs, shard=None),
+            desc="evaluate",
+            unit="run",
+        )
     current = sum(is_current(plan, run) for run in runs)
     if outcome.failures or current < len(runs):
         log.warning(

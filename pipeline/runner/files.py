@@ -8,13 +8,14 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from data.errors import CacheError, InputError, system_reason
-from data.files import whole_file
+from data.files import sweep, whole_file
 from data.tables import formula_safe
 from pipeline.shell.words import format_bytes
 
@@ -31,7 +32,8 @@ RESERVE = 32_000_000
 def published(path: Path, *, suffix: str = "", replace: bool = True) -> Iterator[Path]:
     """Yield a temporary path; publish as `path` what the block writes there.
 
-    Folders are created. After an error nothing stands under either name.
+    Folders are created. After an error nothing stands under either name. What killed processes left
+    in the file's folder is removed.
 
     Parameters
     ----------
@@ -50,12 +52,20 @@ def published(path: Path, *, suffix: str = "", replace: bool = True) -> Iterator
         The file cannot be written; names it and the reason.
     """
     try:
+        _sweep_once(path.parent.absolute())
         with whole_file(path, suffix=suffix, replace=replace) as temporary:
             yield temporary
     except OSError as error:
         if isinstance(error, FileExistsError) and not replace:
             raise
         raise InputError(f"{path}: cannot be written ({system_reason(error)})") from error
+
+
+@cache
+def _sweep_once(folder: Path) -> None:
+    """Remove the temporaries of killed processes from a folder; once in the life of this one."""
+    with suppress(OSError):  # Writing will say what is wrong with the folder.
+        sweep(folder, below=False)
 
 
 def check_is_folder(output: Path) -> None:
