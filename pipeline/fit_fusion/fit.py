@@ -36,7 +36,7 @@ from pipeline.runs.maps import pair_rows
 from pipeline.runs.state import StateFile
 from pipeline.shell.console import log, progress
 from pipeline.stage_one.file import load_fusion, load_statistics
-from pipeline.stage_one.fusion import FUSION_FORMAT
+from pipeline.stage_one.header import FUSION_FORMAT
 
 UNFINISHED = ".unfinished"
 # Seconds between two writes of the state, which is a few times the size of the checkpoint.

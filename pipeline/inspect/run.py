@@ -183,6 +183,10 @@ def inspect_weights(path: Path, shown: str) -> Report:
     if _RANKER in metadata:
         return inspect_run(path, shown)
     form = metadata.get("format")
+    try:
+        _check_header(path, form, metadata)
+    except InputError as error:
+        return failure(shown, path, "file of weights", error)
     report = Report(shown, f"weights ({form})" if isinstance(form, str) else "weights")
     numbers = sum(tensor.numel() for tensor in tensors.values())
     size = path.stat().st_size
@@ -203,6 +207,21 @@ def inspect_weights(path: Path, shown: str) -> Report:
             report.add(name.replace("_", " "), str(value))
     report.add("file", format_bytes(size))
     return report
+
+
+def _check_header(path: Path, form: object, metadata: Mapping[str, Any]) -> None:
+    """Refuse a damaged file of this program's own; InputError says what is wrong."""
+    from pipeline.stage_one.header import (
+        FUSION_FORMAT,
+        STAGE_ONE_FORMAT,
+        check_fusion_checkpoint,
+        check_stage_one,
+    )
+
+    if form == STAGE_ONE_FORMAT:
+        check_stage_one(path, metadata)
+    elif form == FUSION_FORMAT:
+        check_fusion_checkpoint(path, metadata)
 
 
 def _without(values: Mapping[str, Any], name: str) -> dict[str, Any]:

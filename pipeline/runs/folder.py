@@ -12,7 +12,8 @@ from data.cache.header import IMPORTED
 from data.errors import InputError
 from model.ranker.options import RankerOptions, TrainOptions, recorded_ranker
 from pipeline.runner.files import read_safetensors, write_safetensors
-from pipeline.runs.header import check_header, read_options
+from pipeline.runner.schema import DAMAGE, damage, read_options
+from pipeline.runs.header import check_header
 
 if TYPE_CHECKING:
     import numpy as np
@@ -162,10 +163,8 @@ def load_run(folder: str | Path) -> Run:
         raise InputError(f"{path}: not a ranker's checkpoint of this version (format {FORMAT})")
     try:
         return _run(tensors, about)
-    except KeyError as error:
-        raise InputError(f"{path}: its header is damaged ({error} is missing)") from error
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{path}: its header is damaged ({error})") from error
+    except DAMAGE as error:
+        raise InputError(f"{path}: {damage(error)}") from error
     except RuntimeError as error:
         reason = textwrap.shorten(str(error), 300, placeholder=" …")
         raise InputError(
@@ -184,7 +183,8 @@ def _run(tensors: Mapping[str, Any], about: Mapping[str, Any]) -> Run:
         model = build(ranker, *about["shape"])
     if odd := [name for name, value in tensors.items() if value.dtype != torch.float32]:
         raise ValueError(f"{odd[0]} holds {tensors[odd[0]].dtype}, expected torch.float32")
-    model.load_state_dict(tensors, assign=True)
+    # Copies: where a tensor lies in memory decides the order of sums, and so the last bits.
+    model.load_state_dict({name: each.clone() for name, each in tensors.items()}, assign=True)
     return Run(
         model=model.eval(),
         ranker=ranker,

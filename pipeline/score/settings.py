@@ -20,6 +20,7 @@ from pipeline.extract_features.settings import FeatureSettings, all_cuda
 from pipeline.extract_flow.settings import FlowSettings
 from pipeline.runner.files import read_safetensors
 from pipeline.runner.jobs import JobOptions
+from pipeline.runner.schema import DAMAGE, damage, expect, read_options
 from pipeline.shell.console import log
 from pipeline.shell.flags import build, option, shared
 
@@ -200,9 +201,10 @@ class RunSettings:
 
 def _stage_one(file: Path, run: Run) -> dict[str, Any]:
     """Return what a run's stage-one file records; InputError if it belongs to other features."""
+    from pipeline.stage_one.header import check_stage_one
+
     metadata = read_safetensors(file)[1]
-    if not all(isinstance(metadata.get(name), dict) for name in ("trunk", "fusion")):
-        raise InputError(f"{file}: not a stage-one file of this version")
+    check_stage_one(file, metadata)
     if metadata.get("weights") != run.weights:
         raise InputError(f"{file}: holds other weights than the training features were made with")
     return metadata
@@ -216,10 +218,18 @@ def _flow_settings(run: Run, folder: Path, options: NewVideoOptions) -> FlowSett
             f"{folder}: does not say with which options its flow was made, being older than "
             "this version; extract its features and train it again"
         )
+    try:
+        for name in ("keep_streams", "precision", "flow_resize"):
+            expect(name, run.parameters[name], isinstance(run.parameters[name], bool | str))
+        plan = read_options(PlanOptions, run.parameters["plan"])
+        flow = read_options(FlowOptions, recorded["flow"])
+        tvl1 = read_options(TVL1Options, recorded["tvl1"])
+    except DAMAGE as error:
+        raise InputError(f"{folder}: the checkpoint cannot be used: {damage(error)}") from error
     settings = FlowSettings.resolved(
-        plan=PlanOptions(**run.parameters["plan"]),
-        flow=FlowOptions(**recorded["flow"]),
-        tvl1=TVL1Options(**recorded["tvl1"]),
+        plan=plan,
+        flow=flow,
+        tvl1=tvl1,
         engine=options.engine,
         device=options.device,
         strict=options.strict,

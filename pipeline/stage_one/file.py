@@ -22,6 +22,7 @@ from pipeline.stage_one.fusion import (
     read_checkpoint,
     restore_fusion,
 )
+from pipeline.stage_one.header import STAGE_ONE_FORMAT, check_stage_one
 from pipeline.stage_one.networks import (
     Networks,
     NetworkSettings,
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 FILE_NAME = "stage_one.safetensors"
-_FORMAT = "dexterank stage one 1"
 _STATISTICS = ("running_mean", "running_var")  # All that is fitted in a trunk.
 
 #: Gives the training snippets, (N, 3, S, S) and (N, 2L, S, S) uint8, and the keys of their videos.
@@ -224,8 +224,7 @@ def _read(folder: str | Path) -> tuple[Path, dict[str, Tensor], dict[str, Any]]:
             f"{path}: not found; it is written by `pipeline extract-features` next to its caches"
         )
     tensors, metadata = read_safetensors(path)
-    if metadata.get("format") != _FORMAT:
-        raise InputError(f"{path}: not a stage-one file of this version")
+    check_stage_one(path, metadata)
     return path, tensors, metadata
 
 
@@ -273,7 +272,7 @@ def _save(path: Path, networks: Networks, keys: list[str], overwrite: bool) -> N
         or (name.startswith(calibrated) and name.endswith(_STATISTICS))
     }
     metadata = {
-        "format": _FORMAT,
+        "format": STAGE_ONE_FORMAT,
         **asdict(settings),
         "weights": networks.weights,
         "training_videos": keys,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from data.errors import InputError
 from pipeline.runner.files import read_safetensors
+from pipeline.stage_one.header import check_fusion_checkpoint
 from pipeline.stage_one.origins import OWN_FUSIONS
 
 if TYPE_CHECKING:
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
 
     from model.features.trunk import Trunk
     from pipeline.stage_one.networks import NetworkSettings
-
-FUSION_FORMAT = "dexterank fusion 1"
 
 
 def check_fusion(settings: NetworkSettings) -> None:
@@ -80,9 +79,9 @@ def fusion_checkpoint(path: Path, digests: Mapping[str, str]) -> nn.Module:
         Not such a file, damaged, or learnt on other trunks.
     """
     tensors, metadata = read_checkpoint(path)
-    trunks = metadata.get("trunks")
+    trunks: Any = metadata["trunks"]
     for name in ("rgb", "flow"):
-        digest = trunks.get(name, "") if isinstance(trunks, dict) else ""
+        digest = trunks[name]
         if digest != digests[name]:
             raise InputError(
                 f"{path}: this fusion was learnt on other {name} trunk weights ({digest[:8]}) than "
@@ -103,8 +102,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
     if not path.is_file():
         raise InputError(f"--fusion {path}: expected random, pca, or a checkpoint; no such file")
     tensors, metadata = read_safetensors(path)
-    if metadata.get("format") != FUSION_FORMAT:
-        raise InputError(f"{path}: not a fusion checkpoint; `pipeline fit-fusion` makes one")
+    check_fusion_checkpoint(path, metadata)
     return tensors, metadata
 
 
@@ -116,19 +114,36 @@ def restore_fusion(path: Path, tensors: Mapping[str, Tensor]) -> nn.Module:
     InputError
         Tensors are missing or misshapen; names the file `path`.
     """
+    import torch
+
     from model.features.fusion import ConvFusion
     from model.features.pca import PcaFusion
 
     fusion: nn.Module
+    parts = ("reduce.", "project.")  # Beside them lie statistics of the trunks.
+    # Copies: where a tensor lies in memory decides the order of sums, and so the last bits.
+    own = {name: value.clone() for name, value in tensors.items() if name.startswith(parts)}
     try:
-        project = tensors["project.weight"]
-        if "reduce.weight" in tensors:
-            reduce = tensors["reduce.weight"]
-            fusion = ConvFusion(reduce.shape[1] // 2, reduce.shape[0], project.shape[0])
-        else:
-            fusion = PcaFusion(project.shape[1] // 2, project.shape[0])
-        parts = ("reduce.", "project.")  # Beside them lie statistics of the trunks.
-        fusion.load_state_dict({k: v for k, v in tensors.items() if k.startswith(parts)})
-    except (KeyError, IndexError, RuntimeError) as error:
+        _check_tensors(own)
+        project = own["project.weight"]
+        with torch.device("meta"):  # Only shapes, however large the tensors say that they are.
+            if "reduce.weight" in own:
+                reduce = own["reduce.weight"]
+                fusion = ConvFusion(reduce.shape[1] // 2, reduce.shape[0], project.shape[0])
+            else:
+                fusion = PcaFusion(project.shape[1] // 2, project.shape[0])
+        fusion.load_state_dict(own, assign=True)
+    except (KeyError, IndexError, RuntimeError, ValueError) as error:
         raise InputError(f"{path}: the fusion's tensors are damaged ({error})") from error
     return fusion.requires_grad_(False)
+
+
+def _check_tensors(tensors: Mapping[str, Tensor]) -> None:
+    """Refuse numbers of another type, none at all, or none that are finite, with a ValueError."""
+    import torch
+
+    for name, value in tensors.items():
+        if value.dtype != torch.float32:
+            raise ValueError(f"{name} holds {value.dtype}, expected torch.float32")
+        if not value.numel() or not bool(torch.isfinite(value).all()):
+            raise ValueError(f"{name} holds no numbers, or some that are not finite")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import csv
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from data.cache.header import Header
 from data.errors import CacheError, InputError, StaleCacheError
 from data.judgements.pairs import Pair
 from model.features.fusion import ConvFusion, random_fusion
+from model.features.options import FusionOptions, TrunkOptions
 from model.features.trunk import state_digest
 from model.ranker.build import build
 from model.ranker.joint import JointFit, JointState
@@ -34,10 +35,15 @@ from pipeline.runs.judgements import Judgements, read_judgements
 from pipeline.runs.state import StateFile
 from pipeline.stage_one.file import FILE_NAME
 from pipeline.stage_one.fusion import fusion_checkpoint
+from pipeline.stage_one.header import STAGE_ONE_FORMAT
+from pipeline.stage_one.networks import NetworkSettings
 
 C, SIDE, N, S = 6, 4, 3, 5  # Stream channels and side, segments, snippets a video.
 RANKER = RankerOptions(segments=N, hidden_size=8, attention_size=4)
 TRAIN = TrainOptions(epochs=12, learning_rate=0.01, protocol="last", patience=0)
+STAGE_ONE = NetworkSettings(
+    trunk=TrunkOptions(), fusion=FusionOptions(), stack_length=3, precision="float32"
+)
 WEIGHTS = {"rgb": "r" * 64, "flow": "f" * 64}
 
 
@@ -90,7 +96,8 @@ def write_stage_one(folder: Path, fusion: ConvFusion) -> None:
         folder / FILE_NAME,
         {f"fusion.{name}": value for name, value in fusion.state_dict().items()},
         {
-            "format": "dexterank stage one 1",
+            "format": STAGE_ONE_FORMAT,
+            **asdict(STAGE_ONE),
             "weights": {**WEIGHTS, "fusion": state_digest(fusion.state_dict())},
         },
     )
