@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import av
@@ -25,6 +26,7 @@ from tests.helpers.scored_material import (
     train,
     write_new,
 )
+from tests.helpers.shims import LITTLE_ROOM, compiled, run
 
 SIDE = 360  # of the film, px
 
@@ -143,6 +145,24 @@ def test_one_bad_video_does_not_stop_the_others(world: World, tmp_path: Path) ->
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("allowed", [0, 140_000], ids=["sheet", "film"])
+def test_a_full_disk_is_a_failed_video_and_leaves_nothing_half(
+    world: World, tmp_path: Path, allowed: int
+) -> None:
+    """Half a film under its final name, or an unexpected error of the encoder."""
+    room = {"WRITE_ERROR": str(errno.ENOSPC), "ALLOWED": str(allowed)}
+    shown = ("explain", world.run, world.videos / "a.mp4", "-o", tmp_path / "shown", "-q")
+    caches = ("--features", world.features, "--flow", world.flow, "--device", "cpu", "-j", 1)
+    ended = run(*shown, *caches, **room, **compiled(LITTLE_ROOM, tmp_path))
+    assert ended.returncode == 1, ended.stderr
+    kind = "mp4" if allowed else "png"
+    line = f"a.mp4.attention.{kind}: cannot be written (the disk is full"
+    assert line in ended.stderr
+    assert not [x for x in ended.stderr.splitlines() if not x.startswith(("error: ", "warning: "))]
+    left = {path.name for path in (tmp_path / "shown").rglob("*") if path.is_file()}
+    assert left == ({"a.mp4.attention.png"} if allowed else set())
+
+
 def test_a_look_from_caches_with_and_without_flow(world: World) -> None:
     """The report draws sheets from caches, and flow may have been deleted."""
     cached = (world.planted, "a.mp4", world.videos / "a.mp4", world.features)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import os
+import tempfile
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from model.gpu import why_unusable
@@ -54,12 +56,33 @@ def available() -> tuple[bool, str]:
 
 def _starts(triton: Any) -> tuple[bool, str]:
     """Start Triton's driver; before version 3.7 or so it builds a module with a C compiler."""
+    find_cache()
     try:
         triton.runtime.driver.active.get_current_target()
     except Exception as error:  # Compiler, headers, driver: each fails in its own way.
         cause = str(error).splitlines()[0] if str(error) else type(error).__name__
         return False, f"Triton cannot start ({cause}); it may need gcc and Python's headers"
     return True, ""
+
+
+def find_cache() -> None:
+    """Give Triton a temporary folder for its kernels where the one in the home cannot be written.
+
+    Homes are read-only in some containers and on some clusters; Triton then compiles nothing. A
+    folder that TRITON_CACHE_DIR names is left as it is.
+    """
+    if os.environ.get("TRITON_CACHE_DIR"):
+        return
+    home = os.environ.get("TRITON_HOME") or os.path.expanduser("~")
+    folder = os.path.join(home, ".triton", "cache")
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return
+    except OSError:
+        with suppress(OSError):  # Triton will say what is wrong.
+            # A fixed name could belong to another user, with kernels of theirs in it.
+            os.environ["TRITON_CACHE_DIR"] = tempfile.mkdtemp(prefix="triton-")
 
 
 def interpreted() -> bool:
