@@ -18,7 +18,7 @@ from pipeline.extract_features.settings import FeatureSettings
 from pipeline.runner.files import read_safetensors, write_safetensors
 from pipeline.runner.stage import StageOptions
 from pipeline.stage_one.file import FILE_NAME, load_stage_one
-from pipeline.stage_one.fusion import FUSION_FORMAT
+from pipeline.stage_one.header import FUSION_FORMAT
 from pipeline.stage_one.networks import Networks
 from pipeline.stage_one.origins import adapted_parts, needs_training_snippets
 from tests.extract_features.material import (
