@@ -8,12 +8,17 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from data.cache.features import create_features
+from data.cache.folder import cache_path
+from data.cache.header import Header
 from data.judgements.comparisons import decided, read_comparisons
 from data.tables import read_rows
 from pipeline.cli import cli
+from pipeline.runs.folder import load_run
 from tests.helpers.browser import Tab, browser
 from tests.helpers.report_html import BROWSER
 from tests.helpers.small_video import write_video
@@ -54,6 +59,10 @@ def tab(started: Tab, page: Path, tmp_path: Path) -> Iterator[Tab]:
     started.open(page)
     yield started
     assert started.faults == []
+
+
+# Answers and skips that the browser keeps of the only judge.
+STORED = "JSON.parse(localStorage.getItem(localStorage.key(0))).judges[0].answers.length"
 
 
 def start(tab: Tab, judge: str) -> None:
@@ -130,8 +139,20 @@ def test_answers_by_keys_undo_reload_export_and_import(
     assert done(tab).startswith("3 of about ")
 
 
-def test_all_comparisons_end_with_an_export(tab: Tab, tmp_path: Path) -> None:
-    """A page that never ends, or ends without a word on what to do, wastes the judge's time."""
+def write_caches(folder: Path) -> None:
+    """Write features of the videos on the page."""
+    rng = np.random.default_rng(0)
+    for key in NAMES:
+        header = Header("features", source=key, source_digest=key, decoded_frames=20)
+        frames = np.arange(4) * 5
+        path = cache_path(folder, key)
+        with create_features(path, header, frames, frames / 25, (3, 2, 2)) as out:
+            for row in range(4):
+                out.put(row, rng.normal(size=(3, 2, 2)))
+
+
+def test_all_comparisons_end_with_an_export_that_trains(tab: Tab, tmp_path: Path) -> None:
+    """A page that never ends, or whose answers need work by hand, wastes the judge's time."""
     start(tab, "C")
     for _ in range(30):
         if tab.js("document.getElementById('compare').hidden"):
@@ -145,8 +166,34 @@ def test_all_comparisons_end_with_an_export(tab: Tab, tmp_path: Path) -> None:
     assert {each.judge for each in judged} == {"C"}
     assert all(each.seconds and each.seconds > 0.3 for each in judged)
     assert len({frozenset((each.better, each.worse)) for each in pairs}) == 15
+    write_caches(tmp_path / "features")
+    words = ["train-ranker", "--features", tmp_path / "features", "-o", tmp_path / "run"]
+    words += ["--pairs", tmp_path / "pairs_C.csv", "--segments", 2, "--hidden-size", 4]
+    words += ["--epochs", 2, "--device", "cpu", "--protocol", "last"]
+    result = CliRunner().invoke(cli, [str(word) for word in words])
+    assert result.exit_code == 0, result.output
+    assert set(load_run(tmp_path / "run").training_videos) == set(NAMES)
     tab.key("u")
     assert tab.js("document.getElementById('done').hidden")
+
+
+def test_answers_by_touch(tab: Tab) -> None:
+    """On a tablet there are no keys; and the space bar after a tap must play, not answer again."""
+    tab.look(820, 1180)
+    start(tab, "T")
+    for number, button in enumerate(("#left", "#equal", "#right", "#skip"), 1):
+        time.sleep(0.4)
+        tab.tap(button)
+        tab.wait(f"{STORED} === {number}")
+    tab.tap("#undo")
+    tab.wait(f"{STORED} === 3")
+    time.sleep(0.4)
+    tab.tap("#left")
+    tab.wait(f"{STORED} === 4")
+    time.sleep(0.4)
+    tab.key(" ")
+    tab.wait("document.getElementById('play').textContent === 'Play'")
+    assert tab.js(STORED) == 4
 
 
 def test_videos_play_in_step_and_by_frames(tab: Tab) -> None:
