@@ -1,23 +1,19 @@
-"""Films at a video's own speed: every frame with attention over it, or a small copy.
-
-Films are H.264 in mp4 (yuv420p, index at the front), which browsers, phones and players show.
-"""
+"""Films at a video's own speed: every frame with attention over it, or a small copy."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import av
 import cv2
 import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from data.video.film import encode
 from pipeline.pictures.attention import Look, blend, clock, colour_bar, colour_limit, strongest
 from pipeline.pictures.options import FilmOptions, OverlayOptions
 from pipeline.runner.files import check_room, published
@@ -199,18 +195,9 @@ def _encode(
     quality: Mapping[str, str],
 ) -> None:
     """Encode pictures (BGR, even sides), each as often as the timeline says."""
-    rate = Fraction(timeline.fps).limit_denominator(1001)
-    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-        stream: Any = None
-        for picture, repeats in zip(pictures, timeline.repeats, strict=True):
-            if stream is None:
-                stream = container.add_stream("libx264", rate=rate, options=dict(quality))
-                stream.height, stream.width = picture.shape[:2]
-                stream.pix_fmt = "yuv420p"
-            for _ in range(repeats):
-                frame = av.VideoFrame.from_ndarray(picture, format="bgr24")
-                container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+    shown = zip(pictures, timeline.repeats, strict=True)
+    repeated = (picture for picture, repeats in shown for _ in range(repeats))
+    encode(path, repeated, timeline.fps, quality)
 
 
 @lru_cache(maxsize=4)
