@@ -55,7 +55,8 @@ def copy_video(source: Source, folder: Path, side: int) -> Shown:
     path = folder / COPIES / name
     if not path.is_file():
         timeline = plan_timeline(scan(source.path).times)
-        frames = (frame for _, frame in read_frames(source.path, timeline.frames))
+        read = read_frames(source.path, timeline.frames, timeline.seconds)
+        frames = (frame for _, frame in read)
         write_copy(path, timeline, frames, side)
     return _shown(path, f"{COPIES}/{name}")
 

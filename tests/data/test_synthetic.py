@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from scipy.stats import spearmanr
 
 from data.errors import InputError
 from data.files import temporary_name
+from data.synthetic import writer
 from data.synthetic.balance import rank_correlation
 from data.synthetic.motion import trajectory
 from data.synthetic.noise import Stream, smooth_noise, stream
@@ -221,6 +223,32 @@ def test_videos_show_what_was_drawn(small_set: tuple[Path, list[SyntheticVideo]]
         for frame in (0, video.frames - 1):
             error = np.abs(read[frame].astype(int) - scene.draw(frame)).mean()
             assert error < 6  # H.264 keeps half of the colours' pixels
+
+
+def test_videos_play_everywhere(
+    small_set: tuple[Path, list[SyntheticVideo]], tmp_path: Path
+) -> None:
+    """Browsers show no MPEG-4 part 2, and an odd side is refused by the encoder."""
+    folder, videos = small_set
+    odd = generate(tmp_path, 4, 0, replace(SMALL, picture_size=49))
+    for path, side in (
+        (folder / "videos" / videos[0].name, 64),
+        (tmp_path / "videos" / odd[0].name, 48),
+    ):
+        with av.open(str(path)) as container:
+            context = container.streams.video[0].codec_context
+            assert (context.name, context.pix_fmt, context.width) == ("h264", "yuv420p", side)
+        content = path.read_bytes()
+        assert content.index(b"moov") < content.index(b"mdat")
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that fills up under the demo ends in a traceback, or leaves half a video."""
+    (video, *_) = plan_set(4, 0, SMALL)
+    monkeypatch.setattr(writer, "encode", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
+    with pytest.raises(InputError, match=r"video_000\.mp4: cannot be written \(the disk is full"):
+        writer.write_video(video, tmp_path)
+    assert list((tmp_path / "videos").iterdir()) == []
 
 
 def test_interrupted_set_goes_on_without_rewriting(tmp_path: Path) -> None:
