@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -31,7 +32,7 @@ SIDE, FRAMES, RATE = 48, 24, 25
 SEGMENTS = "1"
 #: Judgements of each video, on average; training needs at least this many videos.
 PAIRS_A_VIDEO, FEWEST = 4, 10
-PLAN = ["--segments", SEGMENTS, "--candidates", "1"]
+PLAN = ["--segments", SEGMENTS, "--candidates", "2"]
 FLOW = [*PLAN, "--engine", "numba", "--short-side", "32"]
 FEATURES = [*PLAN, "--weights", "random", "--trunk-stage", "conv4", "--input-size", "32"]
 FEATURES += ["--fusion-hidden", "8", "--fusion-channels", "16", "--device", "cpu"]
@@ -84,6 +85,22 @@ def stages(work: Path, count: int) -> dict[str, list[str]]:
     }
 
 
+def measure(work: Path, count: int) -> dict[str, tuple[float, float]]:
+    """Run all stages on the first `count` videos: processor time and peak memory of each."""
+    place = work / str(count)
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir()
+    names = [f"../videos/v{number:05}.mp4" for number in range(count)]
+    (place / "videos.txt").write_text("\n".join(names) + "\n")
+    write_pairs(place / "pairs.csv", count)
+    costs = {}
+    for stage, words in stages(work, count).items():
+        costs[stage] = measured([stage, *words], place / f"{stage}.log")
+        seconds, peak = costs[stage]
+        print(f"{count} videos, {stage}: {seconds:.1f} s, {peak:.0f} MB", flush=True)
+    return costs
+
+
 def measured(arguments: Sequence[str], log: Path) -> tuple[float, float]:
     """Run a command: processor time in seconds, and peak memory in MB, of it and its children."""
     command = [sys.executable, "-m", "pipeline", *arguments, "-q"]
@@ -127,20 +144,13 @@ def main() -> None:
     arguments = parser.parse_args()
     work = arguments.work.resolve()
     write_videos(work / "videos", max(arguments.counts))
+    measure(work, 1)  # TV-L1 is compiled.
     results: dict[str, dict[int, tuple[float, float]]] = {}
     for count in sorted(arguments.counts):
-        place = work / str(count)
-        place.mkdir(exist_ok=True)
-        names = [f"../videos/v{number:05}.mp4" for number in range(count)]
-        (place / "videos.txt").write_text("\n".join(names) + "\n")
-        write_pairs(place / "pairs.csv", count)
-        for stage, command in stages(work, count).items():
-            command = [stage, *command]
-            results.setdefault(stage, {})[count] = measured(command, place / f"{stage}.log")
-            cost = results[stage][count]
-            print(f"{count} videos, {stage}: {cost[0]:.1f} s, {cost[1]:.0f} MB", flush=True)
-            if arguments.json:
-                arguments.json.write_text(json.dumps(results, indent=1))
+        for stage, cost in measure(work, count).items():
+            results.setdefault(stage, {})[count] = cost
+        if arguments.json:
+            arguments.json.write_text(json.dumps(results, indent=1))
     print(f"\n{platform.processor() or platform.machine()}, one worker, one thread")
     show(results)
 

@@ -1,4 +1,4 @@
-"""What the parts of benchmarks/tvl1_cuda.py share: sizes, timing, tables, a report that lasts."""
+"""What the parts of benchmarks/gpu.py share: sizes, timing, tables, a report that lasts."""
 
 from __future__ import annotations
 

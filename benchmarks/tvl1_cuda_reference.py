@@ -1,4 +1,4 @@
-"""Make the reference fields that benchmarks/tvl1_cuda.py checks the CUDA engine against.
+"""Make the reference fields that benchmarks/gpu.py checks the CUDA engine against.
 
 Run it where OpenCV 5 with contrib modules is installed; the file it writes then travels to a
 machine with a GPU. Frames of the synthetic pairs are not stored: they are made again from

@@ -20,7 +20,7 @@ BENCHMARKS = ROOT / "benchmarks"
 @pytest.fixture(autouse=True)
 def _path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    monkeypatch.setattr(sys, "argv", ["tvl1_cuda.py"])
+    monkeypatch.setattr(sys, "argv", ["gpu.py"])
 
 
 def draws(px: list[float], within: list[float]) -> np.ndarray:

@@ -1,12 +1,11 @@
-"""Check and time the CUDA TV-L1 engine: one command for all of it.
+"""Check and time everything that runs on a GPU, in at most eight minutes.
 
-Needs a GPU, PyTorch with Triton and NumPy; no OpenCV. Results are compared with OpenCV's
-fields from a file that benchmarks/tvl1_cuda_reference.py writes::
+Fields of the CUDA engine are compared with OpenCV's from a file that
+benchmarks/tvl1_cuda_reference.py writes::
 
-    python benchmarks/tvl1_cuda.py --json result.json
-    python benchmarks/tvl1_cuda.py --json result.json --tests --limit 500
-    python benchmarks/tvl1_cuda.py --reference shared/clips.npz     # frames of real videos
-    python benchmarks/tvl1_cuda.py --interpret                      # smoke test without a GPU
+    python benchmarks/gpu.py --json result.json
+    python benchmarks/gpu.py --reference shared/clips.npz     # frames of real videos
+    python benchmarks/gpu.py --interpret                      # smoke test without a GPU
 
 A section that fails says so, and the next one runs; the file grows section by section. The exit
 status is 1 when a section or a check failed. The sections, the most important first:
@@ -14,9 +13,12 @@ status is 1 when a section or a check failed. The sections, the most important f
 - exactness: no motion gives 0, a batch equals its pairs, a second run equals the first;
 - gate: difference from OpenCV, each pair next to OpenCV's own noise on that pair;
 - whole: pairs per second over batch sizes, ns per pixel-iteration, memory against its estimate;
+- stages: extract-flow and extract-features from video to cache, the share of time in which the
+  device waits, two commands at once, float16 against float32;
 - copy: the device's own speed of reading and writing, the yardstick of bytes moved;
 - iterations: ns per pixel-iteration and bytes moved, without medians and warps;
-- large: 640x480; parts: medians, warps, pyramid; shapes: other thread blocks; tests: --tests.
+- large: 640x480; parts: medians, warps, pyramid; shapes: other thread blocks;
+- tests: those that need a GPU.
 """
 
 # Paths and Triton's interpreter must be set before torch or the engine is imported.
@@ -26,6 +28,7 @@ import argparse
 import os
 import platform
 import sys
+import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,6 +39,7 @@ if "--interpret" in sys.argv:
 
 import numpy as np
 import torch
+from gpu_stages import measure_stages
 from torch import Tensor
 from tvl1_cuda_checks import check_exactness, check_gate, run_tests
 from tvl1_cuda_common import DEVICE, INTERPRET, SMOKE, Report, Sizes
@@ -83,7 +87,7 @@ def filled(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     return many, others
 
 
-def run(report: Report, sizes: Sizes, reference: Path | None, tests: bool) -> None:
+def run(report: Report, sizes: Sizes, reference: Path | None, scratch: Path) -> None:
     """Run all sections."""
     report.section("machine", describe)
     # Without a GPU a full-size pair takes minutes, and all of this hours.
@@ -97,6 +101,7 @@ def run(report: Report, sizes: Sizes, reference: Path | None, tests: bool) -> No
     if reference or not INTERPRET:
         report.section("gate", lambda: check_gate(reference or DEFAULT))
     report.section("whole", lambda: measure_batches(first, second, sizes, options))
+    report.section("stages", lambda: measure_stages(scratch, sizes))
     copy = report.section("copy_bytes_per_second", lambda: measure_copy(sizes))
     many = partial(filled, first, second)
     speed = copy if isinstance(copy, float) else float("nan")
@@ -106,7 +111,7 @@ def run(report: Report, sizes: Sizes, reference: Path | None, tests: bool) -> No
     report.section("whole_large", lambda: measure_batches(*large(), sizes, options))
     report.section("parts", lambda: measure_parts(*many(), sizes))
     report.section("shapes", lambda: measure_iterations(*many(), sizes, speed, sizes.shapes))
-    if tests:
+    if not INTERPRET:
         report.section("tests", run_tests)
 
 
@@ -117,8 +122,9 @@ def main() -> None:
     )
     parser.add_argument("--reference", type=Path, help="default: the synthetic pairs' file")
     parser.add_argument("--json", type=Path, help="write all numbers here, section by section")
-    parser.add_argument("--limit", type=float, help="begin no section after so many seconds")
-    parser.add_argument("--tests", action="store_true", help="run the tests on the device too")
+    parser.add_argument(
+        "--limit", type=float, default=400, help="begin no section after so many seconds"
+    )
     parser.add_argument(
         "--interpret",
         action="store_true",
@@ -129,7 +135,8 @@ def main() -> None:
     if not runs:
         raise SystemExit(f"the CUDA engine cannot run: {reason}")
     report = Report(arguments.json, arguments.limit)
-    run(report, SMOKE if INTERPRET else Sizes(), arguments.reference, arguments.tests)
+    with tempfile.TemporaryDirectory() as scratch:
+        run(report, SMOKE if INTERPRET else Sizes(), arguments.reference, Path(scratch, "work"))
     print(f"\n{'passed' if report.passed else 'FAILED'}")
     raise SystemExit(0 if report.passed else 1)
 
