@@ -123,8 +123,9 @@ def main() -> None:
     parser.add_argument("--reference", type=Path, help="default: the synthetic pairs' file")
     parser.add_argument("--json", type=Path, help="write all numbers here, section by section")
     parser.add_argument(
-        "--limit", type=float, default=400, help="begin no section after so many seconds"
+        "--limit", type=float, default=360, help="begin no section after so many seconds"
     )
+    parser.add_argument("--only", nargs="+", help="names of sections")
     parser.add_argument(
         "--interpret",
         action="store_true",
@@ -134,7 +135,7 @@ def main() -> None:
     runs, reason = available()
     if not runs:
         raise SystemExit(f"the CUDA engine cannot run: {reason}")
-    report = Report(arguments.json, arguments.limit)
+    report = Report(arguments.json, arguments.limit, arguments.only)
     with tempfile.TemporaryDirectory() as scratch:
         run(report, SMOKE if INTERPRET else Sizes(), arguments.reference, Path(scratch, "work"))
     print(f"\n{'passed' if report.passed else 'FAILED'}")

@@ -156,7 +156,7 @@ def run_tests() -> dict[str, Any]:
         env={**os.environ, "PYTHONPATH": str(root)},
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=120,
         check=False,
     )
     print("\n" + "\n".join(done.stdout.splitlines()[-5:]))

@@ -56,11 +56,14 @@ class Report:
 
     path: Path | None = None
     seconds: float | None = None
+    only: Sequence[str] | None = None
     results: dict[str, Any] = field(default_factory=dict)
     _began: float = field(default_factory=time.monotonic)
 
     def section(self, name: str, run: Callable[[], Any]) -> Any:
         """Run one section; return its result, or None where it failed or was left out."""
+        if self.only is not None and name not in self.only:
+            return None
         spent = time.monotonic() - self._began
         if self.seconds is not None and spent > self.seconds:
             print(f"\n{name}: left out after {spent:.0f} s")

@@ -6,6 +6,7 @@ A GPU may be at hand for a single call.
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -93,3 +94,20 @@ def test_the_reference_has_the_noise_of_each_pair() -> None:
         assert stored["noise"].shape == (SYNTHETIC, DRAWS, 2)
         assert stored["flow"].shape == (SYNTHETIC, 2, 64, 85)
         assert (stored["flow"][0] == 0).all()  # Identical frames.
+
+
+@pytest.mark.slow
+def test_the_stages_run_from_video_to_cache(tmp_path: Path) -> None:
+    """The one call that a GPU may be at hand for is lost to a benchmark that does not start."""
+    pytest.importorskip("triton")
+    result = tmp_path / "result.json"
+    words = ["--interpret", "--only", "machine", "stages", "--json", str(result)]
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / "gpu.py"), *words], capture_output=True, text=True
+    )
+    if "the CUDA engine cannot run" in done.stderr:
+        pytest.skip(done.stderr.splitlines()[-1])
+    assert done.returncode == 0, done.stdout + done.stderr
+    stages = json.loads(result.read_text())["stages"]
+    assert stages["difference"] == 0
+    assert [stage["rows"] for stage in stages["stages"].values()] == [4, 4, 4]
