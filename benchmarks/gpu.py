@@ -39,7 +39,6 @@ if "--interpret" in sys.argv:
 
 import numpy as np
 import torch
-from gpu_stages import measure_stages
 from torch import Tensor
 from tvl1_cuda_checks import check_exactness, check_gate, run_tests
 from tvl1_cuda_common import DEVICE, INTERPRET, SMOKE, Report, Sizes
@@ -101,7 +100,7 @@ def run(report: Report, sizes: Sizes, reference: Path | None, scratch: Path) -> 
     if reference or not INTERPRET:
         report.section("gate", lambda: check_gate(reference or DEFAULT))
     report.section("whole", lambda: measure_batches(first, second, sizes, options))
-    report.section("stages", lambda: measure_stages(scratch, sizes))
+    report.section("stages", lambda: _stages(scratch, sizes))
     copy = report.section("copy_bytes_per_second", lambda: measure_copy(sizes))
     many = partial(filled, first, second)
     speed = copy if isinstance(copy, float) else float("nan")
@@ -113,6 +112,12 @@ def run(report: Report, sizes: Sizes, reference: Path | None, scratch: Path) -> 
     report.section("shapes", lambda: measure_iterations(*many(), sizes, speed, sizes.shapes))
     if not INTERPRET:
         report.section("tests", run_tests)
+
+
+def _stages(scratch: Path, sizes: Sizes) -> dict[str, Any]:
+    from gpu_stages import measure_stages  # It needs more libraries than the engine.
+
+    return measure_stages(scratch, sizes)
 
 
 def main() -> None:

@@ -151,47 +151,28 @@ def _reason(path: Path) -> str:
 
 
 class VideoFile:
-    """An opened video file: one of its streams, decoded once from the start.
-
-    Attributes
-    ----------
-    codec
-        Its name.
-    counted
-        Whether the header counts frames (mp4, mov, avi) rather than states a duration.
-    fps
-        Frames a second that the header states; a nonsense number where it states none.
-    claimed
-        Frames that the header claims, by its count or its duration; -1 for none.
-    orientation, width, height
-        Of the frames as shown; known from the first frame on.
-    transfer
-        The transfer function of the first frame (ITU-T H.273 code).
-    interlaced
-        Whether one of the first two frames is flagged so.
-    reason
-        FFmpeg's words on the last packet that it could not decode, or "".
-    note
-        Which of several streams is read, or None.
-    """
+    """An opened video file: one of its streams, decoded once from the start."""
 
     def __init__(self, path: Path, container: Any, threads: int) -> None:
         self.path = path
         self._container = container
+        # The note says which of several streams is read.
         self._stream, self.note = stream, _ = _chosen(path, container)
         self.codec = str(stream.codec_context.codec.canonical_name)
+        # By the header, which counts frames (mp4, mov, avi) or states a duration; -1 for none.
         self.counted = stream.frames > 0
-        self.fps = float(stream.average_rate or 1 / stream.time_base)
+        self.fps = float(stream.average_rate or 1 / stream.time_base)  # Can be a nonsense number.
         claimed = stream.frames or round((container.duration or 0) / av.time_base * self.fps)
         self.claimed = claimed if 0 < claimed < 2**40 else -1
         stream.thread_type = "AUTO"
         # Several threads may find other frames in a damaged file: only a count shows that.
         stream.codec_context.thread_count = threads if self.counted else 1
+        # Of the frames as shown; known from the first one on.
         self.orientation = Orientation()
         self.width = self.height = 0
-        self.transfer = 0
-        self.interlaced = False
-        self.reason = ""
+        self.transfer = 0  # By ITU-T H.273.
+        self.interlaced = False  # One of the first two frames is flagged so.
+        self.reason = ""  # FFmpeg's words on the last packet that it could not decode.
 
     def frames(self, lost: list[int]) -> Iterator[tuple[float, av.VideoFrame]]:
         """Yield every frame with its time stamp in seconds, NaN where it has none.

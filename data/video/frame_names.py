@@ -35,22 +35,12 @@ class _Kind(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Pictures:
-    """The pictures of one folder, sorted into videos.
+    """The pictures of one folder, sorted into videos."""
 
-    Attributes
-    ----------
-    series
-        Name of the video within the folder to its (number, file name), in order of the number; the
-        folder's own video has the name "".
-    flow
-        How many are flow (flow_x, flow_y; u beside v), not frames.
-    unnumbered
-        How many belong to no series.
-    """
-
+    # Name within the folder, "" for its own video, to (number, file name) in order of the number.
     series: dict[str, list[tuple[int, str]]]
-    flow: int
-    unnumbered: int
+    flow: int  # How many are flow (flow_x, flow_y; u beside v), not frames.
+    unnumbered: int  # How many belong to no series.
 
 
 def sort_pictures(names: Iterable[str]) -> Pictures:

@@ -19,47 +19,20 @@ _DAMAGE = ("damaged: ", "the header claims ", "frames are missing ")
 
 @dataclass(frozen=True, kw_only=True)
 class VideoInfo:
-    """One video as it was decoded, whatever its header says.
+    """One video as it was decoded, whatever its header says."""
 
-    Attributes
-    ----------
-    path
-        The file, or the folder of frames.
-    size
-        Bytes, of all frames together for a folder.
-    digest
-        SHA-256 (hex) of the file; for a folder, of its frames' names and bytes.
-    claimed_frames
-        Frames that the header claims, -1 where it does not say.
-    frames
-        Frames that could be decoded.
-    width, height
-        Pixels, after rotation.
-    rotation
-        Degrees clockwise by which each frame was turned, as the file asks: 0, 90, 180 or 270.
-    mirrored
-        Whether each frame was mirrored left to right before that.
-    fps
-        Frames a second that the header states; the mean rate where it states none.
-    times
-        (F,) float64, seconds at which each frame is shown, as the file states them; never going
-        back.
-    warnings
-        Faults and assumptions, a line each.
-    """
-
-    path: Path
-    size: int
-    digest: str
-    claimed_frames: int = -1
-    frames: int
-    width: int
+    path: Path  # The file, or the folder of frames.
+    size: int  # Bytes, of all frames together for a folder.
+    digest: str  # SHA-256 (hex) of the file; for a folder, of its frames' names and bytes.
+    claimed_frames: int = -1  # By the header; -1 where it does not say.
+    frames: int  # That could be decoded.
+    width: int  # Pixels, after rotation; so is the height.
     height: int
-    rotation: int = 0
-    mirrored: bool = False
-    fps: float
-    times: NDArray[np.float64]
-    warnings: tuple[str, ...]
+    rotation: int = 0  # Degrees clockwise by which each frame was turned: 0, 90, 180 or 270.
+    mirrored: bool = False  # Left to right, before it was turned.
+    fps: float  # That the header states; the mean rate where it states none.
+    times: NDArray[np.float64]  # (F,) seconds, as the file states them; never going back.
+    warnings: tuple[str, ...]  # Faults and assumptions, a line each.
 
 
 def damage_among(warnings: Iterable[str]) -> list[str]:
