@@ -63,26 +63,41 @@ class EpochState:
         )
 
     def enter(
-        self, record: Record, optimizer: torch.optim.Optimizer, generator: torch.Generator
+        self,
+        record: Record,
+        optimizer: torch.optim.Optimizer,
+        generator: torch.Generator,
+        *,
+        by_accuracy: bool = False,
     ) -> bool:
         """Enter a finished epoch; return whether it is the chosen one so far.
 
-        The highest validation accuracy is chosen, then the lowest loss, then the earliest epoch;
-        without validation, the last epoch.
+        The lowest validation loss is chosen, then the earliest epoch; `by_accuracy` the highest
+        accuracy first, as the authors do. Without validation, the last epoch.
         """
         self.epoch += 1
         self.optimizer = optimizer.state_dict()
         self.generator = generator.get_state()
         self.history.append(record)
         best = self.history[self.best_epoch - 1] if self.best_epoch else None
-        chosen = best is None or "validation_loss" not in record or _merit(record) > _merit(best)
+        chosen = (
+            best is None
+            or "validation_loss" not in record
+            or _merit(record, by_accuracy) > _merit(best, by_accuracy)
+        )
         if chosen:
             self.best_epoch = self.epoch
         return chosen
 
 
-def _merit(record: Record) -> tuple[float, float]:
-    return record["validation_accuracy"], -record["validation_loss"]
+def _merit(record: Record, by_accuracy: bool) -> tuple[float, float]:
+    """Return what the chosen epoch has most of.
+
+    Accuracy moves by whole pairs, and most validation pairs name a video that is trained on: it
+    stays high while the scores of held-out videos grow worse. The loss shows that.
+    """
+    loss = -record["validation_loss"]
+    return (record["validation_accuracy"] if by_accuracy else loss), loss
 
 
 @dataclass
@@ -151,8 +166,8 @@ def fit(
 ) -> FitResult:
     """Train a ranker; the same arguments give the same weights, bit for bit, on one thread.
 
-    The epoch with the highest accuracy on the validation pairs is chosen (then the lower loss,
-    then the earlier one); without validation pairs, the last.
+    The epoch with the lowest loss on the validation pairs is chosen (then the earlier one); with
+    `protocol="authors"` the one of highest accuracy. Without validation pairs, the last.
 
     Parameters
     ----------
@@ -192,7 +207,8 @@ def fit(
         if validation_pairs is not None:
             record |= training.validate(validation_pairs)
         state.model = training.model.state_dict()
-        if state.enter(record, training.optimizer, training.generator):
+        by_accuracy = train.protocol == "authors"
+        if state.enter(record, training.optimizer, training.generator, by_accuracy=by_accuracy):
             state.best_model = copy.deepcopy(state.model)
         if on_state is not None:
             on_state(state)

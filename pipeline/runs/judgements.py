@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 Missing = Literal["error", "skip"]
 Value = TypeVar("Value")
 
+# With fewer training pairs none are held back to choose the epoch: a fifth of the videos takes a
+# third to a half of the pairs with it, and those few choose no better than chance.
+FEWEST_TO_DIVIDE = 30
+
 # A file whose length is below this share of its part's end has been cut to the part already.
 _SLACK = 0.98
 
@@ -291,6 +295,14 @@ def choose_pairs(
     if train.protocol == "authors":
         return split.train, split.test
     if train.protocol == "last" or not train.validation_share:
+        return split.train, []
+    if len(split.train) < FEWEST_TO_DIVIDE:
+        log.info(
+            "%s%d training pairs are too few to hold some back: all are fitted, and the last epoch "
+            "is taken",
+            where,
+            len(split.train),
+        )
         return split.train, []
     if groups and not set(videos_of(split.train)) <= set(groups):
         log.info("%snot every video's subject is known: single videos are held out", where)

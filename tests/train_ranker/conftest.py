@@ -11,6 +11,18 @@ from data.cache.header import Header
 from tests.train_ranker.material import SIDE, C, S, V, write_pairs
 
 
+@pytest.fixture(autouse=True)
+def divided(monkeypatch, request):
+    """Let the 28 pairs of these tests be divided, as larger sets are."""
+    if "undivided" not in request.fixturenames:
+        monkeypatch.setattr("pipeline.runs.judgements.FEWEST_TO_DIVIDE", 10)
+
+
+@pytest.fixture
+def undivided():
+    """Leave the least number of pairs as it is."""
+
+
 @pytest.fixture(scope="session")
 def place(tmp_path_factory):
     """Ten caches whose first channel tells skill, two subjects, and all pairs but two videos'."""

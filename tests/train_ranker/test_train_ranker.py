@@ -69,6 +69,14 @@ def test_a_loaded_run_scores_exactly_as_it_did(place, tmp_path):
     assert again.score.tolist() == list(saved.scores)
 
 
+def test_small_sets_keep_all_their_pairs(place, tmp_path, undivided):
+    """Fails if 28 pairs give a third of themselves away to choose an epoch, or do so unsaid."""
+    result = train(place, tmp_path)
+    assert result.exit_code == 0, result.output
+    assert "28 training pairs are too few to hold some back" in result.stderr
+    assert "epoch 12 of 12 (last epoch)" in result.output
+
+
 def test_validation_holds_out_training_videos_and_never_sees_test_pairs(place):
     """Fails if a test video trains or chooses, or a validation video is trained on."""
     keys = [f"{'AB'[v % 2]}{v}.mp4" for v in range(V)]

@@ -11,7 +11,7 @@ import torch
 from model.ranker.build import build
 from model.ranker.options import RankerOptions, TrainOptions
 from model.ranker.scoring import pair_accuracy, score
-from model.ranker.training import Ties, fit
+from model.ranker.training import EpochState, Ties, fit
 from model.ranker.videos import VideoMaps
 
 C, H, W, N, V = 8, 3, 3, 5, 8
@@ -106,14 +106,32 @@ def test_the_best_validation_epoch_is_kept_and_patience_stops():
     pairs = torch.tensor([(a, b) for a in range(2, V) for b in range(2, a)])
     train = TrainOptions(epochs=60, patience=4, learning_rate=1e-2)
     result = fit(videos, pairs, held, RANKER, train, seed=0)
-    merits = [(r["validation_accuracy"], -r["validation_loss"]) for r in result.history]
-    assert result.best_epoch == int(np.argmax([m[0] * 1e3 + m[1] for m in merits])) + 1
+    losses = [record["validation_loss"] for record in result.history]
+    assert result.best_epoch == int(np.argmin(losses)) + 1
     assert len(result.history) == min(60, result.best_epoch + 4)
     scores = score(result.model, videos, N).score
     lead = scores[0] - scores[1]
     # float32 loss of one pair, scored in a batch then and alone now.
     expected = result.history[result.best_epoch - 1]["validation_loss"]
     assert max(0, 0.5 - lead) == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_authors_choose_by_accuracy():
+    """Fails if the authors' protocol no longer takes the epoch of most test pairs."""
+    state = EpochState()
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    records = [(0.5, 0.3), (0.6, 0.9), (0.6, 0.8), (0.4, 0.1)]
+    chosen = [
+        state.enter(
+            {"validation_accuracy": accuracy, "validation_loss": loss},
+            optimizer,
+            torch.Generator(),
+            by_accuracy=True,
+        )
+        for accuracy, loss in records
+    ]
+    assert chosen == [True, True, True, False]
+    assert state.best_epoch == 3
 
 
 def test_validation_videos_do_not_train():
