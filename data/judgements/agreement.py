@@ -150,7 +150,11 @@ class Agreement:
 
 
 def agreement(comparisons: Sequence[Comparison]) -> Agreement:
-    """Measure how well the judges of some comparisons agree."""
+    """Measure how well the judges of some comparisons agree.
+
+    Comparisons without a judge are left out: the same pair twice may be two judges, or one.
+    """
+    comparisons = [each for each in comparisons if each.judge]
     votes = _votes(comparisons)
     names = sorted({each.judge for each in comparisons})
     between = Share.of(_between(votes))

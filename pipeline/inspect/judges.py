@@ -50,7 +50,7 @@ def inspect_judges(tables: Sequence[Path], *, ranking: bool) -> Report:
 def add_judges(report: Report, comparisons: Sequence[Comparison], *, ranking: bool) -> None:
     """Add the judges' agreement, where something is known of it, and the order if asked for."""
     agreed = agreement(comparisons)
-    if agreed.known or any(judge.name for judge in agreed.judges):
+    if agreed.judges:
         report.facts["agreement"] = agreed.as_dict()
         report.add("judges", _table(agreed))
         for number, line in enumerate(agreed.lines()):
@@ -85,7 +85,7 @@ def _table(agreed: Agreement) -> str:
 
 def _row(judge: Judge) -> tuple[str, ...]:
     return (
-        judge.name or "(unnamed)",
+        judge.name,
         str(judge.comparisons),
         str(judge.ties),
         "" if judge.seconds is None else f"{judge.seconds:.1f}",

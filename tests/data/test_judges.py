@@ -92,9 +92,10 @@ def test_agreement_between_and_within_judges() -> None:
     assert [judge.name for judge in agreed.judges] == ["A", "B"]
     assert [judge.ties for judge in agreed.judges] == [0, 1]
     assert Agreement.from_dict(agreed.as_dict()) == agreed
-    alone = agreement([says("", "a", "b"), says("", "b", "c")])
-    assert not alone.known
-    assert alone.lines() == []
+    # Who listed a pair twice is not known: two people, or one.
+    unnamed = agreement([says("", "a", "b"), says("", "b", "a")])
+    assert not unnamed.known
+    assert unnamed.lines() == []
 
 
 def test_the_attainable_accuracy_is_that_of_judges_with_such_errors() -> None:

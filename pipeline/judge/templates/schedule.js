@@ -49,47 +49,69 @@ var Schedule = (function () {
     return left;
   }
 
-  // Bradley-Terry strengths, most probable under the normal prior, and their covariance (Laplace):
-  // Newton's method on the answers; a tie is half an answer each way.
-  function fit(n, answers) {
-    var strength = new Float64Array(n);
-    var covariance = null;
-    var told = answers.filter(function (answer) { return !answer.skip; });
-    for (var step = 0; step < 30; step += 1) {
-      var gradient = new Float64Array(n);
-      var hessian = [];
-      for (var i = 0; i < n; i += 1) {
-        gradient[i] = -strength[i] / (DEVIATION * DEVIATION);
-        hessian.push(new Float64Array(n));
-        hessian[i][i] = 1 / (DEVIATION * DEVIATION);
+  // The step x of Newton's method, matrix x = vector, by Cholesky: a sixth of an inverse's work.
+  function solve(matrix, vector) {
+    var n = matrix.length;
+    var root = matrix.map(function (row) { return Float64Array.from(row); });
+    var x = Float64Array.from(vector);
+    for (var i = 0; i < n; i += 1) {
+      for (var j = 0; j <= i; j += 1) {
+        var sum = root[i][j];
+        for (var k = 0; k < j; k += 1) { sum -= root[i][k] * root[j][k]; }
+        root[i][j] = i === j ? Math.sqrt(sum) : sum / root[j][j];
       }
-      told.forEach(function (answer) {
-        var a = answer.better;
-        var b = answer.worse;
-        var p = sigmoid(strength[a] - strength[b]);
-        var change = (answer.tie ? 0.5 : 1) - p;
-        var weight = p * (1 - p);
-        gradient[a] += change;
-        gradient[b] -= change;
-        hessian[a][a] += weight;
-        hessian[b][b] += weight;
-        hessian[a][b] -= weight;
-        hessian[b][a] -= weight;
-      });
-      covariance = inverse(hessian);
-      var largest = 0;
-      var moved = covariance.map(function (row) {
-        var sum = 0;
-        for (var k = 0; k < n; k += 1) { sum += row[k] * gradient[k]; }
-        largest = Math.max(largest, Math.abs(sum));
-        return sum;
-      });
+    }
+    for (i = 0; i < n; i += 1) {
+      for (k = 0; k < i; k += 1) { x[i] -= root[i][k] * x[k]; }
+      x[i] /= root[i][i];
+    }
+    for (i = n - 1; i >= 0; i -= 1) {
+      for (k = i + 1; k < n; k += 1) { x[i] -= root[k][i] * x[k]; }
+      x[i] /= root[i][i];
+    }
+    return x;
+  }
+
+  // Gradient and curvature of the log probability of answers and strengths; a tie is half an
+  // answer each way.
+  function slopes(answers, strength) {
+    var n = strength.length;
+    var precision = 1 / (DEVIATION * DEVIATION);
+    var gradient = strength.map(function (value) { return -precision * value; });
+    var hessian = [];
+    for (var i = 0; i < n; i += 1) {
+      hessian.push(new Float64Array(n));
+      hessian[i][i] = precision;
+    }
+    answers.forEach(function (answer) {
+      var a = answer.better;
+      var b = answer.worse;
+      var p = sigmoid(strength[a] - strength[b]);
+      var change = (answer.tie ? 0.5 : 1) - p;
+      var weight = p * (1 - p);
+      gradient[a] += change;
+      gradient[b] -= change;
+      hessian[a][a] += weight;
+      hessian[b][b] += weight;
+      hessian[a][b] -= weight;
+      hessian[b][a] -= weight;
+    });
+    return { gradient: gradient, hessian: hessian };
+  }
+
+  // Bradley-Terry strengths, most probable under the normal prior, and their covariance (Laplace).
+  function fit(n, history) {
+    var answers = told(history);
+    var strength = new Float64Array(n);
+    for (var step = 0; step < 50; step += 1) {
+      var now = slopes(answers, strength);
+      var move = solve(now.hessian, now.gradient);
+      var largest = move.reduce(function (most, each) { return Math.max(most, Math.abs(each)); }, 0);
       // A step is at most 1: from afar, Newton's steps on a logistic curve go too far.
-      var shrink = Math.min(1, 1 / Math.max(largest, 1e-12));
-      for (i = 0; i < n; i += 1) { strength[i] += shrink * moved[i]; }
+      for (var i = 0; i < n; i += 1) { strength[i] += move[i] / Math.max(1, largest); }
       if (largest < 1e-6) { break; }
     }
-    return { strength: strength, covariance: covariance };
+    return { strength: strength, covariance: inverse(slopes(answers, strength).hessian) };
   }
 
   function told(history) {
