@@ -72,7 +72,7 @@ def measure_margins(
 
 
 def sentences(margins: Sequence[Margin], variant: str) -> Iterator[str]:
-    """Yield for each kind of pairs which baselines a variant does not beat."""
+    """Yield for each kind of pairs which baselines a variant does not clearly beat."""
     for pairs, (_, where) in PAIRS.items():
         own = [each for each in margins if (each.variant, each.pairs) == (variant, pairs)]
         if not own:
@@ -80,6 +80,6 @@ def sentences(margins: Sequence[Margin], variant: str) -> Iterator[str]:
         closest = sorted(own, key=lambda each: each.mean)
         unbeaten = [str(each) for each in closest if not each.beaten]
         if unbeaten:
-            yield f"{variant} does not beat, on {where}: {'; '.join(unbeaten)}"
+            yield f"{variant} does not clearly beat, on {where}: {'; '.join(unbeaten)}"
         else:
             yield f"{variant} beats every baseline on {where}; the closest: {closest[0]}"

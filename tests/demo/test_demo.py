@@ -42,7 +42,7 @@ def test_demo_ends_with_a_summary_on_stdout(finished: tuple[Path, Result]) -> No
         "memory (baseline)",
         "pooled (baseline)",
         "pooled + duration (baseline)",
-        "full does not beat, on pairs of two unseen videos",
+        "full does not clearly beat, on pairs of two unseen videos",
         "length (baseline)",
         "mean flow (baseline)",
         "brightness (baseline)",

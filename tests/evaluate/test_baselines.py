@@ -88,8 +88,8 @@ def test_margins_are_of_the_same_pairs_and_say_what_is_not_beaten() -> None:
     means = accuracies(splits, ranker).mean() - accuracies(splits, others["truth"]).mean()
     assert whole[2].mean == pytest.approx(means)
     both, every = sentences(whole, "full")
-    assert both.startswith("full does not beat, on pairs of two unseen videos: truth -")
-    assert every.startswith("full does not beat, on all test pairs: truth -")
+    assert both.startswith("full does not clearly beat, on pairs of two unseen videos: truth -")
+    assert every.startswith("full does not clearly beat, on all test pairs: truth -")
     best = measure_margins(splits, {"full": [[right]] * 3}, {"noise": [[noise]] * 3}, None, 200)
     assert (
         "beats every baseline on all test pairs; the closest: noise +"
@@ -169,7 +169,7 @@ def test_the_page_shows_the_tasks_of_a_merged_set(surgery: tuple[Path, Result]) 
     assert "full, Needle Passing" in text
     assert "memory (baseline), Suturing" in text
     head, _ = text.split("Each fold, per cent", 1)
-    assert "full does not beat, on all test pairs" in head  # not only among the notes
+    assert "full does not clearly beat, on all test pairs" in head  # not only among the notes
 
 
 def test_pairs_of_a_task_are_all_pairs_together() -> None:
