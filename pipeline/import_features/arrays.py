@@ -27,7 +27,7 @@ from data.errors import InputError, system_reason
 #: What reading these files raises where they are damaged.
 DAMAGE = (*schema.DAMAGE, EOFError, zipfile.BadZipFile, zlib.error)
 #: Bytes of a block that is read at a time; a block has at least one row.
-BLOCK_BYTES = 16_000_000
+BLOCK_BYTES = 4_000_000
 #: Most bytes that deflate makes of one.
 _DENSEST = 1032
 _SLACK = 1000
@@ -240,7 +240,7 @@ class _Hdf5:
     def blocks(self, array: Array) -> Iterator[np.ndarray]:
         dataset = self._file[array.name]
         rows = array.block
-        if dataset.chunks and dataset.chunks[0] * array.row_bytes <= 16 * BLOCK_BYTES:
+        if dataset.chunks and dataset.chunks[0] * array.row_bytes <= 32 * BLOCK_BYTES:
             # Whole chunks: each is decompressed once.
             rows = max(rows - rows % dataset.chunks[0], dataset.chunks[0])
         for start in range(0, array.shape[0], rows):

@@ -118,7 +118,7 @@ def test_evaluate_and_report_need_no_video(place: Path, tmp_path: Path) -> None:
     said = done("evaluate", *words, *TRAINING)
     assert "video_lstm left out: the features hold no stream maps" in said
     assert "cbam left out: the features have a single cell" in said
-    for name in ("full", "no_att", "sca", "raan", "length (baseline)"):
+    for name in ("full", "no_att", "sca", "raan", "blend", "length (baseline)"):
         assert f"\n{name} " in said
     page = tmp_path / "report.html"
     done("report", place / "run", "--evaluation", tmp_path / "e", "-o", page)
