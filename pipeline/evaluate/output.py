@@ -136,7 +136,13 @@ def _notes(plan: EvaluationPlan, results: Results) -> list[str]:
     if plan.skipped:
         lines.append(plan.skipped)
     lines += published.notes(plan.dataset.known)
-    last = [run for runs in results.values() for run in runs if run["protocol"] != protocol]
+    if "blend" in results:
+        lines.append(
+            "blend: each of its networks leaves one part of the training videos out, and takes the "
+            "last epoch"
+        )
+    other = [runs for variant, runs in results.items() if variant != "blend"]
+    last = [run for runs in other for run in runs if run["protocol"] != protocol]
     if last:
         lines.append(f"{len(last)} runs took the last epoch: too few pairs to hold videos out")
     return lines

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from data.judgements.pairs import Pair
 from data.judgements.splits import k_fold_by_video
 from model.ranker.options import TrainOptions
+from pipeline.runs.folder import load_run
 from pipeline.runs.judgements import FEWEST_TO_DIVIDE, choose_pairs
 from tests.evaluate.material import FAST, run, table_rows, write_features
 
@@ -214,3 +215,17 @@ def test_shards_together_give_the_whole_table(
     whole, _ = finished
     both = [table_rows(folder)["full"]["accuracy_mean"] for folder in (tmp_path, whole)]
     assert both[0] == both[1]
+
+
+def test_blend_is_evaluated_like_any_variant(features: Path, pairs: Path, tmp_path: Path) -> None:
+    """The table must say how a blend is trained, and its kept rankers must load."""
+    result = run(
+        "--features", features, "--pairs", pairs, "--folds", 2, "--seeds", 1, "--variant", "blend",
+        "--members", 2, "--keep-rankers", "-o", tmp_path, *FAST, "-j", 1,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "blend: each of its networks leaves one part" in result.output
+    assert "too few pairs" not in result.output
+    assert float(table_rows(tmp_path)["blend"]["accuracy_mean"]) > 0.85  # chance is .5
+    for checkpoint in tmp_path.rglob("checkpoint.safetensors"):
+        assert "attention networks" in load_run(checkpoint).cue_note()
