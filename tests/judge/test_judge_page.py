@@ -249,6 +249,19 @@ def test_names_stay_text(tab: Tab) -> None:
     assert tab.js("document.querySelectorAll('#compare img, #compare b b').length") == 0
 
 
+def test_names_are_hidden_unless_asked_for(tab: Tab, page: Path) -> None:
+    """A judge who reads the name judges the person."""
+    hidden = page.with_name("hidden.html")
+    text = page.read_text(encoding="utf-8")
+    hidden.write_text(text.replace('"showNames": true', '"showNames": false'), encoding="utf-8")
+    tab.open(hidden)
+    start(tab, "N")
+    assert pair(tab) == ["", ""]
+    seen = tab.js("document.querySelector('#compare').innerText + document.title")
+    assert not any(Path(name).stem in seen for name in NAMES)
+    assert tab.js("document.querySelectorAll('[title], [alt]').length") == 0
+
+
 def test_a_foreign_file_changes_nothing(tab: Tab, tmp_path: Path) -> None:
     """A wrong file must not count as answers, nor pass without a word."""
     other = tmp_path / "other.csv"
