@@ -3,8 +3,8 @@
 Every stage is the command itself, with one worker and one thread, on clips that this benchmark
 writes. Two measures are printed for each number of videos: seconds of processor time, and the peak
 of the resident memory. The last columns say what a video costs between the two largest numbers, and
-what memory each video adds: time is linear where the first stays, memory is flat where the second
-is about zero. Example::
+what memory each video adds: time is linear where the former stays, memory is flat where the latter
+is a few kB. Example::
 
     python benchmarks/growth.py --work /tmp/growth --counts 1 10 100 1000
 """
