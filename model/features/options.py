@@ -9,6 +9,8 @@ AUTO, NONE = "auto", "none"
 #: What can be adapted in a flow trunk: the first convolution tells directions apart; the input is
 #: centred on zero motion; BatchNorm's statistics are those of flow.
 FLOW_PARTS = ("stem", "input", "statistics")
+#: Of these, the ones that measured best in an inflated trunk (docs/accuracy.md).
+INFLATED_PARTS = ("input",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +44,8 @@ class TrunkOptions:
         metadata={
             "metavar": "auto|none|PARTS",
             "help": "What is adapted to flow in a trunk of photographs: stem, input, statistics "
-            "(comma-separated), or none. auto: all three where a stem of 3 channels is inflated, "
-            "none in trunks made for flow.",
+            "(comma-separated), or none. auto: input where a stem of 3 channels is inflated, none "
+            "in trunks made for flow.",
             "source": "ours: the best on synthetic videos, docs/accuracy.md",
         },
     )
@@ -63,8 +65,8 @@ class TrunkOptions:
         default=None,
         metadata={
             "metavar": "VIDEOS",
-            "help": "Training videos (folder, @list.txt or CSV) that calibrate flow trunks (and "
-            "random ones) and fit --fusion pca. Default, but for pca: all videos given.",
+            "help": "Training videos (folder, @list.txt or CSV) for --adapt-flow statistics, "
+            "random trunks and --fusion pca. Default, but for pca: all videos given.",
         },
     )
     training_snippets: int = field(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import InputError
-from model.features.options import AUTO, FLOW_PARTS, NONE, FusionOptions, TrunkOptions
+from model.features.options import AUTO, INFLATED_PARTS, NONE, FusionOptions, TrunkOptions
 from pipeline.stage_one.weights import read_state
 
 #: Kinds of fusion that are made here; anything else names a checkpoint of fit-fusion.
@@ -23,7 +23,7 @@ def origins(trunk: TrunkOptions) -> dict[str, str]:
 
 
 def adapted_parts(trunk: TrunkOptions) -> tuple[str, ...]:
-    """Return what is adapted in the flow trunk, of `FLOW_PARTS`; nothing in a random one.
+    """Return what is adapted in the flow trunk, of FLOW_PARTS; nothing in a random one.
 
     Raises
     ------
@@ -33,7 +33,7 @@ def adapted_parts(trunk: TrunkOptions) -> tuple[str, ...]:
     if origins(trunk)["flow"] == "random" or trunk.adapt_flow == NONE:
         return ()
     if trunk.adapt_flow == AUTO:
-        return FLOW_PARTS if _is_inflated(trunk) else ()
+        return INFLATED_PARTS if _is_inflated(trunk) else ()
     parts = tuple(trunk.adapt_flow.split(","))
     if "stem" in parts and not _is_inflated(trunk):
         raise InputError(

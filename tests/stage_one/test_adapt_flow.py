@@ -10,7 +10,7 @@ import torch
 from data.cache.folder import cache_path, read_header
 from data.errors import InputError, StaleCacheError
 from data.sources import Source, find_sources
-from model.features.options import FusionOptions, TrunkOptions
+from model.features.options import INFLATED_PARTS, FusionOptions, TrunkOptions
 from model.features.stems import mean_stem
 from pipeline.cli import cli
 from pipeline.extract_features.command import extract_features
@@ -32,7 +32,7 @@ from tests.extract_features.material import (
     quick_flow,
 )
 
-ALL = ("stem", "input", "statistics")
+ALL = "stem,input,statistics"
 
 
 @pytest.fixture(scope="session")
@@ -58,9 +58,9 @@ def flow_file(made: Material, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def adapted(made: Material, photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return features with the default: an inflated trunk, adapted to flow."""
+    """Return features of an inflated trunk with every part adapted to flow."""
     output = tmp_path_factory.mktemp("adapted")
-    outcome = made.extract(output=output, trunk=trunk(photographs))
+    outcome = made.extract(output=output, trunk=trunk(photographs, ALL))
     assert not outcome.failures
     return output
 
@@ -100,9 +100,9 @@ def swapped(stacks: torch.Tensor) -> torch.Tensor:
 
 def test_auto_adapts_inflated_trunks_alone(photographs: Path, flow_file: Path) -> None:
     """Trunks of the two-stream lineage, and random ones, must get the input that they had."""
-    assert adapted_parts(TrunkOptions()) == ALL
-    assert adapted_parts(trunk(photographs)) == ALL
-    assert adapted_parts(trunk(photographs, flow=photographs)) == ALL
+    assert adapted_parts(TrunkOptions()) == INFLATED_PARTS
+    assert adapted_parts(trunk(photographs)) == INFLATED_PARTS
+    assert adapted_parts(trunk(photographs, flow=photographs)) == INFLATED_PARTS
     assert adapted_parts(trunk(photographs, flow=flow_file)) == ()
     assert adapted_parts(TrunkOptions(weights="random")) == ()
     assert adapted_parts(trunk(photographs, "none")) == ()
@@ -169,7 +169,7 @@ def test_features_of_before_are_recognised(
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.h5")}
     with pytest.raises(StaleCacheError) as refused:
         made.extract(output=tmp_path, trunk=trunk(photographs))
-    assert "adapt flow none, you asked stem,input,statistics" in str(refused.value)
+    assert f"adapt flow none, you asked {','.join(INFLATED_PARTS)}" in str(refused.value)
     assert "(--adapt-flow none goes on with it); pass --overwrite" in str(refused.value)
     outcome = made.extract(output=tmp_path, trunk=trunk(photographs, "none"))
     assert not outcome.failures
@@ -215,7 +215,9 @@ def test_a_learnt_fusion_brings_the_statistics_of_its_trunks(
     write_safetensors(tmp_path / "learnt.safetensors", learnt, about)
     fusion = FusionOptions(fusion=str(tmp_path / "learnt.safetensors"))
     one = Source(made.videos / "one.avi", "one.avi")
-    settings = FeatureSettings(flow=made.flow, plan=PLAN, trunk=trunk(photographs), fusion=fusion)
+    settings = FeatureSettings(
+        flow=made.flow, plan=PLAN, trunk=trunk(photographs, ALL), fusion=fusion
+    )
     options = StageOptions(output=tmp_path / "out", jobs=ONE, device="cpu")
     assert not extract_features([one], settings, options).failures
     assert (maps_of(tmp_path / "out") == maps_of(adapted)).all()
@@ -232,7 +234,7 @@ def test_stills_calibrate_no_trunk(photographs: Path, tmp_path: Path) -> None:
     sources = find_sources([tmp_path / "videos"])
     assert not quick_flow(sources, tmp_path / "flow").failures
     settings = FeatureSettings(
-        flow=tmp_path / "flow", plan=PLAN, trunk=trunk(photographs), fusion=FUSION
+        flow=tmp_path / "flow", plan=PLAN, trunk=trunk(photographs, ALL), fusion=FUSION
     )
     options = StageOptions(output=tmp_path / "out", jobs=ONE, device="cpu")
     with pytest.raises(InputError, match=r"nothing moves .* --training-videos, or keep .* none"):
