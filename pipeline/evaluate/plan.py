@@ -21,16 +21,10 @@ from data.judgements.splits import Split
 from model.ranker.build import NEED_POSITIONS, NEED_STREAMS
 from model.ranker.options import RankerOptions, Variant, recorded_ranker
 from pipeline.evaluate.settings import EvaluateSettings
+from pipeline.runs.cache_keys import by_key, known_keys, rename_pairs, videos_without_cache
+from pipeline.runs.choice import ties_among
 from pipeline.runs.features import FeatureSet, find_feature_set, warn_of_repeats
-from pipeline.runs.judgements import (
-    by_key,
-    known_agreement,
-    known_keys,
-    rename_pairs,
-    report_faults,
-    ties_among,
-    videos_without_cache,
-)
+from pipeline.runs.judgements import known_agreement, report_faults
 from pipeline.runs.same_videos import SameVideos
 from pipeline.shell.console import log
 from pipeline.shell.words import format_bytes

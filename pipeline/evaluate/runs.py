@@ -31,10 +31,10 @@ from pipeline.evaluate.plan import EvaluationPlan, Run, features_of
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.runner.devices import parse_devices, torch_threads
 from pipeline.runner.files import published, write_json
+from pipeline.runs.choice import choose_pairs, ties_among
 from pipeline.runs.features import FeatureSet
 from pipeline.runs.folder import CHECKPOINT, write_checkpoint
 from pipeline.runs.folder import Run as RankerRun
-from pipeline.runs.judgements import choose_pairs, ties_among
 from pipeline.runs.maps import pair_rows, read_maps, ties_to_fit
 from pipeline.runs.training_accuracy import training_accuracy
 from pipeline.shell import console

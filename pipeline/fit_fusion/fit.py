@@ -30,8 +30,9 @@ from pipeline.fit_fusion.settings import FusionSettings
 from pipeline.pictures.curves import draw_learning_curves
 from pipeline.runner.devices import parse_devices
 from pipeline.runner.files import write_bytes, write_csv, write_safetensors
+from pipeline.runs.choice import choose_pairs
 from pipeline.runs.features import FeatureSet, find_feature_set
-from pipeline.runs.judgements import Judgements, choose_pairs
+from pipeline.runs.judgements import Judgements
 from pipeline.runs.maps import pair_rows
 from pipeline.runs.state import StateFile
 from pipeline.shell.console import log, progress

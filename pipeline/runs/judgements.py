@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING
 
 from data.errors import InputError
 from data.judgements.agreement import Agreement, agreement
 from data.judgements.dataset import Dataset, Span
 from data.judgements.options import DatasetOptions
-from data.judgements.pairs import Pair, check_pairs, videos_of
+from data.judgements.pairs import Pair, check_pairs
 from data.judgements.reading import read_dataset
-from data.judgements.splits import Split, cuts_groups, hold_out
-from model.ranker.options import TrainOptions
+from data.judgements.splits import Split
+from pipeline.runs.cache_keys import Missing, by_key, known_keys, pairs_by_key, rename_pairs
 from pipeline.shell.console import log
 from pipeline.shell.flags import option
 from pipeline.shell.words import counted
@@ -22,12 +22,6 @@ from pipeline.shell.words import counted
 if TYPE_CHECKING:
     from data.cache.features import FeatureCache
 
-Missing = Literal["error", "skip"]
-Value = TypeVar("Value")
-
-# With fewer training pairs none are held back to choose the epoch: a fifth of the videos takes a
-# third to a half of the pairs with it, and those few choose no better than chance.
-FEWEST_TO_DIVIDE = 30
 
 # A file whose length is below this share of its part's end has been cut to the part already.
 _SLACK = 0.98
@@ -153,94 +147,6 @@ def known_agreement(dataset: Dataset) -> Agreement | None:
     return agreed if agreed.known else None
 
 
-def ties_among(tied: Sequence[Pair], pairs: Sequence[Pair], weight: float) -> list[Pair]:
-    """Return the ties to train on beside some pairs: those of two of their videos."""
-    named = set(videos_of(pairs))
-    return [each for each in tied if weight and each.better in named and each.worse in named]
-
-
-def known_keys(
-    path: Path, dataset: Dataset, keys: Collection[str], ties: float = 0.0
-) -> dict[str, str]:
-    """Return the cache key of each name that has one; an error names the file.
-
-    Undecided comparisons, and names that only the ends of paths match, are reported.
-    """
-    try:
-        matching = dataset.match(keys)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    for note in matching.notes():
-        log.warning("%s: %s", path, note)
-    if dataset.ties and ties:
-        log.info("%s: %s, each of weight %g in training", path, counted(dataset.ties, "tie"), ties)
-    elif dataset.ties:
-        log.warning("%s: %s left out", path, counted(dataset.ties, "tie"))
-    return matching.keys
-
-
-def by_key(values: Mapping[str, Value], known: Mapping[str, str]) -> dict[str, Value]:
-    """Return values by cache key instead of by name, without videos that have no cache."""
-    return {known[name]: value for name, value in values.items() if name in known}
-
-
-def rename_pairs(pairs: Sequence[Pair], known: Mapping[str, str]) -> list[Pair]:
-    """Return pairs by cache key, without pairs of videos that have no cache."""
-    return [
-        Pair(known[pair.better], known[pair.worse])
-        for pair in pairs
-        if pair.better in known and pair.worse in known
-    ]
-
-
-def videos_without_cache(
-    path: Path, pairs: Sequence[Pair], known: Mapping[str, str], missing: Missing
-) -> list[str]:
-    """Return the judged videos without a cache, where these may be skipped.
-
-    Raises
-    ------
-    InputError
-        Videos without a cache may not be skipped; gives their number and examples.
-    """
-    names = videos_of(pairs)
-    unknown = [name for name in names if name not in known]
-    if unknown and missing == "error":
-        raise InputError(
-            f"{path}: {_counted(unknown, names)}; fix the names, run extract-features on them, or "
-            "leave their pairs out with --missing skip"
-        )
-    return unknown
-
-
-def pairs_by_key(
-    path: Path, pairs: Sequence[Pair], known: Mapping[str, str], missing: Missing = "error"
-) -> list[Pair]:
-    """Return pairs by cache key; refuse videos without a cache, or leave their pairs out.
-
-    Raises
-    ------
-    InputError
-        Videos without a cache may not be skipped, or no pair is left without them.
-    """
-    unknown = videos_without_cache(path, pairs, known, missing)
-    matched = rename_pairs(pairs, known)
-    if unknown:
-        message = f"{path}: {_counted(unknown, videos_of(pairs))}"
-        if not matched:
-            raise InputError(f"{message}, and no pair is left without them")
-        left_out = len(pairs) - len(matched)
-        log.warning("%s: %d of %d pairs left out", message, left_out, len(pairs))
-    return matched
-
-
-def _counted(unknown: Sequence[str], names: Sequence[str]) -> str:
-    return (
-        f"{len(unknown)} of {len(names)} videos have no feature cache, e.g. "
-        f"{', '.join(unknown[:3])}"
-    )
-
-
 def report_faults(pairs: Sequence[Pair], strict: bool, name: str) -> None:
     """Report contradictory pairs and cycles with counts, examples and the attainable accuracy.
 
@@ -268,53 +174,6 @@ def report_faults(pairs: Sequence[Pair], strict: bool, name: str) -> None:
     if strict:
         raise InputError(f"{message}; leave out what is wrong, or use them all without --strict")
     log.warning("%s", message)
-
-
-def choose_pairs(
-    split: Split,
-    train: TrainOptions,
-    seed: int,
-    groups: Mapping[str, str] | None,
-    same: Mapping[str, str] | None = None,
-) -> tuple[list[Pair], list[Pair]]:
-    """Return the pairs to fit and the pairs to choose the epoch on (none: the last epoch).
-
-    Only `protocol="authors"` uses the test pairs. Otherwise both come from the training pairs,
-    and the validation pairs name held-out training videos: whole subjects where these are known.
-
-    Parameters
-    ----------
-    split : Split
-        Its name, where it has one, begins the log lines.
-    groups : mapping of str to str, optional
-        Subject of each video; used only if it covers all training videos.
-    same : mapping of str to str, optional
-        One label for each video that has several keys; these are never divided.
-    """
-    where = f"fold {split.name}: " if split.name else ""
-    if train.protocol == "authors":
-        return split.train, split.test
-    if train.protocol == "last" or not train.validation_share:
-        return split.train, []
-    if len(split.train) < FEWEST_TO_DIVIDE:
-        log.info(
-            "%s%d training pairs are too few to hold some back: all are fitted, and the last epoch "
-            "is taken",
-            where,
-            len(split.train),
-        )
-        return split.train, []
-    if groups and not set(videos_of(split.train)) <= set(groups):
-        log.info("%snot every video's subject is known: single videos are held out", where)
-        groups = None
-    try:
-        inner = hold_out(split.train, train.validation_share, seed, groups, same)
-    except InputError as error:
-        log.warning("%s%s; the last epoch is taken", where, error)
-        return split.train, []
-    if groups and cuts_groups(inner, groups):
-        log.warning("%stoo few groups to hold one out for validation: single videos are", where)
-    return inner.train, inner.test
 
 
 def judged_part(cache: FeatureCache, span: Span) -> tuple[int, int] | None:

@@ -15,8 +15,9 @@ from data.judgements.pairs import Pair, videos_of
 from data.judgements.splits import Split
 from model.ranker.build import NEED_STREAMS
 from model.ranker.options import TrainOptions, recorded_ranker
+from pipeline.runs.choice import choose_pairs, ties_among
 from pipeline.runs.features import FeatureSet, find_feature_set, warn_of_repeats
-from pipeline.runs.judgements import Judgements, choose_pairs, report_faults, ties_among
+from pipeline.runs.judgements import Judgements, report_faults
 from pipeline.shell.console import log
 from pipeline.shell.words import counted
 from pipeline.train_ranker.settings import TrainSettings

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from data.judgements.pairs import Pair
 from data.judgements.splits import k_fold_by_video
 from model.ranker.options import TrainOptions
+from pipeline.runs.choice import FEWEST_TO_DIVIDE, choose_pairs
 from pipeline.runs.folder import load_run
-from pipeline.runs.judgements import FEWEST_TO_DIVIDE, choose_pairs
 from tests.evaluate.material import FAST, run, table_rows, write_features
 
 
