@@ -242,7 +242,7 @@ def test_validation_chooses_the_epoch_within_the_training_videos(
     """The kept epoch is the best one on held-out training videos, and its weights are written."""
     train = TrainOptions(epochs=6, learning_rate=0.01, validation_share=0.34, patience=0)
     every = pairs(*[(a, b) for a in range(6) for b in range(a)])
-    monkeypatch.setattr("pipeline.runs.judgements.FEWEST_TO_DIVIDE", len(every))
+    monkeypatch.setattr("pipeline.runs.choice.FEWEST_TO_DIVIDE", len(every))
     result = fit_fusion(features, every, tmp_path / "f.safetensors", train=train)
     best = result.history[result.best_epoch - 1]
     assert best["validation_loss"] == min(r["validation_loss"] for r in result.history)

@@ -15,7 +15,7 @@ from tests.train_ranker.material import SIDE, C, S, V, write_pairs
 def divided(monkeypatch, request):
     """Let the 28 pairs of these tests be divided, as larger sets are."""
     if "undivided" not in request.fixturenames:
-        monkeypatch.setattr("pipeline.runs.judgements.FEWEST_TO_DIVIDE", 10)
+        monkeypatch.setattr("pipeline.runs.choice.FEWEST_TO_DIVIDE", 10)
 
 
 @pytest.fixture
