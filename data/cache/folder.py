@@ -14,7 +14,7 @@ from pathlib import Path
 
 import h5py
 
-from data.cache.attributes import read_attribute, read_attributes
+from data.cache.attributes import check_heaps, read_attribute, read_attributes
 from data.cache.digest import array_problems, seal
 from data.cache.header import SCHEMA, Header, from_attributes, header_differences, to_attributes
 from data.cache.schema import DAMAGE, check_arrays
@@ -147,6 +147,7 @@ def open_cache(path: str | Path, kind: str | None = None) -> Iterator[tuple[h5py
 
 def _opened(path: Path) -> h5py.File:
     """Open a file for reading; a name that the locale cannot express is taken byte by byte."""
+    check_heaps(path)
     return h5py.File(path if os.name == "nt" else os.fsencode(path), "r", locking=False)
 
 

@@ -166,3 +166,17 @@ def test_an_attribute_of_another_type_is_refused_before_it_is_read(tmp_path: Pat
     path.write_bytes(content)
     with pytest.raises(CacheError, match="kind is no single number or text"):
         open_flow(path).__enter__()
+
+
+@pytest.mark.parametrize(("place", "value"), [(8, 0x31), (24, 0xFF), (24 + 7, 0xFF)])
+def test_texts_of_impossible_sizes_are_refused_before_they_are_read(
+    tmp_path: Path, place: int, value: int
+) -> None:
+    """HDF5 looks for the next text for ever, and answers neither Ctrl-C nor SIGTERM."""
+    path = write_flow(tmp_path / "a.h5")
+    content = bytearray(path.read_bytes())
+    # The size of the collection, and that of its first text.
+    content[content.index(b"GCOL") + place] = value
+    path.write_bytes(content)
+    with pytest.raises(CacheError, match="impossible length|collection of texts is damaged"):
+        open_flow(path).__enter__()
