@@ -168,7 +168,7 @@ def test_an_attribute_of_another_type_is_refused_before_it_is_read(tmp_path: Pat
         open_flow(path).__enter__()
 
 
-@pytest.mark.parametrize(("place", "value"), [(8, 0x31), (24, 0xFF), (24 + 7, 0xFF)])
+@pytest.mark.parametrize(("place", "value"), [(8, 0x31), (25, 0xFF), (31, 0xFF)])
 def test_texts_of_impossible_sizes_are_refused_before_they_are_read(
     tmp_path: Path, place: int, value: int
 ) -> None:
@@ -178,5 +178,5 @@ def test_texts_of_impossible_sizes_are_refused_before_they_are_read(
     # The size of the collection, and that of its first text.
     content[content.index(b"GCOL") + place] = value
     path.write_bytes(content)
-    with pytest.raises(CacheError, match="impossible length|collection of texts is damaged"):
+    with pytest.raises(CacheError, match=r"impossible length|collection of texts is damaged"):
         open_flow(path).__enter__()
