@@ -1,8 +1,8 @@
 """Attributes of a cache, read only where their type is one that caches have.
 
 HDF5 does not check what it reads. A value of a type that bit rot has changed can end the process
-with a segmentation fault, and a text in a heap of impossible sizes can keep it in a loop that answers
-no signal.
+with a segmentation fault, and a text in a heap of impossible sizes can keep it in a loop that
+answers no signal.
 """
 
 from __future__ import annotations
