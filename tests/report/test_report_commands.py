@@ -65,8 +65,13 @@ def evaluate(place: Path, output: Path, *more: object) -> Result:
     )  # fmt: skip
 
 
-def test_a_run_records_its_pairs_and_time(place: Path, tmp_path: Path) -> None:
+def test_a_run_records_its_pairs_and_time(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Fails if pairs are recorded as something else than what they were used for."""
+    monkeypatch.setattr(
+        "pipeline.runs.choice.FEWEST_TO_DIVIDE", 10
+    )  # Sets as small are fitted whole.
     assert train(place, tmp_path / "run").exit_code == 0
     record = read_run_record(tmp_path / "run")
     assert record is not None
