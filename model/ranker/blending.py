@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from model.ranker.build import build
 from model.ranker.combination import combine, standard_by_pairs
-from model.ranker.options import RankerOptions, TrainOptions
+from model.ranker.options import RankerOptions, TrainOptions, own_protocol
 from model.ranker.pairwise import Array, Rows, held_out_pairs, renumber, video_folds
 from model.ranker.pooled import pooled_features
 from model.ranker.scoring import score
@@ -106,9 +106,7 @@ class _Blending:
         self.videos = videos
         self.pairs = pairs
         self.ranker = ranker
-        # Networks train to the end: an epoch chosen on the videos that a network has not seen
-        # would make its scores of them better than those of new videos.
-        self.train = replace(train, protocol="last")
+        self.train = own_protocol(ranker, train)
         self.seed = seed
         self.device = device
         parts = video_folds(pairs, ranker.members, seed, groups)

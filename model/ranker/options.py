@@ -224,3 +224,12 @@ def apply_preset(
         raise ValueError(f"no preset {preset!r}; there are {', '.join(PRESETS)}")
     values = {name: value for name, value in PRESETS[preset].items() if name not in explicit}
     return replace(options, **values)
+
+
+def own_protocol(ranker: RankerOptions, train: TrainOptions) -> TrainOptions:
+    """Return `train` with the protocol of the variant: each network of `blend` holds videos out.
+
+    An epoch chosen on the videos that a network has not seen would make its scores of them better
+    than those of new videos, so these networks train to the end.
+    """
+    return replace(train, protocol="last") if ranker.variant == "blend" else train

@@ -13,7 +13,7 @@ import re
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from data.judgements.dataset import Span
 from data.judgements.pairs import Pair
 from model.ranker.blending import fit_variant
 from model.ranker.build import NEED_STREAMS
+from model.ranker.options import own_protocol
 from model.ranker.scoring import Scores, score
 from model.ranker.training import FitResult
 from model.ranker.videos import VideoMaps
@@ -228,10 +229,9 @@ def _read_maps(
 
 def _train(plan: EvaluationPlan, run: Run, features: FeatureSet, videos: VideoMaps) -> _Trained:
     """Fit one ranker to the pairs it may see, and score all videos."""
-    settings, train = plan.settings, plan.settings.train
+    settings = plan.settings
     ranker, ties = plan.ranker(run), settings.judgements.ties
-    if ranker.variant == "blend":  # Each of its networks holds videos out already.
-        train = replace(train, protocol="last")
+    train = own_protocol(ranker, settings.train)
     split = plan.splits[run.fold]
     fitted, validation = choose_pairs(split, train, run.seed, plan.groups, features.same)
     device = parse_devices(settings.device)[0]

@@ -14,7 +14,7 @@ from data.judgements.agreement import Agreement
 from data.judgements.pairs import Pair, videos_of
 from data.judgements.splits import Split
 from model.ranker.build import NEED_STREAMS
-from model.ranker.options import TrainOptions, recorded_ranker
+from model.ranker.options import TrainOptions, own_protocol, recorded_ranker
 from pipeline.runs.choice import choose_pairs, ties_among
 from pipeline.runs.features import FeatureSet, find_feature_set, warn_of_repeats
 from pipeline.runs.judgements import Judgements, report_faults
@@ -155,10 +155,9 @@ def plan_training(settings: TrainSettings, judgements: Judgements) -> TrainingPl
         raise InputError("no training pairs")
     if train.protocol == "authors" and not test_pairs:
         raise InputError("--protocol authors chooses the epoch on test pairs: give --test-pairs")
-    if ranker.variant == "blend":
-        if train.protocol == "authors":
-            raise InputError("--variant blend never sees test pairs: leave --protocol authors out")
-        train = replace(train, protocol="last")  # Each of its networks holds videos out already.
+    if ranker.variant == "blend" and train.protocol == "authors":
+        raise InputError("--variant blend never sees test pairs: leave --protocol authors out")
+    train = own_protocol(ranker, train)
     report_faults(pairs, strict, "training pairs")
     report_faults(test_pairs, strict, "test pairs")
     _warn_of_shared(pairs, test_pairs)
