@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from model.features.fusion import ConvFusion
 from model.ranker.loss import pair_loss
+from model.ranker.optimizer import Optimizer
 from model.ranker.options import TrainOptions
 from model.ranker.scoring import pair_accuracy
-from model.ranker.training import EpochState, Record, make_optimizer, validation_record
+from model.ranker.training import EpochState, Record, validation_record
 from model.ranker.videos import SnippetRanges
 
 # Gives the stream maps (n, 2048, h, w) of some rows, RGB and flow, any floating type.
@@ -73,7 +74,7 @@ class JointFit:
         self.device = device
         self.generator = torch.Generator().manual_seed(seed)
         self.parameters = [*self.fusion.parameters(), *self.ranker.parameters()]
-        self.optimizer = make_optimizer(self.parameters, train)
+        self.optimizer = Optimizer([{"params": self.parameters, "lr": train.learning_rate}], train)
         self.state = JointState()
 
     def resume(self, state: JointState) -> None:
@@ -120,7 +121,7 @@ class JointFit:
         x.requires_grad_(True)
         out = self.ranker(x, self.generator)
         loss = pair_loss(self.ranker, out, pairs.to(self.device), self.train.margin)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         loss.backward()
         if x.grad is not None:
             for each, grad in zip(rows, x.grad, strict=True):

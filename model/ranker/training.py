@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from model.ranker.build import build
 from model.ranker.loss import pair_loss, ranking_loss
+from model.ranker.optimizer import Optimizer
 from model.ranker.options import RankerOptions, TrainOptions
 from model.ranker.recurrent import Output
 from model.ranker.scoring import pair_accuracy, ranges_of
@@ -65,7 +66,7 @@ class EpochState:
     def enter(
         self,
         record: Record,
-        optimizer: torch.optim.Optimizer,
+        optimizer: Optimizer,
         generator: torch.Generator,
         *,
         by_accuracy: bool = False,
@@ -239,8 +240,9 @@ class _Training:
         channels, height, width = videos.maps.shape[1:]
         self.model = model = build(ranker, channels, height, width, seed).to(device)
         rate = train.learning_rate
-        groups = model.rates(rate) if isinstance(model, OwnRates) else [*model.parameters()]
-        self.optimizer = make_optimizer(groups, train)
+        alike = [{"params": model.parameters(), "lr": rate}]
+        groups = model.rates(rate) if isinstance(model, OwnRates) else alike
+        self.optimizer = Optimizer(groups, train)
         self.generator = torch.Generator().manual_seed(seed)
         self.ranges = ranges_of(videos, ranker.segments, train.sampling)
 
@@ -274,7 +276,7 @@ class _Training:
                 loss = self._with_ties(out, loss, len(batch), equal, tied.weight)
             if not torch.isfinite(loss):
                 raise _diverged(f"the loss became {loss.item():g}", self.train)
-            self.optimizer.zero_grad(set_to_none=True)
+            self.optimizer.zero_grad()
             loss.backward()
             if self.train.clip_norm:
                 nn.utils.clip_grad_norm_(self.model.parameters(), self.train.clip_norm)
@@ -336,14 +338,6 @@ def _check_pairs(pairs: Tensor, n_videos: int, what: str) -> None:
             f"{what} pairs: expected rows 0 … {n_videos - 1}, "
             f"got {int(pairs.min())} … {int(pairs.max())}"
         )
-
-
-def make_optimizer(parameters: list[Any], train: TrainOptions) -> torch.optim.Optimizer:
-    """Return the optimiser that the options name, over parameters or groups of them."""
-    rate, decay = train.learning_rate, train.weight_decay
-    if train.optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr=rate, momentum=train.momentum, weight_decay=decay)
-    return torch.optim.Adam(parameters, lr=rate, weight_decay=decay)
 
 
 def validation_record(scores: Tensor, pairs: Tensor, margin: float) -> Record:

@@ -26,7 +26,7 @@ from pipeline.train_ranker.settings import TrainSettings
 STEP_BYTES = 4_000_000_000
 FALLBACK_BATCH = 16
 # PyTorch and what else a training loads, and its smallest step.
-PROGRAM_BYTES = 800_000_000
+PROGRAM_BYTES = 660_000_000
 
 PROTOCOLS = {
     "validation": "epoch chosen on a validation share of the training videos",
@@ -210,7 +210,7 @@ def memory_needed(
 ) -> int:
     """Return about how many bytes a training takes: the program, all maps, and a step.
 
-    Measured: the command peaks at 0.80 GB for 64 videos of 6 segments of 256x3x3; from 40 to 100
+    Measured: the command peaks at 0.66 GB for 64 videos of 6 segments of 256x3x3; from 40 to 100
     videos of 25 segments of 256x7x7, `full` grows by 1.7 times the maps of a step, and `cbam` takes
     0.2 GB more. Maps that do not fit are read from a file.
     """

@@ -253,7 +253,7 @@ def test_a_dry_run_says_counts_and_memory(features: Path, pairs: Path, tmp_path:
     result = run(*args, *FAST, "--dry-run")
     assert result.exit_code == 0, result.output
     assert "would train 6 of 6 runs, 15 epochs at most each" in result.stdout
-    assert "memory: about 800.0 MB for each of 1 worker, maps included" in result.stdout
+    assert "memory: about 660.0 MB for each of 1 worker, maps included" in result.stdout
     half = run(*args, *FAST, "--dry-run", "--shard", "1/2")
     assert "would train 3 of 6 runs" in half.stdout
     assert not list(tmp_path.iterdir())

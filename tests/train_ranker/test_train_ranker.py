@@ -186,7 +186,7 @@ def test_dry_run_writes_nothing_and_says_what(place, tmp_path):
     assert "8 videos, 64 snippets of 4×3×3" in result.output
     assert "kept for validation" in result.output
     assert "epochs at most, and write to" in result.output
-    assert "memory: about 800.0 MB, 4.6 KB of it maps" in result.output
+    assert "memory: about 660.0 MB, 4.6 KB of it maps" in result.output
 
 
 def test_checkpoints_of_another_shape_are_refused(place, tmp_path):
