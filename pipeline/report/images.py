@@ -102,10 +102,12 @@ def thumbnails(
 
 
 def _middle_frame(request: _Request) -> list[Picture]:
+    from data.video.info import DEFAULT_FPS
     from data.video.reading import read_frames, scan
 
     middle = (request.frames if request.frames > 0 else scan(request.path).frames) // 2
-    frame = dict(read_frames(request.path, [middle]))[middle]
+    # By its time, a folder's picture is found without decoding those before.
+    ((_, frame),) = read_frames(request.path, [middle], [middle / DEFAULT_FPS])
     return [jpeg(frame, side) for side in request.sides]
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from data.cache.header import Header
 from data.judgements.pairs import Pair
 from pipeline.report.accuracy import accuracy_interval
-from pipeline.report.images import jpeg
+from pipeline.report.images import jpeg, thumbnails
 from pipeline.report.ranking import (
     RankedVideo,
     ScoredPair,
@@ -17,6 +21,8 @@ from pipeline.report.ranking import (
     score_bars,
     with_pictures,
 )
+from pipeline.report.sources import Sources
+from pipeline.runner.jobs import JobOptions
 
 
 def test_accuracy_interval_holds_the_mean_and_knows_that_pairs_share_videos() -> None:
@@ -88,3 +94,26 @@ def test_pictures_keep_their_proportions_and_never_grow() -> None:
     tiny = jpeg(np.zeros((10, 1000, 3), np.uint8), 50)
     assert (tiny.width, tiny.height) == (50, 1)
     assert jpeg(np.zeros((30, 40, 3), np.uint8), 192).width == 40
+
+
+def test_a_folders_middle_picture_is_the_only_one_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails if the picture of a long frame folder costs as much as half of its frames."""
+    for number in range(9):
+        cv2.imwrite(str(tmp_path / f"img_{number}.png"), np.full((24, 32, 3), number, np.uint8))
+    read = []
+    decode = cv2.imdecode
+    monkeypatch.setattr(cv2, "imdecode", lambda *a: read.append(decode(*a)) or read[-1])
+    header = Header("features", decoded_frames=9)
+    sources = Sources(
+        folder=tmp_path,
+        run=None,
+        record=None,
+        digests={},
+        headers={"a": header},
+        videos={"a": tmp_path},
+    )
+    pictures = thumbnails(sources, {"a"}, {"a"}, JobOptions(jobs=1))
+    assert pictures.failed == {}
+    assert [int(frame.max()) for frame in read] == [4]
