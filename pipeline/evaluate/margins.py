@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from data.judgements.splits import Split
 from pipeline.evaluate import statistics
@@ -58,16 +58,10 @@ def measure_margins(
         for pairs, (unseen, _) in PAIRS.items():
             others = [*baselines.values()]
             intervals = statistics.margins(splits, scored, others, clusters, draws, unseen)
-            for name, each in zip(baselines, intervals, strict=False):
-                margin = Margin(
-                    variant=variant,
-                    baseline=name,
-                    pairs=pairs,
-                    mean=each.mean,
-                    low=each.low,
-                    high=each.high,
-                )
-                found.append(margin)
+            found += [
+                Margin(variant=variant, baseline=name, pairs=pairs, **asdict(each))
+                for name, each in zip(baselines, intervals, strict=False)
+            ]
     return tuple(found)
 
 
