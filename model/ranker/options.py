@@ -149,14 +149,16 @@ class TrainOptions:
         },
     )
     protocol: Literal["validation", "last", "authors"] = field(
-        default="validation",
+        default="last",
         metadata={
-            "help": "How the epoch is chosen: on a share of the training videos, the last one, "
-            "or the best one on the test pairs as the authors do (labelled in every output).",
+            "help": "Which epoch is kept: the last one, trained on all pairs; the best one on a "
+            "share of the training videos; or the best one on the test pairs, as the authors do "
+            "(labelled in every output).",
+            "source": "ours, because holding videos back costs more than the choice gains",
         },
     )
     validation_share: float = _number(
-        0.2, "Share of the training videos kept for choosing the epoch.", "ours", 0, 1
+        0.2, "Share of the training videos that `--protocol validation` keeps.", "ours", 0, 1
     )
     patience: int | None = field(
         default=30,

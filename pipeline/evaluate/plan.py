@@ -22,7 +22,7 @@ from model.ranker.build import NEED_POSITIONS, NEED_STREAMS
 from model.ranker.options import RankerOptions, Variant, recorded_ranker
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.runs.cache_keys import by_key, known_keys, rename_pairs, videos_without_cache
-from pipeline.runs.choice import ties_among
+from pipeline.runs.choice import check_choice, ties_among
 from pipeline.runs.features import FeatureSet, find_feature_set, warn_of_repeats
 from pipeline.runs.judgements import known_agreement, report_faults
 from pipeline.runs.same_videos import SameVideos
@@ -161,6 +161,7 @@ def plan_evaluation(settings: EvaluateSettings) -> EvaluationPlan:
     if settings.seed < 0:
         raise InputError(f"--seed must not be negative, got {settings.seed}")
     train = settings.train
+    check_choice(train)
     if train.protocol == "validation" and not train.validation_share:
         settings = replace(settings, train=replace(train, protocol="last"))
     named = _variants(settings.options.variants)

@@ -9,6 +9,7 @@ from data.errors import InputError
 from data.judgements.options import DatasetOptions
 from model.ranker.options import Preset, RankerOptions, TrainOptions
 from pipeline.runner.files import check_writable
+from pipeline.runs.choice import check_choice
 from pipeline.runs.judgements import Judgements, read_judgements
 from pipeline.shell.flags import option, shared
 
@@ -68,6 +69,7 @@ class FusionSettings:
             raise InputError("fit-fusion trains one network: give --variant full in place of blend")
         if self.ranker.variant in NEED_STREAMS:
             raise InputError(f"--variant {self.ranker.variant} has no ConvFusion to learn")
+        check_choice(self.train)
         if self.train.protocol == "authors":
             raise InputError(
                 "--protocol authors chooses the epoch on test pairs, and fit-fusion sees none; "

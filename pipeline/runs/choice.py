@@ -15,6 +15,27 @@ from pipeline.shell.console import log
 FEWEST_TO_DIVIDE = 30
 
 
+def check_choice(train: TrainOptions) -> None:
+    """Refuse options of a choice that the protocol does not make.
+
+    Raises
+    ------
+    InputError
+        A share of the videos or a patience of its own, and the last epoch is kept.
+    """
+    usual = TrainOptions()
+    idle = [
+        f"--{name.replace('_', '-')} {value:g}"
+        for name in ("validation_share", "patience")
+        if (value := getattr(train, name)) not in (0, None, getattr(usual, name))
+    ]
+    if idle and train.protocol == "last":
+        raise InputError(
+            f"{' and '.join(idle)}: with --protocol last all pairs are fitted to the last epoch; "
+            "add --protocol validation to hold videos back and choose the epoch on their pairs"
+        )
+
+
 def choose_pairs(
     split: Split,
     train: TrainOptions,

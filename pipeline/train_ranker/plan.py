@@ -15,7 +15,7 @@ from data.judgements.pairs import Pair, videos_of
 from data.judgements.splits import Split
 from model.ranker.build import NEED_STREAMS
 from model.ranker.options import TrainOptions, own_protocol, recorded_ranker
-from pipeline.runs.choice import choose_pairs, ties_among
+from pipeline.runs.choice import check_choice, choose_pairs, ties_among
 from pipeline.runs.features import FeatureSet, find_feature_set, warn_of_repeats
 from pipeline.runs.judgements import Judgements, report_faults
 from pipeline.shell.console import log
@@ -153,6 +153,7 @@ def plan_training(settings: TrainSettings, judgements: Judgements) -> TrainingPl
     ranker, train, strict = settings.ranker, settings.train, settings.judgements.strict
     if not pairs:
         raise InputError("no training pairs")
+    check_choice(train)
     if train.protocol == "authors" and not test_pairs:
         raise InputError("--protocol authors chooses the epoch on test pairs: give --test-pairs")
     if ranker.variant == "blend" and train.protocol == "authors":

@@ -226,6 +226,6 @@ def test_blend_is_evaluated_like_any_variant(features: Path, pairs: Path, tmp_pa
     assert result.exit_code == 0, result.output
     assert "blend: each of its networks leaves one part" in result.output
     assert "too few pairs" not in result.output
-    assert float(table_rows(tmp_path)["blend"]["accuracy_mean"]) > 0.85  # chance is .5
+    assert float(table_rows(tmp_path)["blend"]["accuracy_mean"]) > 0.7  # 6 train; chance is .5
     for checkpoint in tmp_path.rglob("checkpoint.safetensors"):
         assert "attention networks" in load_run(checkpoint).cue_note()

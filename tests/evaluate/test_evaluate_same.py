@@ -75,6 +75,7 @@ def test_validation_keeps_copies_together(features: Path, tmp_path: Path, seed: 
     result = run_any(
         "train-ranker", "--features", features, "--pairs", pairs, "-o", tmp_path / "run",
         "--segments", "4", "--hidden-size", "4", "--epochs", "1", "--seed", seed,
+        "--protocol", "validation",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert "b0.mp4 = b7.mp4: drawn folds and the validation share keep" in result.output

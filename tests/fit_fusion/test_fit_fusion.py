@@ -240,7 +240,9 @@ def test_validation_chooses_the_epoch_within_the_training_videos(
     features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The kept epoch is the best one on held-out training videos, and its weights are written."""
-    train = TrainOptions(epochs=6, learning_rate=0.01, validation_share=0.34, patience=0)
+    train = TrainOptions(
+        epochs=6, learning_rate=0.01, protocol="validation", validation_share=0.34, patience=0
+    )
     every = pairs(*[(a, b) for a in range(6) for b in range(a)])
     monkeypatch.setattr("pipeline.runs.choice.FEWEST_TO_DIVIDE", len(every))
     result = fit_fusion(features, every, tmp_path / "f.safetensors", train=train)

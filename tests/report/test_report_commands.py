@@ -72,7 +72,7 @@ def test_a_run_records_its_pairs_and_time(
     monkeypatch.setattr(
         "pipeline.runs.choice.FEWEST_TO_DIVIDE", 10
     )  # Sets as small are fitted whole.
-    assert train(place, tmp_path / "run").exit_code == 0
+    assert train(place, tmp_path / "run", "--protocol", "validation").exit_code == 0
     record = read_run_record(tmp_path / "run")
     assert record is not None
     assert record.features == (place / "features").resolve()

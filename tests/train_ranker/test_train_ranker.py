@@ -28,6 +28,8 @@ from tests.train_ranker.material import (
     train,
 )
 
+CHOSEN = TrainOptions(protocol="validation")
+
 
 def test_the_run_folder_holds_everything_and_the_same_bytes_each_time(place, tmp_path):
     """Fails if a file is missing or differs between equal runs, or scores are not the model's."""
@@ -71,7 +73,7 @@ def test_a_loaded_run_scores_exactly_as_it_did(place, tmp_path):
 
 def test_small_sets_keep_all_their_pairs(place, tmp_path, undivided):
     """Fails if 28 pairs give a third of themselves away to choose an epoch, or do so unsaid."""
-    result = train(place, tmp_path)
+    result = train(place, tmp_path, "--protocol", "validation")
     assert result.exit_code == 0, result.output
     assert "28 training pairs are too few to hold some back" in result.stderr
     assert "epoch 12 of 12 (last epoch)" in result.output
@@ -83,7 +85,7 @@ def test_validation_holds_out_training_videos_and_never_sees_test_pairs(place):
     pairs = [Pair(keys[a], keys[b]) for a in range(V) for b in range(a)]
     pairs = [p for p in pairs if not {p.better, p.worse} & {keys[4], keys[7]}]
     test = [Pair(keys[7], keys[4])]
-    settings = settings_of(place / "features", place / "run", ranker=RANKER)
+    settings = settings_of(place / "features", place / "run", ranker=RANKER, train=CHOSEN)
     for groups in (None, {key: key[0] for key in keys}):
         plan = plan_training(settings, Judgements(train=pairs, test=test, groups=groups))
         trained = {v for p in plan.train_pairs for v in (p.better, p.worse)}
@@ -98,12 +100,26 @@ def test_validation_holds_out_training_videos_and_never_sees_test_pairs(place):
             assert {key[0] for key in held}.isdisjoint(key[0] for key in trained)
 
 
+def test_all_pairs_are_fitted_to_the_last_epoch_unless_a_choice_is_asked_for(place, tmp_path):
+    """Fails if pairs are held back by default, or an option of the choice does nothing unsaid."""
+    result = train(place, tmp_path)
+    assert result.exit_code == 0, result.output
+    assert "epoch 12 of 12 (last epoch)" in result.output
+    assert json.loads((tmp_path / "metrics.json").read_text())["pairs"]["validation"] == 0
+    for flags in (["--validation-share", "0.3"], ["--patience", "3"]):
+        result = train(place, tmp_path / "other", *flags)
+        assert result.exit_code == 2
+        assert f"{' '.join(flags)}: with --protocol last all pairs are fitted" in result.stderr
+        assert train(place, tmp_path / "other", *flags, "--protocol", "validation", "--dry-run")
+
+
 def test_a_subject_on_both_sides_of_validation_is_told(place, tmp_path):
     """Fails if single videos are held out in silence where the names give one group only."""
-    two = train(place, tmp_path, "--group-by", "^([AB])", "--dry-run")
+    chosen = ["--protocol", "validation", "--dry-run"]
+    two = train(place, tmp_path, "--group-by", "^([AB])", *chosen)
     assert two.exit_code == 0, two.output
     assert "too few groups" not in two.stderr
-    one = train(place, tmp_path, "--group-by", "()", "--dry-run")
+    one = train(place, tmp_path, "--group-by", "()", *chosen)
     assert one.exit_code == 0, one.output
     assert "too few groups to hold one out" in one.stderr
 
@@ -145,7 +161,8 @@ def test_resume_ends_with_the_bytes_of_an_uninterrupted_run(place, tmp_path, mon
 
 def test_more_epochs_go_on_from_the_last_one(place, tmp_path):
     """Fails if a finished run goes on from the weights that it chose, not from its last ones."""
-    more = ["--learning-rate", "0.2", "--patience", "0"]  # Too high a rate: the last is not best.
+    # Too high a rate: the last epoch is not the best one.
+    more = ["--learning-rate", "0.2", "--protocol", "validation", "--patience", "0"]
     assert train(place, tmp_path / "whole", *more, "--epochs", "16").exit_code == 0
     assert train(place, tmp_path / "longer", *more).exit_code == 0
     assert json.loads((tmp_path / "longer" / "metrics.json").read_text())["best_epoch"] < 12
@@ -180,7 +197,7 @@ def test_an_earlier_run_is_never_lost_or_mixed_unasked(place, tmp_path):
 
 def test_dry_run_writes_nothing_and_says_what(place, tmp_path):
     """Fails if --dry-run trains, writes, or hides how many pairs are kept for validation."""
-    result = train(place, tmp_path / "run", "--dry-run")
+    result = train(place, tmp_path / "run", "--dry-run", "--protocol", "validation")
     assert result.exit_code == 0
     assert not (tmp_path / "run").exists()
     assert "8 videos, 64 snippets of 4×3×3" in result.output

@@ -178,7 +178,10 @@ def test_a_fold_of_a_data_set_trains_and_tests(place, tmp_path):
     result = train(place, tmp_path / "fold", "--fold", "9", "--folds", "2", "--overwrite")
     assert result.exit_code == 2
     assert "has 2 folds" in result.output
-    result = train(place, tmp_path / "subject", "--group-by", "^[AB]", "--dry-run")
+    result = train(
+        place, tmp_path / "subject", "--group-by", "^[AB]", "--dry-run",
+        "--protocol", "validation",
+    )  # fmt: skip
     # Four videos of one subject left of eight: held out together.
     assert "they name 4 held-out training videos" in result.output
 
