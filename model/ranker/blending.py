@@ -202,7 +202,6 @@ class _Blending:
             z,
             None if duration is None else (duration - middle) / width,
             pairs,
-            [np.searchsorted(named, part) for part in self.parts],
         )
         blend = self._built(networks)
         blend.network = _vector(mean, 1 / scale, combination.network)

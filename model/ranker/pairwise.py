@@ -105,9 +105,7 @@ def held_out_pairs(pairs: Rows, videos: Rows) -> tuple[Rows, Rows]:
     return pairs[~touched], pairs[touched]
 
 
-def held_out_loss(
-    kernel: Array, pairs: Rows, folds: Sequence[Rows], *, even: bool = False
-) -> float:
+def held_out_loss(kernel: Array, pairs: Rows, folds: Sequence[Rows]) -> float:
     """Return the mean log loss on pairs with held-out videos; infinity where none can be tested.
 
     Parameters
@@ -116,28 +114,17 @@ def held_out_loss(
     pairs : ndarray (P, 2) int64
     folds : sequence of ndarray
         Rows of the videos that are held out together.
-    even : bool
-        Pairs of two held-out videos count as much together as those of one; else each pair counts
-        the same.
     """
-    one, two = [np.empty(0)], [np.empty(0)]
+    losses = [np.empty(0)]
     for videos in folds:
         fitted, tested = held_out_pairs(pairs, videos)
         if len(fitted) == 0:
             continue
         seen = np.unique(fitted)
         dual = fit_kernel(kernel[np.ix_(seen, seen)], renumber(fitted, seen))
-        losses = log_loss(kernel[:, seen] @ dual, tested)
-        both = np.isin(tested, videos).all(axis=1)
-        one.append(losses[~both])
-        two.append(losses[both])
-    parts = [np.concatenate(one), np.concatenate(two)]
-    parts = [part for part in parts if len(part)]
-    if not parts:
-        return np.inf
-    if not even:
-        parts = [np.concatenate(parts)]
-    return float(np.mean([part.mean() for part in parts]))
+        losses.append(log_loss(kernel[:, seen] @ dual, tested))
+    every = np.concatenate(losses)
+    return float(every.mean()) if len(every) else np.inf
 
 
 def renumber(pairs: Rows, videos: Rows) -> Rows:

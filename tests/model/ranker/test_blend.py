@@ -9,9 +9,8 @@ from scipy.optimize import minimize
 
 from model.ranker.blending import _Blending, fit_variant
 from model.ranker.build import build
-from model.ranker.combination import combine, standard_by_pairs
+from model.ranker.combination import VARIANCES, combine, standard_by_pairs
 from model.ranker.options import RankerOptions, TrainOptions, recorded_ranker
-from model.ranker.pairwise import video_folds
 from model.ranker.scoring import pair_accuracy, score
 from model.ranker.training import FitState, fit
 from model.ranker.videos import VideoMaps
@@ -46,9 +45,7 @@ def weighed(seed, **more):
     half = len(skill) // 2
     train = pairs[(pairs < half).all(axis=1)]
     test = pairs[(pairs >= half).all(axis=1)]
-    result = combine(
-        network[:half], pooled[:half], duration[:half], train, video_folds(train, 5, 0)
-    )
+    result = combine(network[:half], pooled[:half], duration[:half], train)
     scores = result.network * network + pooled @ result.pooled + result.duration * duration
     return result, (scores[test[:, 0]] > scores[test[:, 1]]).mean()
 
@@ -68,7 +65,7 @@ def test_duration_may_count_either_way_and_a_network_only_one():
     assert result.duration < 0
     skill, pairs, *_ = cues(1, videos=30)
     none = np.zeros((30, 2))
-    result = combine(-skill, none, None, pairs, video_folds(pairs, 5, 0))
+    result = combine(-skill, none, None, pairs)
     assert result.network == 0
     assert result.duration == 0
 
@@ -81,8 +78,8 @@ def test_scores_minimise_the_written_objective():
         for each in (network[:, None], pooled, duration[:, None])
         for mean, scale in [standard_by_pairs(each, pairs)]
     )
-    result = combine(network[:, 0], pooled, duration[:, 0], pairs, video_folds(pairs, 4, 0))
-    v = result.variances
+    result = combine(network[:, 0], pooled, duration[:, 0], pairs)
+    v = VARIANCES
     terms = np.hstack(
         [
             network * v["network"] ** 0.5,
