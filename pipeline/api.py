@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.errors import InputError
-from data.sources import ARRAYS, find_sources
+from data.folders import ARRAYS
+from data.sources import find_sources
 from model.ranker.options import SNIPPET_STRIDE, TrainOptions, apply_preset
 from pipeline.demo.command import demo
 from pipeline.demo.options import DemoOptions

@@ -40,7 +40,7 @@ def import_features(
     Parameters
     ----------
     sources : sequence of Source
-        Files, as `data.sources.find_sources` gives them for `ARRAYS`.
+        Files, as `data.sources.find_sources` gives them for `data.folders.ARRAYS`.
     settings, options
 
     Returns
@@ -147,7 +147,8 @@ def command(ctx: click.Context, /, arrays: tuple[str, ...], **params: Any) -> No
     features (T, C) or maps (T, C, H, W), evenly spread (--rate) or with time stamps. HDF5 files
     with `maps`, `frame_index` and `time`, as the README describes caches, need no option.
     """
-    from data.sources import ARRAYS, find_sources
+    from data.folders import ARRAYS
+    from data.sources import find_sources
 
     options, settings = build(StageOptions, params), build(ImportSettings, params)
     outcome = import_features(find_sources(arrays, options.exclude, ARRAYS), settings, options)

@@ -12,6 +12,7 @@ from typing import Any
 
 from data.errors import InputError
 from data.files import is_temporary
+from data.folders import folders_below
 from data.judgements.comparisons import read_pairs
 from data.judgements.pairs import (
     check_pairs,
@@ -19,7 +20,7 @@ from data.judgements.pairs import (
     pairs_from_scores,
     read_scores,
 )
-from data.sources import find_sources, folders_below
+from data.sources import find_sources
 from pipeline.inspect.report import Report, short
 from pipeline.inspect.run import is_evaluation, is_run
 from pipeline.shell.words import counted, format_bytes, format_duration, printable, value_text
