@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from model.ranker.build import build
 from model.ranker.combination import combine, standard_by_pairs
+from model.ranker.epochs import Record
 from model.ranker.options import RankerOptions, TrainOptions, own_protocol
 from model.ranker.pairwise import Array, Rows, held_out_pairs, renumber, video_folds
 from model.ranker.pooled import pooled_features
 from model.ranker.scoring import score
-from model.ranker.training import FitResult, FitState, Record, Ties, fit
+from model.ranker.training import FitResult, FitState, Ties, fit
 from model.ranker.variants.blend import CUES, Blend
 from model.ranker.videos import VideoMaps
 

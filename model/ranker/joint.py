@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from model.features.fusion import ConvFusion
+from model.ranker.epochs import EpochState, Record, validation_record
 from model.ranker.loss import pair_loss
 from model.ranker.optimizer import Optimizer
 from model.ranker.options import TrainOptions
 from model.ranker.scoring import pair_accuracy
-from model.ranker.training import EpochState, Record, validation_record
 from model.ranker.videos import SnippetRanges
 
 # Gives the stream maps (n, 2048, h, w) of some rows, RGB and flow, any floating type.

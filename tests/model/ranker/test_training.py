@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from model.ranker.build import build
+from model.ranker.epochs import EpochState
 from model.ranker.optimizer import Optimizer
 from model.ranker.options import RankerOptions, TrainOptions
 from model.ranker.scoring import pair_accuracy, score
-from model.ranker.training import EpochState, Ties, fit
+from model.ranker.training import Ties, fit
 from model.ranker.videos import VideoMaps
 
 C, H, W, N, V = 8, 3, 3, 5, 8
