@@ -25,8 +25,8 @@ import numpy.typing as npt
 from model.tvl1.cpu import solver
 from model.tvl1.cpu.lanes import WIDTH
 from model.tvl1.cpu.processor import HAS_FMA
+from model.tvl1.cpu.solver import LIKELY_DEPTH
 from model.tvl1.cpu.sweep import (
-    DEPTH,
     GRAD,
     I0,
     IX,
@@ -242,11 +242,11 @@ def _warps_as_opencv() -> bool:
 
 
 def _first_pass(expected: int) -> int:
-    """Return how many iterations to do at once where so many are expected: half of them.
+    """Return how many iterations to do at once where so many are expected: three quarters.
 
     Too many would have to be repeated; too few cost a pass through memory.
     """
-    return max(min(expected, 2), min(expected // 2, DEPTH))
+    return max(min(expected, 2), min(3 * expected // 4, LIKELY_DEPTH))
 
 
 def _gradient(image: Image) -> tuple[Image, Image]:

@@ -22,11 +22,12 @@ from model.tvl1.cpu.lanes import (
     get,
     lane_before,
     larger,
+    larger_size,
     negative,
     put,
     reciprocal_root,
     select,
-    smaller,
+    smaller_size,
     spread,
 )
 
@@ -34,11 +35,11 @@ f4 = np.float32
 
 inlined = njit(forceinline=True, error_model="numpy")
 
-ZERO, HALF, ONE = f4(0.0), f4(0.5), f4(1.0)
+ZERO, ONE = f4(0.0), f4(1.0)
 # Up to this squared gradient there is no data term: float32's epsilon, as in OpenCV.
 FLAT = f4(np.finfo(np.float32).eps)
-# 1 ± 2^-13: twice the error of the reciprocal root that a correction is multiplied with.
-UP, DOWN = f4(1.0 + 2.0**-13), f4(1.0 - 2.0**-13)
+# The root's step is multiplied with 1/2 + 3/8·e; ends of its range.
+CURVE, UP, DOWN = f4(0.375), f4(0.5 + 2.0**-22), f4(0.5 - 2.0**-22)
 SMALL = f4(2.0**-100)
 
 
@@ -67,26 +68,25 @@ def divergence(p: Lanes, left: Lanes, q: Lanes, above: Lanes, first: bool) -> La
 def fast_hypot(x: Lanes, y: Lanes) -> tuple[Lanes, Mask]:
     """Return float32 of the exact sqrt(x² + y²), and where that is not certain.
 
-    OpenCV takes the root in double and rounds it. Here the sum of squares is s + low, good
-    to about 47 bits. One Newton step brings the root of s near the last place; a second adds
-    the residual of s + low over twice the root. That correction is known to 2^-13, and both
-    ends of its range must round to one float32; one block in five hundred fails that.
-    NaN and overflow fail too. A root under 2^-38 may be wrong: it cannot change 1 + ta·h.
+    OpenCV takes the root in double and rounds it. Here the sum of squares is s + low, good to
+    about 47 bits, and h its root within 2^-13. The exact root is h + residual / (h + root); with
+    e = 1 - h·guess, the last divisor is 2 / (guess·(1 + 3/4·e)) within 2^-24. The whole step is
+    known to 2^-22. It is taken as known to 2^-21, and both ends of that range must round to one
+    float32; one block in three hundred fails that. Overflow fails too. After NaN, which one of
+    the two sizes may hide, the change of the flow is NaN, and no result is used.
+    A root under 2^-38 may be wrong: it cannot change 1 + ta·h.
     """
-    xx = x * x
-    yy = y * y
-    large = larger(xx, yy)
-    small = smaller(xx, yy)
-    s = large + small
-    # What the sum (Dekker 1971) and the two products have lost.
-    low = (small - (s - large)) + (fms(x, x, xx) + fms(y, y, yy))
+    large, small = larger_size(x, y), smaller_size(x, y)
+    square = large * large
+    s = fma(small, small, square)
+    # What the squares and their sum have lost (the difference is exact: Dekker 1971).
+    low = fms(small, small, s - square) + fms(large, large, square)
     guess = reciprocal_root(larger(s, spread(SMALL)))
-    half = guess * spread(HALF)
     h = s * guess
-    h = fma(fnma(h, h, s), half, h)
-    correction = (fnma(h, h, s) + low) * half
-    upper = fma(correction, spread(UP), h)
-    return upper, upper != fma(correction, spread(DOWN), h)
+    e = fnma(h, guess, spread(ONE))
+    step = (fnma(h, h, s) + low) * guess
+    upper = fma(step, fma(e, spread(CURVE), spread(UP)), h)
+    return upper, upper != fma(step, fma(e, spread(CURVE), spread(DOWN)), h)
 
 
 @njit(error_model="numpy", nogil=True)

@@ -19,7 +19,7 @@ from numba.core.typing import signature
 from numba.core.typing.templates import ConcreteTemplate, infer_global
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
-from model.tvl1.cpu.processor import HAS_AVX512
+from model.tvl1.cpu.processor import HAS_AVX512, HAS_AVX512DQ
 
 # Lanes of one value: a whole AVX-512 register, else two of AVX2 or four of NEON and SSE.
 WIDTH = 16
@@ -225,6 +225,22 @@ def _reciprocal_root(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
     return builder.fdiv(_constant(_F4, 1.0), root, flags=flags)
 
 
+def _by_size(build: Callable, selection: int) -> Callable:
+    """Return a builder that chooses one of two absolute values; AVX-512 does it at once."""
+
+    def emit(builder: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
+        if not HAS_AVX512DQ:
+            return build(builder, _call(builder, "fabs", x), _call(builder, "fabs", y))
+        name, word, mask = "llvm.x86.avx512.mask.range.ps.512", ir.IntType(32), ir.IntType(WIDTH)
+        declared = builder.module.globals.get(name) or ir.Function(
+            builder.module, ir.FunctionType(_F4, [_F4, _F4, word, _F4, mask, word]), name
+        )
+        nothing = ir.Constant(_F4, ir.Undefined)
+        return builder.call(declared, [x, y, word(selection), nothing, mask(-1), word(4)])
+
+    return emit
+
+
 def _wide_hypot(builder: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
     x, y = builder.fpext(x, _F8), builder.fpext(y, _F8)
     return _call(builder, "sqrt", builder.fadd(builder.fmul(x, x), builder.fmul(y, y)))
@@ -271,6 +287,9 @@ negative = _lane_wise(lambda b, x: b.fneg(x), _L, _L)
 select = _lane_wise(lambda b, mask, x, y: b.select(mask, x, y), _L, _M, _L, _L)
 larger = _lane_wise(_larger, _L, _L, _L)
 smaller = _lane_wise(_smaller, _L, _L, _L)
+# The larger and the smaller of two absolute values; of NaN and a number, either.
+larger_size = _lane_wise(_by_size(_larger, 0b1011), _L, _L, _L)
+smaller_size = _lane_wise(_by_size(_smaller, 0b1010), _L, _L, _L)
 floor = _lane_wise(lambda b, x: _call(b, "floor", x), _L, _L)
 # Lanes that count up from a float32; the first lane; the largest and smallest of all lanes.
 counted = _lane_wise(_counted, _L, types.float32)

@@ -22,3 +22,4 @@ _FEATURES = _features()
 # Without the instruction a fused multiply-add is a slow library call.
 HAS_FMA = bool(_FEATURES & {"fma", "neon"})
 HAS_AVX512 = "avx512f" in _FEATURES
+HAS_AVX512DQ = HAS_AVX512 and "avx512dq" in _FEATURES

@@ -34,11 +34,16 @@ from model.tvl1.cpu.warp import prepare_source, source_length, warp_and_linearis
 
 Flat = npt.NDArray[np.float32]
 Image = npt.NDArray[np.float32]
+Changes = npt.NDArray[np.float64]
 
 # Verdicts on an iteration: go on, stop after it, too near to call, or not finite.
 GO, STOP, DOUBTFUL, BROKEN = range(4)
 # Beyond these the fast arithmetic is not proven, and plain arithmetic is used.
 BROKEN_CHANGE = 1e30
+# The squared change of the n-th iteration is about n^-power; its usual and its least value.
+USUAL_POWER, LEAST_POWER = 1.5, 0.6
+# Deeper passes only where the stop is far; a stop is at most so many times n away.
+LIKELY_DEPTH, FAR = 8, 1000.0
 LARGE_WEIGHT = 8192.0
 
 
@@ -57,12 +62,29 @@ def _judge(grid: Grid, depth: int, threshold: float, doubt: float) -> tuple[int,
 
 
 @kernel
-def _next_depth(change: float, previous: float, threshold: float, left: int, first: int) -> int:
-    """Guess how many iterations to do at once: most of those that the decay promises."""
-    if not (0 < threshold < change < previous < BROKEN_CHANGE):
-        return min(left, first)
-    remaining = math.log(change / threshold) / math.log(previous / change)
-    return max(1, min(left, DEPTH, int(0.75 * min(remaining, 100.0))))
+def _next_depth(changes: Changes, n: int, threshold: float, left: int, first: int) -> int:
+    """Guess how many iterations to do at once after n: most of those that the decay promises.
+
+    ``changes`` are the squared changes so far, which fall about as a power of n.
+    """
+    if n == 0 or threshold == 0:
+        return min(left, first if n == 0 else DEPTH)
+    change, earlier = changes[n - 1], max(1, 2 * n // 3)
+    if not change < BROKEN_CHANGE:
+        return 1
+    power = USUAL_POWER
+    if n > 1:
+        power = max(math.log(changes[earlier - 1] / change) / math.log(n / earlier), LEAST_POWER)
+    remaining = n * min((change / threshold) ** (1 / power) - 1, FAR)
+    likely = min(int(0.75 * remaining), LIKELY_DEPTH)
+    return max(1, min(left, DEPTH, max(likely, int(0.35 * remaining))))
+
+
+@kernel
+def _note_changes(grid: Grid, changes: Changes, n: int, kept: int) -> None:
+    """Write the squared changes of a pass's kept iterations after the first n."""
+    for k in range(kept):
+        changes[n + k] = squared_change(grid, k)
 
 
 @kernel
@@ -84,11 +106,12 @@ def _iterate(
     # What a float32 sum of n positive terms can differ by, whatever the order.
     lost = min((height * width + 64) * 2.0**-24, 0.9)
     doubt = 1.1 * lost / (1 - lost)
-    change = previous = np.inf
+    changes = np.empty(inner)
     kept_all = done_all = 0
     going, alone = True, False
     while kept_all < inner and going:
-        depth = 1 if alone else _next_depth(change, previous, threshold, inner - kept_all, first)
+        left = inner - kept_all
+        depth = 1 if alone else _next_depth(changes, kept_all, threshold, left, first)
         alone = False
         advance(grid, weights, depth, old, new)
         done_all += depth
@@ -109,8 +132,7 @@ def _iterate(
         if kept < depth:
             advance(grid, weights, kept, old, new)
             done_all += kept
-        previous = squared_change(grid, kept - 2) if kept > 1 else change
-        change = squared_change(grid, kept - 1)
+        _note_changes(grid, changes, kept_all, kept)
         kept_all += kept
         old, new, state = new, old, 1 - state
     return state, going, kept_all, done_all

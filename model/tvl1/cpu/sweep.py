@@ -50,7 +50,7 @@ STATES = (5, 11)
 U, V, P11, P12, P21, P22 = range(6)
 PLANES = 17
 # Iterations in one pass at most.
-DEPTH = 8
+DEPTH = 12
 
 kernel = njit(nogil=True, error_model="numpy")
 
@@ -88,8 +88,8 @@ def plane_length(height: int, width: int) -> int:
 
 @register_jitable
 def sweep_length(height: int, width: int) -> int:
-    """Return the float32 that the sweep works on: planes, sums of one pass, a row of norms."""
-    return PLANES * plane_length(height, width) + DEPTH * WIDTH + row_length(width)
+    """Return the float32 that the sweep works on: planes, sums of one pass, a block of norms."""
+    return PLANES * plane_length(height, width) + DEPTH * WIDTH + WIDTH
 
 
 @kernel
@@ -175,38 +175,57 @@ def _primal_row(grid: Grid, weights: Weights, at: int, old: int, new: int, sums:
         put(grid.w, end, get(grid.w, end - 1))
 
 
-@kernel
-def _norm_row(grid: Grid, weights: Weights, u: int, below: int, norm: int) -> None:
-    """Write 1 + ta·|∇u| of one row; ``below`` is the next row of u."""
-    w, ta = grid.w, spread(weights.ta)
-    for x in range(0, grid.width, WIDTH):
-        here = load(w, u + x)
-        dx = load(w, u + x + 1) - here
-        dy = load(w, below + x) - here
-        if HAS_FMA and not weights.careful:
-            h, unsure = fast_hypot(dx, dy)
-            store(w, norm + x, spread(ONE) + ta * h)
-            if not any_lane(unsure):
-                continue
-        if any_lane(hypot_unsure(dx, dy)):
-            scalar_norm(w, u + x, below + x, norm + x, weights.ta)
-        else:
-            store(w, norm + x, spread(ONE) + ta * hypot(dx, dy))
+@inlined
+def _gradient(w: int, u: int, below: int) -> tuple[Lanes, Lanes]:
+    """Return the forward differences of a block; ``below`` is where the next row starts."""
+    here = load(w, u)
+    return load(w, u + 1) - here, load(w, below) - here
 
 
-@kernel
-def _dual_row(
-    grid: Grid, weights: Weights, u: int, below: int, norm: int, old: int, new: int
+@inlined
+def _ascend(
+    w: int, size: int, ta: Lanes, old: int, new: int, dx: Lanes, dy: Lanes, norm: Lanes
 ) -> None:
-    """Ascend one row of p and q, a plane apart at ``old`` and ``new``, for one of u and v."""
+    """Carry a block of p and q, a plane apart at ``old`` and ``new``, along the gradient."""
+    store(w, new, (load(w, old) + ta * dx) / norm)
+    store(w, new + size, (load(w, old + size) + ta * dy) / norm)
+
+
+@kernel
+def _careful_block(grid: Grid, weights: Weights, u: int, below: int, old: int, new: int) -> None:
+    """Update a block of the dual variables of u and v with a plain root."""
     w, size, ta = grid.w, grid.size, spread(weights.ta)
+    room = PLANES * size + DEPTH * WIDTH
+    for c in range(2):
+        at, under = u + c * size, below + c * size
+        dx, dy = _gradient(w, at, under)
+        norm = spread(ONE) + ta * hypot(dx, dy)
+        if any_lane(hypot_unsure(dx, dy)):
+            scalar_norm(w, at, under, room, weights.ta)
+            norm = load(w, room)
+        p = 2 * c * size
+        _ascend(w, size, ta, old + p, new + p, dx, dy, norm)
+
+
+@kernel
+def _dual_row(grid: Grid, weights: Weights, u: int, below: int, old: int, new: int) -> None:
+    """Update one row of the dual variables; ``below`` is the next row of u.
+
+    Those of u and v are done side by side: each is one long chain of operations.
+    """
+    w, size, ta, one = grid.w, grid.size, spread(weights.ta), spread(ONE)
+    v, under, p = u + size, below + size, 2 * size
     for x in range(0, grid.width, WIDTH):
-        here = load(w, u + x)
-        dx = load(w, u + x + 1) - here
-        dy = load(w, below + x) - here
-        divisor = load(w, norm + x)
-        store(w, new + x, (load(w, old + x) + ta * dx) / divisor)
-        store(w, new + size + x, (load(w, old + size + x) + ta * dy) / divisor)
+        if HAS_FMA and not weights.careful:
+            ux, uy = _gradient(w, u + x, below + x)
+            vx, vy = _gradient(w, v + x, under + x)
+            hu, unsure = fast_hypot(ux, uy)
+            hv, also = fast_hypot(vx, vy)
+            if not any_lane(unsure | also):
+                _ascend(w, size, ta, old + x, new + x, ux, uy, one + ta * hu)
+                _ascend(w, size, ta, old + p + x, new + p + x, vx, vy, one + ta * hv)
+                continue
+        _careful_block(grid, weights, u + x, below + x, old + x, new + x)
 
 
 @kernel
@@ -214,18 +233,15 @@ def _advance_row(grid: Grid, weights: Weights, y: int, old: int, new: int, sums:
     """Carry row y of the flow and row y-1 of the dual variables one iteration on."""
     size = grid.size
     at = (y + 1) * grid.row + WIDTH
-    norm = PLANES * size + DEPTH * WIDTH
     if y < grid.height:
         _primal_row(grid, weights, at, old, new, sums)
     if y > 0:
         at -= grid.row
         # The forward difference over the bottom edge is zero.
         below = at + grid.row if y < grid.height else at
-        for c in range(2):
-            u = new + (U + c) * size
-            p = (P11 + 2 * c) * size + at
-            _norm_row(grid, weights, u + at, u + below, norm)
-            _dual_row(grid, weights, u + at, u + below, norm, old + p, new + p)
+        u = new + U * size
+        p = P11 * size + at
+        _dual_row(grid, weights, u + at, u + below, old + p, new + p)
 
 
 @kernel

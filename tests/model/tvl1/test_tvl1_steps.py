@@ -5,11 +5,15 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from numba import njit
 
 from model.tvl1 import engines, opencv
 from model.tvl1.cpu import calc as engine
 from model.tvl1.cpu import solver
 from model.tvl1.cpu.calc import Level, calc, workspace
+from model.tvl1.cpu.kernels import fast_hypot
+from model.tvl1.cpu.lanes import WIDTH, load, select, spread, store
+from model.tvl1.cpu.processor import HAS_FMA
 from model.tvl1.cpu.sweep import GRAD, IX, IY, RHO
 from tests.model.tvl1.test_tvl1_identity import assert_same_bits, moving_pair
 
@@ -149,6 +153,35 @@ def test_warp_beyond_reason(value: float) -> None:
     u = np.zeros((20, 40), np.float32)
     u[7, 30] = value
     assert constants_apart(make_level(20, 40), u, np.zeros_like(u)) == 0
+
+
+@njit
+def roots(w: int, x: int, y: int, result: int, count: int) -> None:
+    """Write the fast root of blocks of x and y, NaN where it is not certain."""
+    for i in range(0, count, WIDTH):
+        h, unsure = fast_hypot(load(w, x + i), load(w, y + i))
+        store(w, result + i, select(unsure, spread(np.float32(np.nan)), h))
+
+
+@pytest.mark.skipif(not HAS_FMA, reason="the fast root is used with fused multiply-add only")
+@pytest.mark.parametrize("scale", [1e-8, 1e-3, 1.0, 1e4, 1e18])
+def test_fast_root(scale: float) -> None:
+    """Breaks if a root that is called certain is not the double root, rounded.
+
+    Both components have all ratios of size, some are 0 or equal.
+    """
+    rng = np.random.default_rng(5)
+    count = 2**20
+    room = np.empty((3, count), np.float32)
+    room[:2] = rng.normal(0, scale, (2, count)) * 2.0 ** -rng.integers(0, 30, (2, count))
+    room[0, :1000], room[1, 500:1500], room[1, 2000:9000] = 0, 0, room[0, 2000:9000]
+    roots(room.ctypes.data, 0, count, 2 * count, count)
+    exact = np.hypot(room[0].astype(np.float64), room[1])
+    # Under 2^-38 a root may be wrong: it does not change 1 + ta·h.
+    h, exact = room[2][exact >= 2.0**-38], exact[exact >= 2.0**-38]
+    certain = ~np.isnan(h)
+    assert certain.mean() > 0.99
+    np.testing.assert_array_equal(h[certain], exact.astype(np.float32)[certain])
 
 
 def test_opencvs_steps_give_the_same_flow(monkeypatch: pytest.MonkeyPatch) -> None:
