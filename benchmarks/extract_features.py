@@ -3,7 +3,8 @@
 One run measures, in turn and several times over, on the same snippets:
 
 - plain: torchvision's two networks as they come, on inputs in memory;
-- bare: the two trunks as the command runs them (folded BatchNorm, channels_last), inputs in memory;
+- folded: the same with folded BatchNorm and channels_last;
+- bare: the two trunks as the command runs them, on a CPU with fused convolutions, inputs in memory;
 - command: reading video and flow, resizing, trunks, fusion and cache writing.
 
     python benchmarks/extract_features.py                      # a synthetic video
@@ -34,6 +35,7 @@ from data.options import FlowOptions, PlanOptions
 from data.sources import Source, find_sources
 from model.features.options import TrunkOptions
 from model.features.stage_one import StageOne, for_inference
+from model.features.trunk import fold_batchnorm
 from pipeline.extract_features.command import extract_features
 from pipeline.extract_features.devices import MOST_READERS, make_forward
 from pipeline.extract_features.plan import plan_videos, with_weights
@@ -138,6 +140,7 @@ class Bench:
         dtype = getattr(torch, self.precision)
         self.fast = for_inference(self.networks.module, self.device, dtype)
         self.plain = self.networks.module if self.device.type == "cpu" else None
+        self.folded = folded(self.networks.module).to(memory_format=torch.channels_last)
         self.batches = self._load()
 
     def _load(self) -> list[tuple[Tensor, Tensor]]:
@@ -167,7 +170,11 @@ class Bench:
         }
         if self.plain is not None:
             plain = self.plain
-            todo = {"plain torchvision": lambda: self._trunks(plain), **todo}
+            todo = {
+                "plain torchvision": lambda: self._trunks(plain),
+                "folded": lambda: self._trunks(self.folded),
+                **todo,
+            }
         seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in todo}
         for warm_up in todo.values():  # Memory, kernels, file cache.
             warm_up()
@@ -200,6 +207,11 @@ class Bench:
             raise SystemExit(str(result.failures))
         total = result.seconds["total"]
         self.shares = {k: v / total for k, v in result.seconds.items() if k != "total"}
+
+
+def folded(stage: StageOne) -> StageOne:
+    """Return a copy whose BatchNorms are folded, and nothing more."""
+    return StageOne(fold_batchnorm(stage.rgb), fold_batchnorm(stage.flow), torch.nn.Identity())
 
 
 @torch.inference_mode()

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from model.features.fused import can_fuse, fuse_convolutions
 from model.features.trunk import Trunk, fold_batchnorm
 
 # ImageNet statistics of RGB in [0, 1] (torchvision's ResNet101 weights).
@@ -74,9 +75,14 @@ class StageOne(nn.Module):
 
 
 def for_inference(stage: StageOne, device: torch.device, dtype: torch.dtype) -> StageOne:
-    """Return a copy for speed: BatchNorm folded (in float32), channels_last, on the device."""
+    """Return a copy for speed: BatchNorm folded (in float32), channels_last, on the device.
+
+    On a CPU its convolutions are fused with what follows them, where PyTorch has such operations.
+    """
     fusion = copy.deepcopy(stage.fusion)  # `to` works in place, and this one is the caller's
-    fast = StageOne(fold_batchnorm(stage.rgb), fold_batchnorm(stage.flow), fusion)
+    fused = device.type == "cpu" and dtype == torch.float32 and can_fuse()
+    make = fuse_convolutions if fused else fold_batchnorm
+    fast = StageOne(make(stage.rgb), make(stage.flow), fusion)
     fast.to(device=device, dtype=dtype).to(memory_format=torch.channels_last)
     fast.mean, fast.std = stage.mean.to(device), stage.std.to(device)  # Normalise in float32.
     return fast
