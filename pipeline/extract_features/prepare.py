@@ -18,6 +18,7 @@ from pipeline.extract_features.snippets import (
     video_input,
 )
 from pipeline.extract_flow.command import extract_flow
+from pipeline.runner.devices import torch_threads
 from pipeline.runner.jobs import Outcome
 from pipeline.shell.console import emit, log, progress
 from pipeline.stage_one.file import FILE_NAME, prepare_stage_one
@@ -81,9 +82,9 @@ class Preparation:
     def networks(self, devices: Sequence[str]) -> Networks:
         """Load the output's stage one, or build it."""
         output, overwrite = self.options.output, self.options.overwrite
-        return prepare_stage_one(
-            output, self.settings.networks(devices), self._training_snippets, overwrite
-        )
+        settings = self.settings.networks(devices)
+        with torch_threads(self.options.jobs.workers(1 << 30)):
+            return prepare_stage_one(output, settings, self._training_snippets, overwrite)
 
     def _training_snippets(self) -> tuple[Tensor, Tensor, list[str]]:
         training = self._training_sources()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -248,10 +249,16 @@ def calibrate_trunks(
         "rgb": lambda rows: view.normalise_frames(frames[rows]),
         "flow": lambda rows: view.normalise_stacks(stacks[rows]),
     }
-    # One thread, because the number of threads decides the last bits, and so the digest.
-    with torch_threads(1):
-        for name in settings.calibrated_trunks:
-            calibrate(trunks[name], (inputs[name](rows) for rows in batches))
+
+    def adapt(name: str) -> None:
+        # One thread a trunk: the number of threads decides the last bits, and so the digest.
+        torch.set_num_threads(1)
+        calibrate(trunks[name], (inputs[name](rows) for rows in batches))
+
+    names = settings.calibrated_trunks
+    workers = min(len(names), torch.get_num_threads())
+    with torch_threads(1), ThreadPoolExecutor(workers) as pool:
+        list(pool.map(adapt, names))
 
 
 def _check_snippets(settings: NetworkSettings, stacks: Tensor) -> None:
