@@ -18,7 +18,7 @@ from data.sources import Source, find_sources
 from model.features.options import FusionOptions, TrunkOptions
 from pipeline.extract_features.forward import Forward
 from pipeline.extract_features.share import run_share
-from pipeline.runner.devices import torch_threads
+from pipeline.runner.jobs import JobOptions
 from pipeline.stage_one.file import load_stage_one
 from pipeline.stage_one.networks import Networks
 from tests.extract_features.material import (
@@ -178,8 +178,7 @@ def test_random_trunks_do_not_depend_on_the_number_of_threads(
     tmp_path: Path, extract: Extract, networks: Networks
 ) -> None:
     """A fusion learnt on them, or the next shard, must find the same digests on other machines."""
-    with torch_threads(2):
-        extract(output=tmp_path)
+    extract(output=tmp_path, jobs=JobOptions(jobs=2))
     assert load_stage_one(tmp_path).weights == networks.weights
 
 
