@@ -13,8 +13,6 @@ from data.folders import VIDEOS, Kind, frame_videos, videos_below
 from data.tables import read_rows, read_text
 from data.written_paths import WrittenPaths
 
-_EXAMPLES = 3
-
 
 @dataclass(frozen=True)
 class Source:
@@ -73,16 +71,17 @@ def find_sources(
     Raises
     ------
     InputError
-        An input is missing, no entry of a list or table exists, or no video is found.
+        An input is missing or holds no video, or no entry of a list or table exists.
     """
     if not inputs:
         raise InputError(f"no {kind.noun} given; name a folder, files, @list.txt or a CSV")
     videos: dict[Path, _Video] = {}
     for text in inputs:
-        for video in _expand(str(text), kind):
+        found = list(_expand(str(text), kind))
+        if not found:
+            raise InputError(_nothing_found(text, kind))
+        for video in found:
             videos.setdefault(video.path, video)
-    if not videos:
-        raise InputError(_nothing_found(inputs, kind))
     items = [video for video in videos.values() if not _is_excluded(video, exclude)]
     if not items:
         raise InputError(f"all of {len(videos)} {kind.noun} are left out by --exclude")
@@ -192,15 +191,12 @@ def _absolute(path: str) -> Path:
     return Path(os.path.abspath(os.path.expanduser(path)))
 
 
-def _nothing_found(inputs: Sequence[str | Path], kind: Kind) -> str:
-    shown = ", ".join(map(str, inputs[:_EXAMPLES]))
-    more = f" and {len(inputs) - _EXAMPLES} more" if len(inputs) > _EXAMPLES else ""
+def _nothing_found(text: str | Path, kind: Kind) -> str:
     known = " ".join(sorted(extension[1:] for extension in kind.extensions))
     frames = (
         " and for folders of numbered images (img_00001.jpg); name files with other endings one by "
         "one"
     )
     return (
-        f"no {kind.noun} found in {shown}{more}; looked for files ending in {known}"
-        + frames * kind.frames
+        f"no {kind.noun} found in {text}; looked for files ending in {known}" + frames * kind.frames
     )

@@ -175,8 +175,10 @@ def test_missing_inputs_are_named(tmp_path):
 def test_nothing_found_says_what_was_looked_for(tmp_path, name):
     """Fails if a wrong folder ends in silence."""
     touch(tmp_path, f"{name}/a.txt")
-    with pytest.raises(InputError, match=r"no videos found in .*folder.*mp4.*numbered images"):
-        find_sources([tmp_path / name])
+    touch(tmp_path, "full/a.mp4")
+    for others in ([], [tmp_path / "full"]):
+        with pytest.raises(InputError, match=r"no videos found in .*folder.*mp4.*numbered images"):
+            find_sources([*others, tmp_path / name])
     with pytest.raises(InputError, match="no videos given"):
         find_sources([])
 
