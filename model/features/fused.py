@@ -1,8 +1,9 @@
 """A trunk whose convolutions also add and rectify: oneDNN's fused operations on a CPU.
 
-Each convolution writes its result once; apart, a ReLU and a sum read and write it again. The
-filters are stored as oneDNN reads them. PyTorch's compiler makes the same calls; here they need no
-compiler and no conversion.
+Each convolution writes its result once; apart, a ReLU and a sum read and write it again. PyTorch's
+compiler makes the same calls; here they need no compiler and no conversion. Filters are not packed
+for oneDNN: one packing does not suit all sizes of maps, and at inputs of 128 px each call packed
+them again, which took longer than all else.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class FusedConv(nn.Module):
         self.bias = folded.bias
         self.relu = "relu" if relu else None
         self.geometry = (list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups)
-        self.weight = torch.ops.mkldnn._reorder_convolution_weight(folded.weight, *self.geometry)
+        self.weight = folded.weight.detach().to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor, branch: Tensor | None = None) -> Tensor:
         """Convolve; where a branch is given, its tensor takes the sum.
