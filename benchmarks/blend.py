@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,10 +22,13 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data.judgements.options import DatasetOptions
+from data.judgements.pairs import Pair, videos_of
 from data.judgements.reading import read_dataset
 from model.ranker.combination import combine, standard_by_pairs
 from model.ranker.pairwise import Array, Rows, fit_kernel, renumber
 from model.ranker.pooled import fit_pooled
+from model.ranker.scoring import pair_accuracy
+from pipeline.runs.maps import pair_rows
 
 FEATURES = 400
 #: Variance of the scores' prior, from which the videos' skills come.
@@ -69,18 +72,17 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         data = read_dataset(folder, DatasetOptions(task="surgery"))
-        self.keys = sorted({name for pair in data.pairs for name in (pair.better, pair.worse)})
-        row = {key: number for number, key in enumerate(self.keys)}
-
-        def rows(pairs: object) -> Rows:
-            return np.array([(row[each.better], row[each.worse]) for each in pairs])  # type: ignore[attr-defined]
-
-        self.folds = [(rows(fold.train), rows(fold.test)) for fold in data.folds]
+        self.keys = videos_of(data.pairs)
+        self.folds = [(self.rows(fold.train), self.rows(fold.test)) for fold in data.folds]
         _, self.task = np.unique([data.tasks[key] for key in self.keys], return_inverse=True)
         groups = data.groups or {}
         _, self.surgeon = np.unique([groups[key] for key in self.keys], return_inverse=True)
         prior = SKILL_PRIOR * np.eye(len(self.keys))
-        self.skill = self.within_task(prior @ fit_kernel(prior, rows(data.pairs)))
+        self.skill = self.within_task(prior @ fit_kernel(prior, self.rows(data.pairs)))
+
+    def rows(self, pairs: Sequence[Pair]) -> Rows:
+        """Return pairs as rows of the videos, (P, 2)."""
+        return pair_rows(pairs, self.keys).numpy()
 
     def within_task(self, x: Array) -> Array:
         """Standardise x (V,) in each task."""
@@ -172,10 +174,8 @@ def accuracy(world: World, judge: Callable[[Cues, Rows], Array], cues: Cues) -> 
     shares = []
     for train, test in world.folds:
         scores = judge(cues, train)
-        lead = scores[test[:, 0]] - scores[test[:, 1]]
-        right = (lead > 0) + 0.5 * (lead == 0)
-        unseen = ~np.isin(test, train).any(axis=1)
-        shares.append((right.mean(), right[unseen].mean()))
+        unseen = test[~np.isin(test, train).any(axis=1)]
+        shares.append((pair_accuracy(scores, test), pair_accuracy(scores, unseen)))
     every, unseen_share = np.mean(shares, axis=0)
     return float(every), float(unseen_share)
 

@@ -140,7 +140,6 @@ class Bench:
         dtype = getattr(torch, self.precision)
         self.fast = for_inference(self.networks.module, self.device, dtype)
         self.plain = self.networks.module if self.device.type == "cpu" else None
-        self.folded = folded(self.networks.module).to(memory_format=torch.channels_last)
         self.batches = self._load()
 
     def _load(self) -> list[tuple[Tensor, Tensor]]:
@@ -170,9 +169,10 @@ class Bench:
         }
         if self.plain is not None:
             plain = self.plain
+            only_folded = folded(plain).to(memory_format=torch.channels_last)
             todo = {
                 "plain torchvision": lambda: self._trunks(plain),
-                "folded": lambda: self._trunks(self.folded),
+                "folded": lambda: self._trunks(only_folded),
                 **todo,
             }
         seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in todo}

@@ -47,7 +47,7 @@ def compute_features(
         forward = make_forward(networks, settings, devices[0])
         snippets = sum(len(video.frame_index) for video in videos)
         with (
-            torch_threads(jobs.workers(1 << 30) if devices[0] == "cpu" else None),
+            torch_threads(jobs.workers() if devices[0] == "cpu" else None),
             progress(total=snippets, desc="features", unit="snippet") as bar,
         ):
             results = [run_share(videos, forward, readers, bar.update)]

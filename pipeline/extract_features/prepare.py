@@ -83,7 +83,7 @@ class Preparation:
         """Load the output's stage one, or build it."""
         output, overwrite = self.options.output, self.options.overwrite
         settings = self.settings.networks(devices)
-        with torch_threads(self.options.jobs.workers(1 << 30)):
+        with torch_threads(self.options.jobs.workers()):
             return prepare_stage_one(output, settings, self._training_snippets, overwrite)
 
     def _training_snippets(self) -> tuple[Tensor, Tensor, list[str]]:

@@ -97,7 +97,7 @@ class FlowStage:
             jobs = JobOptions(jobs=1)
         else:
             warm_up(self.settings.engine)  # Once, so that no worker compiles it again.
-        workers = jobs.workers(1 << 30)
+        workers = jobs.workers()
         if jobs.backend == "auto" and workers <= MOST_THREADS:
             jobs = replace(jobs, backend="threading")
         share = 1

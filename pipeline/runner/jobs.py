@@ -29,8 +29,10 @@ class JobOptions:
     scheduler: str | None = shared("scheduler")
     shard: str | None = shared("shard")
 
-    def workers(self, items: int) -> int:
+    def workers(self, items: int | None = None) -> int:
         """Return the number of workers for `items` items: never more than there are items.
+
+        Without `items`, as many as the options allow.
 
         Raises
         ------
@@ -43,7 +45,7 @@ class JobOptions:
         if self.scheduler is not None and self.backend != "dask":
             raise InputError("--scheduler needs --backend dask")
         available = joblib.cpu_count() + 1 + self.jobs if self.jobs < 0 else self.jobs
-        return max(1, min(available, items))
+        return max(1, available if items is None else min(available, items))
 
     @property
     def processes(self) -> bool:

@@ -220,12 +220,12 @@ def test_shards_together_give_the_whole_table(
 def test_blend_is_evaluated_like_any_variant(features: Path, pairs: Path, tmp_path: Path) -> None:
     """The table must say how a blend is trained, and its kept rankers must load."""
     result = run(
-        "--features", features, "--pairs", pairs, "--folds", 2, "--seeds", 1, "--variant", "blend",
+        "--features", features, "--pairs", pairs, "--folds", 3, "--seeds", 1, "--variant", "blend",
         "--members", 2, "--keep-rankers", "-o", tmp_path, *FAST, "-j", 1,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert "blend: each of its networks leaves one part" in result.output
     assert "too few pairs" not in result.output
-    assert float(table_rows(tmp_path)["blend"]["accuracy_mean"]) > 0.7  # 6 train; chance is .5
+    assert float(table_rows(tmp_path)["blend"]["accuracy_mean"]) > 0.85  # chance is .5
     for checkpoint in tmp_path.rglob("checkpoint.safetensors"):
         assert "attention networks" in load_run(checkpoint).cue_note()
