@@ -58,6 +58,7 @@ class Nuisance:
     frames: int
     task: Task
     entry: Floats  # (2,) outside the picture, where the shaft enters
+    hand_size: float  # 1: as drawn in scene.py
     reach: float  # finger length
     ground: Ground
     light: Floats  # (T,) factor
@@ -76,7 +77,7 @@ def draw_nuisance(seed: int, video: int, options: SyntheticOptions) -> Nuisance:
     video : int
         The video's number.
     options : SyntheticOptions
-        Lengths and frame rate.
+        Lengths, frame rate, size of the hand and strength of the shake.
 
     Returns
     -------
@@ -90,10 +91,12 @@ def draw_nuisance(seed: int, video: int, options: SyntheticOptions) -> Nuisance:
         frames=frames,
         task=_task(rng, 0.5 + 0.19 * side),
         entry=0.5 + 1.4 * _turn(side, rng.normal(0, 0.35)),
-        reach=rng.uniform(0.13, 0.16),
+        hand_size=options.hand_size,
+        reach=rng.uniform(0.13, 0.16) * options.hand_size,
         ground=_ground(rng),
         light=_light(rng, frames),
-        shake=smooth_noise(rng, frames, 0.3, rng.uniform(2, 6), rate) * rng.uniform(0, 0.010),
+        shake=smooth_noise(rng, frames, 0.3, rng.uniform(2, 6), rate)
+        * rng.uniform(0, options.shake),
         distractor=_distractor(rng, frames, rate, 0.5 - 0.27 * side),
         colours=_colours(rng),
     )

@@ -41,6 +41,24 @@ class SyntheticOptions:
             "min": 24,
         },
     )
+    hand_size: float = field(
+        default=1.0,
+        metadata={
+            "help": "Size of the hand and of what it carries.",
+            "source": "ours: a hand of size 1 covers a twentieth of the picture",
+            "min": 0.2,
+            "max": 2.5,
+        },
+    )
+    shake: float = field(
+        default=0.010,
+        metadata={
+            "help": "Strongest shake of a camera, standard deviation in picture sides.",
+            "source": "ours",
+            "min": 0.0,
+            "max": 0.02,
+        },
+    )
     skill_gap: float = field(
         default=0.2,
         metadata={

@@ -9,7 +9,8 @@ from data.synthetic.motion import Trajectory
 from data.synthetic.noise import Floats, Stream, stream
 from data.synthetic.nuisance import PAD_RADIUS, Ground, Nuisance
 
-OBJECT_RADIUS = 0.038
+# Of a hand of size 1.
+_OBJECT_RADIUS = 0.038
 _FINGER_WIDTH = 0.038
 _KNUCKLE = 0.045  # radius of the joint between shaft and fingers
 _OPEN, _CLOSED = 0.055, 0.030  # half the distance between the finger tips
@@ -81,6 +82,7 @@ class Scene:
     ):
         self._seed, self._video, self._size = seed, video, size
         self._nuisance, self._trajectory = nuisance, trajectory
+        self._hand = nuisance.hand_size
         self._border = round(_BORDER * size)
         self._ground = _paint_ground(nuisance.ground, size + 2 * self._border)
         self._slope = _light_slope(nuisance.ground, size)
@@ -125,14 +127,15 @@ class Scene:
         tip, along, across = self._axes(frame)
         joint = tip + along * self._nuisance.reach
         middle = joint - along * self._nuisance.reach * 0.45
-        spread, half = self._spread(frame), _FINGER_WIDTH / 2
-        points, margins = [joint], [_KNUCKLE]
+        spread, half = self._spread(frame), _FINGER_WIDTH * self._hand / 2
+        elbow = _ELBOW * self._hand
+        points, margins = [joint], [_KNUCKLE * self._hand]
         for side in (1.0, -1.0):
-            points += [middle + side * across * _ELBOW, tip + side * across * spread]
+            points += [middle + side * across * elbow, tip + side * across * spread]
             margins += [half, half]
         if self._trajectory.held[frame] >= 0:
             points.append(tip)
-            margins.append(OBJECT_RADIUS)
+            margins.append(_OBJECT_RADIUS * self._hand)
         where, margin = np.array(points), np.array(margins)[:, None] + _BOX_MARGIN / self._size
         corners = np.concatenate([(where - margin).min(0), (where + margin).max(0)])
         return np.clip(corners + np.tile(self._nuisance.shake[frame], 2), 0.0, 1.0)
@@ -145,7 +148,8 @@ class Scene:
         return tip, along, np.array([-along[1], along[0]])
 
     def _spread(self, frame: int) -> float:
-        return float(_CLOSED + (_OPEN - _CLOSED) * self._trajectory.opening[frame])
+        opening = self._trajectory.opening[frame]
+        return self._hand * float(_CLOSED + (_OPEN - _CLOSED) * opening)
 
     def _shifted_ground(self, frame: int) -> np.ndarray:
         shift = self._nuisance.shake[frame] * self._size - self._border
@@ -163,7 +167,7 @@ class Scene:
         colour, in_hand = self._nuisance.colours.objects, self._trajectory.held[frame]
         for number, where in enumerate(self._trajectory.objects[frame]):
             if (number == in_hand) == held:
-                canvas.rimmed(where, OBJECT_RADIUS, colour)
+                canvas.rimmed(where, _OBJECT_RADIUS * self._hand, colour)
 
     def _draw_distractor(self, canvas: _Canvas, frame: int) -> None:
         distractor = self._nuisance.distractor
@@ -177,27 +181,28 @@ class Scene:
     def _draw_shaft(self, canvas: _Canvas, frame: int) -> None:
         tip, along, across = self._axes(frame)
         joint, far = tip + along * self._nuisance.reach, tip + along * 2.0
-        colour = self._nuisance.colours.shaft
-        canvas.bar(joint, far, 0.075, colour * 0.55)
-        canvas.bar(joint, far, 0.060, colour * 0.8)
-        canvas.bar(joint + across * 0.008, far + across * 0.008, 0.022, colour)
+        colour, glint = self._nuisance.colours.shaft, across * 0.008 * self._hand
+        canvas.bar(joint, far, 0.075 * self._hand, colour * 0.55)
+        canvas.bar(joint, far, 0.060 * self._hand, colour * 0.8)
+        canvas.bar(joint + glint, far + glint, 0.022 * self._hand, colour)
 
     def _draw_gripper(self, canvas: _Canvas, frame: int) -> None:
         tip, along, across = self._axes(frame)
         joint = tip + along * self._nuisance.reach
         middle = joint - along * self._nuisance.reach * 0.45
         colours, spread = self._nuisance.colours, self._spread(frame)
+        bend, knuckle = across * _ELBOW * self._hand, _KNUCKLE * self._hand
         # A light outline first, so that dark fingers stand out on dark ground too.
         for colour, shrink in ((colours.shaft, 0.0), (colours.fingers, 0.012)):
-            width = _FINGER_WIDTH - shrink
+            width = _FINGER_WIDTH * self._hand - shrink
             for side in (1.0, -1.0):
-                elbow, end = middle + side * across * _ELBOW, tip + side * across * spread
+                elbow, end = middle + side * bend, tip + side * across * spread
                 canvas.bar(joint, elbow, width, colour)
                 canvas.bar(elbow, end, width, colour)
                 canvas.disc(elbow, width / 2, colour)
                 canvas.disc(end, width / 2, colour)
-            canvas.disc(joint, _KNUCKLE - shrink / 2, colour)
-        canvas.disc(joint, _KNUCKLE * 0.4, colours.shaft)
+            canvas.disc(joint, knuckle - shrink / 2, colour)
+        canvas.disc(joint, knuckle * 0.4, colours.shaft)
 
     def _expose(self, image: np.ndarray, frame: int) -> np.ndarray:
         """Light, its fall-off across the picture, and the sensor's noise."""

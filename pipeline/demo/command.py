@@ -88,7 +88,7 @@ def _generate(options: DemoOptions, stage: StageOptions) -> None:
     from data.synthetic.writer import prepare_folder, write_tables, write_video
 
     folder = stage.output / "synthetic"
-    planned = plan_set(options.videos, options.seed, options.synthetic())
+    planned = plan_set(options.videos, options.seed, options.synthetic(), options.effects())
     if todo := prepare_folder(folder, planned, overwrite=stage.overwrite):
         write = partial(write_video, folder=folder)
         outcome = run_jobs(write, todo, stage.jobs, desc="videos", name=lambda video: video.name)

@@ -67,7 +67,7 @@ def show_plan(output: Path, options: DemoOptions) -> list[str]:
     from data.sampling import plan_snippets
     from data.synthetic.plan import plan_set
 
-    planned = plan_set(options.videos, options.seed, options.synthetic())
+    planned = plan_set(options.videos, options.seed, options.synthetic(), options.effects())
     rate = options.synthetic().frame_rate
     plans = [plan_snippets(np.arange(v.frames) / rate, options.plan()) for v in planned]
     gap = options.synthetic().skill_gap

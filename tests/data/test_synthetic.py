@@ -164,10 +164,10 @@ def test_rank_correlation_agrees_with_scipy() -> None:
         assert rank_correlation(x, y) == pytest.approx(spearmanr(x, y).statistic, abs=1e-12)
 
 
-@pytest.mark.parametrize("size", [48, 64, 224])
-def test_boxes_hold_every_pixel_of_the_tool(size: int) -> None:
+@pytest.mark.parametrize(("size", "hand"), [(48, 1.0), (64, 1.0), (160, 1.8), (224, 1.0)])
+def test_boxes_hold_every_pixel_of_the_tool(size: int, hand: float) -> None:
     """Attention is scored in these boxes: one that misses part of the tool scores wrongly."""
-    options = replace(SMALL, picture_size=size)
+    options = replace(SMALL, picture_size=size, hand_size=hand)
     for video in plan_set(4, 5, options):
         scene = video.scene()
         for frame in range(0, len(scene), 6):
@@ -181,8 +181,8 @@ def test_boxes_hold_every_pixel_of_the_tool(size: int) -> None:
             assert rows.max() + 0.5 <= y1
             # A box much larger than the tool would make pointing hits worthless; the allowance
             # is the margin of two pixels, one of rounding, and the round finger ends.
-            assert (x1 - x0) < np.ptp(columns) + 1 + 6 + 0.02 * size
-            assert (y1 - y0) < np.ptp(rows) + 1 + 6 + 0.02 * size
+            assert (x1 - x0) < np.ptp(columns) + 1 + 6 + 0.02 * size * hand
+            assert (y1 - y0) < np.ptp(rows) + 1 + 6 + 0.02 * size * hand
 
 
 def test_pairs_are_all_those_with_the_gap(

@@ -6,9 +6,12 @@ import csv
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from data.synthetic.balance import rank_correlation
+from data.synthetic.plan import plan_set
 from pipeline.cli import cli
 from pipeline.demo.options import DemoOptions
 from pipeline.demo.summary import show_plan
@@ -171,6 +174,18 @@ def test_plan_counts_what_would_be_computed(tmp_path: Path) -> None:
     lines = "\n".join(show_plan(tmp_path, options))
     assert "48 fields" in lines
     assert "24 snippets" in lines
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_single_number_gives_the_demos_skills_away(seed: int) -> None:
+    """The demo would teach that its ranker looks at the hand, where length or light were enough."""
+    options = DemoOptions()
+    videos = plan_set(options.videos, seed, options.synthetic(), options.effects())
+    skill = np.array([video.skill for video in videos])
+    # The large hand moves so much that its flow cannot be balanced wholly: .07, .12 and .15.
+    for cue, most in (("frames", 0.15), ("brightness", 0.15), ("flow", 0.2)):
+        other = np.array([float(getattr(video, cue)) for video in videos])
+        assert abs(rank_correlation(skill, other)) < most, cue
 
 
 @pytest.mark.parametrize(
