@@ -135,7 +135,8 @@ def _read_description(note: Path) -> dict[str, object] | None:
         raise InputError(f"{note} cannot be read as a synthetic set's note: {error}") from error
     if not isinstance(description, dict):
         raise InputError(f"{note} is not a synthetic set's note: expected a JSON object")
-    return description
+    # Earlier versions lacked some options, and drew as their defaults do.
+    return {**asdict(SyntheticOptions()), **asdict(SkillEffects()), **description}
 
 
 def _differences(old: dict[str, object], new: dict[str, object]) -> str:

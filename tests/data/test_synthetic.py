@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import subprocess
 import sys
@@ -284,6 +285,19 @@ def test_other_options_are_refused_by_name(tmp_path: Path) -> None:
     generate(tmp_path, 5, 1, SMALL, overwrite=True)
     again = generate(tmp_path, 4, 1, SMALL, overwrite=True)
     assert {p.name for p in (tmp_path / "videos").iterdir()} == {v.name for v in again}
+
+
+def test_a_set_of_an_earlier_version_is_recognised(tmp_path: Path) -> None:
+    """Options that were added since would refuse a set that is the one asked for."""
+    generate(tmp_path, 4, 0, SMALL)
+    note = tmp_path / "set.json"
+    content = json.loads(note.read_text())
+    note.write_text(
+        json.dumps({k: v for k, v in content.items() if k not in ("hand_size", "shake")})
+    )
+    with pytest.raises(InputError, match=r"hand_size 1\.0 \(you asked 1\.8\); pass"):
+        generate(tmp_path, 4, 0, replace(SMALL, hand_size=1.8))
+    generate(tmp_path, 4, 0, SMALL)
 
 
 def test_files_of_others_are_never_removed(tmp_path: Path) -> None:
