@@ -140,7 +140,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:
 
 def _emit_plan(plan: EvaluationPlan) -> None:
     """Print what would be done (`--dry-run`)."""
-    from pipeline.evaluate.memory import memory_of_a_worker
+    from pipeline.evaluate.plan import memory_of_a_worker
     from pipeline.evaluate.runs import finished
 
     runs, jobs = take_shard(plan.runs, plan.settings.jobs.shard), plan.settings.jobs

@@ -14,8 +14,9 @@ from data.errors import InputError
 from data.judgements.splits import Split
 from model.ranker.pooled import Pooling, fit_pooled
 from pipeline.evaluate.baselines import LENGTH
+from pipeline.evaluate.features import features_of
 from pipeline.evaluate.margins import MEMORY
-from pipeline.evaluate.plan import EvaluationPlan, features_of
+from pipeline.evaluate.plan import EvaluationPlan
 from pipeline.evaluate.statistics import Scored, training_sign
 from pipeline.runner.jobs import JobOptions, run_jobs
 from pipeline.runs.features import FeatureSet

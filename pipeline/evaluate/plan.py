@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
-from data.cache.features import open_features
-from data.cache.folder import cache_path, find_caches, no_features
+from data.cache.folder import find_caches, no_features
 from data.cache.header import canonical_json
 from data.errors import InputError
 from data.judgements.agreement import Agreement
@@ -18,16 +18,15 @@ from data.judgements.dataset import Dataset, Span
 from data.judgements.pairs import Pair, read_scores
 from data.judgements.reading import read_dataset
 from data.judgements.splits import Split
-from model.ranker.build import NEED_POSITIONS, NEED_STREAMS
+from model.ranker.build import NEED_STREAMS
 from model.ranker.options import RankerOptions, Variant, recorded_ranker
+from pipeline.evaluate.features import features_digest, features_of, fitting_variants
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.runs.cache_keys import by_key, known_keys, rename_pairs, videos_without_cache
 from pipeline.runs.choice import check_choice, ties_among
-from pipeline.runs.features import FeatureSet, find_feature_set, warn_of_repeats
 from pipeline.runs.judgements import known_agreement, report_faults
 from pipeline.runs.same_videos import SameVideos
-from pipeline.shell.console import log
-from pipeline.shell.words import format_bytes
+from pipeline.train_ranker.plan import fitting_batch, memory_needed
 
 SCHEMA = 3  # 3: attention is measured at the centre of a cell's receptive field
 VARIANTS: tuple[str, ...] = get_args(Variant)
@@ -126,10 +125,7 @@ class EvaluationPlan:
 
     def record(self, run: Run) -> dict[str, Any]:
         """Return everything that decides a run's result, as JSON."""
-        split, settings = self.splits[run.fold], self.settings
-        ties = settings.judgements.ties
-        used = ties_among(self.tied, split.train, ties)
-        more = {"ties": [ties, _digest([[p.better, p.worse] for p in used])]} if used else {}
+        settings = self.settings
         return {
             "schema": SCHEMA,
             "seed": run.seed,
@@ -137,13 +133,38 @@ class EvaluationPlan:
             "train": asdict(settings.train),
             "snippet stride": settings.snippet_stride,
             "features": self.digest,
-            "training pairs": _digest([[p.better, p.worse] for p in split.train]),
-            "test pairs": _digest([[p.better, p.worse] for p in split.test]),
+            **self._digests_of_folds[run.fold],
+            **self._digests,
+        }
+
+    # Computed once: boxes and pairs are long, and records of all runs are compared three times.
+    @cached_property
+    def _digests(self) -> dict[str, str]:
+        """What decides every run alike, for its record."""
+        return {
             "groups": _digest(self.groups or None),
             "judged parts": _digest({key: asdict(span) for key, span in self.spans.items()}),
             "boxes": _digest(self.boxes or None),
-            **more,
         }
+
+    @cached_property
+    def _digests_of_folds(self) -> list[dict[str, Any]]:
+        """What decides the runs of each fold, for their records."""
+        ties, records = self.settings.judgements.ties, []
+        for split in self.splits:
+            used = ties_among(self.tied, split.train, ties)
+            records.append(
+                {
+                    "training pairs": _digest_pairs(split.train),
+                    "test pairs": _digest_pairs(split.test),
+                    **({"ties": [ties, _digest_pairs(used)]} if used else {}),
+                }
+            )
+        return records
+
+
+def _digest_pairs(pairs: Sequence[Pair]) -> str:
+    return _digest([[pair.better, pair.worse] for pair in pairs])
 
 
 def _digest(content: object) -> str:
@@ -176,7 +197,7 @@ def plan_evaluation(settings: EvaluateSettings) -> EvaluationPlan:
     splits = _by_key(dataset, known)
     same.report(splits)
     keys = sorted({name for split in splits for name in split.train_videos | split.held_out})
-    variants, lost_variants = _fitting(named, settings, keys[0])
+    variants, lost_variants = fitting_variants(named, settings, keys[0])
     groups = by_key(dataset.groups or {}, known)
     spans = by_key(dataset.spans, known)
     boxes = settings.options.boxes
@@ -185,7 +206,7 @@ def plan_evaluation(settings: EvaluateSettings) -> EvaluationPlan:
         dataset=dataset,
         variants=variants,
         keys=tuple(keys),
-        digest=_features_digest(settings, keys, variants, spans),
+        digest=features_digest(settings, keys, variants, spans),
         splits=splits,
         groups=groups if set(keys) <= groups.keys() else None,
         spans=spans,
@@ -237,33 +258,6 @@ def _variants(asked: Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-def _fitting(
-    variants: tuple[str, ...], settings: EvaluateSettings, key: str
-) -> tuple[tuple[str, ...], str]:
-    """Return variants without those of `all` that cannot take the maps, and what is left out.
-
-    A variant that the user named stays, and is refused later.
-    """
-    free = set(variants) - set(settings.options.variants)
-    with open_features(cache_path(settings.features, key)) as cache:
-        streams, cells = cache.has_streams, cache.shape[2] * cache.shape[3]
-    reasons = []
-    unfit: set[str] = set()
-    for needy, fits, why in (
-        (
-            NEED_STREAMS,
-            streams,
-            "the features hold no stream maps (extract-features --keep-streams)",
-        ),
-        (NEED_POSITIONS, cells > 1, "the features have a single cell"),
-    ):
-        names = [name for name in variants if name in needy & free and not fits]
-        if names:
-            reasons.append(f"{', '.join(names)} left out: {why}")
-        unfit.update(names)
-    return tuple(name for name in variants if name not in unfit), "; ".join(reasons)
-
-
 def _by_key(dataset: Dataset, known: Mapping[str, str]) -> tuple[Split, ...]:
     """Return the folds by cache key, without pairs of videos that have none."""
     splits = tuple(
@@ -279,36 +273,13 @@ def _by_key(dataset: Dataset, known: Mapping[str, str]) -> tuple[Split, ...]:
     return splits
 
 
-def features_of(
-    settings: EvaluateSettings, keys: Sequence[str], spans: Mapping[str, Span], *, streams: bool
-) -> FeatureSet:
-    """Return the snippets of the judged parts of some videos, without reading maps."""
-    return find_feature_set(
-        settings.features,
-        keys,
-        settings.ranker.segments,
-        streams=streams,
-        snippet_stride=settings.snippet_stride,
-        spans=spans,
-    )
-
-
-def _features_digest(
-    settings: EvaluateSettings,
-    keys: Sequence[str],
-    variants: Sequence[str],
-    spans: Mapping[str, Span],
-) -> str:
-    """Return one digest of all caches, which must be alike and have what the variants need."""
-    digests: tuple[str, ...] = ()
-    for streams in sorted({variant in NEED_STREAMS for variant in variants}):
-        features = features_of(settings, keys, spans, streams=streams)
-        if not digests:
-            warn_of_repeats(features, settings.ranker.segments)
-        digests = features.digests
-        kind, size = "stream" if streams else "fused", format_bytes(features.bytes)
-        log.info("%d videos, %s of %s maps a worker", len(keys), size, kind)
-        if features.parts and not streams:
-            used = f"{len(features.parts)} of {len(keys)} videos"
-            log.info("only the judged part of the file is used of %s", used)
-    return hashlib.sha256(" ".join([*keys, *digests]).encode()).hexdigest()[:16]
+def memory_of_a_worker(plan: EvaluationPlan, runs: Sequence[Run]) -> int:
+    """Return about how many bytes a worker takes for the largest of its runs."""
+    settings, segments = plan.settings, plan.settings.ranker.segments
+    need = 0
+    for streams in {run.variant in NEED_STREAMS for run in runs}:
+        features = features_of(settings, plan.keys, plan.spans, streams=streams)
+        for split in plan.splits:
+            train = fitting_batch(settings.train, split.train, segments, features.shape)
+            need = max(need, memory_needed(features, train, split.train, segments))
+    return need

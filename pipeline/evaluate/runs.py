@@ -28,7 +28,8 @@ from model.ranker.scoring import Scores, score
 from model.ranker.training import FitResult
 from model.ranker.videos import VideoMaps
 from pipeline.evaluate.attention import measure_attention
-from pipeline.evaluate.plan import EvaluationPlan, Run, features_of
+from pipeline.evaluate.features import features_of
+from pipeline.evaluate.plan import EvaluationPlan, Run
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.runner.devices import parse_devices, torch_threads
 from pipeline.runner.files import published, write_json
