@@ -124,17 +124,14 @@ class Scene:
 
         The shaft is left out: it crosses half the picture and moves least.
         """
-        tip, along, across = self._axes(frame)
-        joint = tip + along * self._nuisance.reach
-        middle = joint - along * self._nuisance.reach * 0.45
-        spread, half = self._spread(frame), _FINGER_WIDTH * self._hand / 2
-        elbow = _ELBOW * self._hand
+        joint, fingers = self._fingers(frame)
+        half = _FINGER_WIDTH * self._hand / 2
         points, margins = [joint], [_KNUCKLE * self._hand]
-        for side in (1.0, -1.0):
-            points += [middle + side * across * elbow, tip + side * across * spread]
+        for finger in fingers:
+            points += finger
             margins += [half, half]
         if self._trajectory.held[frame] >= 0:
-            points.append(tip)
+            points.append(self._trajectory.tip[frame])
             margins.append(_OBJECT_RADIUS * self._hand)
         where, margin = np.array(points), np.array(margins)[:, None] + _BOX_MARGIN / self._size
         corners = np.concatenate([(where - margin).min(0), (where + margin).max(0)])
@@ -146,6 +143,14 @@ class Scene:
         along = self._nuisance.entry - tip
         along = along / np.linalg.norm(along)
         return tip, along, np.array([-along[1], along[0]])
+
+    def _fingers(self, frame: int) -> tuple[Floats, list[tuple[Floats, Floats]]]:
+        """Joint with the shaft, and elbow and end of each finger."""
+        tip, along, across = self._axes(frame)
+        joint = tip + along * self._nuisance.reach
+        middle = joint - along * self._nuisance.reach * 0.45
+        bend, spread = across * _ELBOW * self._hand, across * self._spread(frame)
+        return joint, [(middle + side * bend, tip + side * spread) for side in (1.0, -1.0)]
 
     def _spread(self, frame: int) -> float:
         opening = self._trajectory.opening[frame]
@@ -187,16 +192,12 @@ class Scene:
         canvas.bar(joint + glint, far + glint, 0.022 * self._hand, colour)
 
     def _draw_gripper(self, canvas: _Canvas, frame: int) -> None:
-        tip, along, across = self._axes(frame)
-        joint = tip + along * self._nuisance.reach
-        middle = joint - along * self._nuisance.reach * 0.45
-        colours, spread = self._nuisance.colours, self._spread(frame)
-        bend, knuckle = across * _ELBOW * self._hand, _KNUCKLE * self._hand
+        joint, fingers = self._fingers(frame)
+        colours, knuckle = self._nuisance.colours, _KNUCKLE * self._hand
         # A light outline first, so that dark fingers stand out on dark ground too.
         for colour, shrink in ((colours.shaft, 0.0), (colours.fingers, 0.012)):
             width = _FINGER_WIDTH * self._hand - shrink
-            for side in (1.0, -1.0):
-                elbow, end = middle + side * bend, tip + side * across * spread
+            for elbow, end in fingers:
                 canvas.bar(joint, elbow, width, colour)
                 canvas.bar(elbow, end, width, colour)
                 canvas.disc(elbow, width / 2, colour)
