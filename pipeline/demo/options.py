@@ -20,7 +20,7 @@ from model.features.options import TrunkOptions
 from model.ranker.options import RankerOptions, TrainOptions
 from pipeline.evaluate.settings import EvaluateOptions, EvaluateSettings
 from pipeline.shell.console import log
-from pipeline.shell.flags import option, shared
+from pipeline.shell.flags import option, shared, taken
 from pipeline.train_ranker.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -46,16 +46,8 @@ class DemoOptions:
     picture_size: int = option(
         "Side of the videos' pictures, pixels.", default=160, source=_BUDGET, min=48
     )
-    hand_size: float = option(
-        "Size of the hand and of what it carries.", default=1.8, source=_PLAIN, min=0.2, max=2.5
-    )
-    shake: float = option(
-        "Strongest shake of a camera, standard deviation in picture sides.",
-        default=0.006,
-        source=_PLAIN,
-        min=0.0,
-        max=0.02,
-    )
+    hand_size: float = taken(SyntheticOptions, "hand_size", default=1.8, source=_PLAIN)
+    shake: float = taken(SyntheticOptions, "shake", default=0.006, source=_PLAIN)
     tremor: float = option(
         "Tremor of the clumsiest hand, standard deviation in picture sides.",
         default=0.036,

@@ -146,8 +146,25 @@ def shared(name: str, **metadata: Any) -> Any:
     **metadata
         What differs for the command, e.g. `help`.
     """
-    entry = Shared.__dataclass_fields__[name]
-    return field(default=entry.default, metadata={**entry.metadata, **metadata})
+    return taken(Shared, name, **metadata)
+
+
+def taken(cls: Any, name: str, default: Any = None, **metadata: Any) -> Any:
+    """Return a field of one option dataclass as a field of another.
+
+    Parameters
+    ----------
+    cls : type
+        The dataclass that declares it.
+    name : str
+    default
+        In place of its own, where given.
+    **metadata
+        What differs, e.g. `source`.
+    """
+    entry = cls.__dataclass_fields__[name]
+    own = entry.default if default is None else default
+    return field(default=own, metadata={**entry.metadata, **metadata})
 
 
 def option_fields(cls: type) -> Iterator[tuple[dataclasses.Field[Any], Any]]:
