@@ -16,20 +16,20 @@ from model.tvl1.cpu.lanes import (
     WIDTH,
     Lanes,
     Mask,
+    absolute,
+    copysign,
     fma,
     fms,
     fnma,
     get,
     lane_before,
-    larger,
-    larger_size,
     negative,
     put,
     reciprocal_root,
     select,
-    smaller_size,
     spread,
 )
+from model.tvl1.cpu.order import larger, larger_size, smaller_size
 
 f4 = np.float32
 
@@ -38,18 +38,18 @@ inlined = njit(forceinline=True, error_model="numpy")
 ZERO, ONE = f4(0.0), f4(1.0)
 # Up to this squared gradient there is no data term: float32's epsilon, as in OpenCV.
 FLAT = f4(np.finfo(np.float32).eps)
-# The root's step is multiplied with 1/2 + 3/8·e; ends of its range.
-CURVE, UP, DOWN = f4(0.375), f4(0.5 + 2.0**-22), f4(0.5 - 2.0**-22)
+# The root's step is multiplied with 1/2 + 3/8·e; the upper end of its range, and its width.
+CURVE, UP, RANGE = f4(0.375), f4(0.5 + 2.0**-22), f4(2.0**-21)
 SMALL = f4(2.0**-100)
 
 
 @inlined
 def data_step(rho: Lanes, grad: Lanes, lt: Lanes) -> Lanes:
     """Return k of the thresholding step v = u + k·∇I1; grad is |∇I1|²."""
-    t = lt * grad
-    k = select(grad > spread(FLAT), negative(rho) / grad, spread(ZERO))
-    k = select(rho > t, negative(lt), k)
-    return select(rho < negative(t), lt, k)
+    down = negative(rho)
+    k = select(grad > spread(FLAT), down / grad, spread(ZERO))
+    # Both of the outer cases at once: lt and grad are not negative.
+    return select(absolute(rho) > lt * grad, copysign(lt, down), k)
 
 
 @inlined
@@ -85,8 +85,9 @@ def fast_hypot(x: Lanes, y: Lanes) -> tuple[Lanes, Mask]:
     h = s * guess
     e = fnma(h, guess, spread(ONE))
     step = (fnma(h, h, s) + low) * guess
-    upper = fma(step, fma(e, spread(CURVE), spread(UP)), h)
-    return upper, upper != fma(step, fma(e, spread(CURVE), spread(DOWN)), h)
+    most = fma(e, spread(CURVE), spread(UP))
+    upper = fma(step, most, h)
+    return upper, upper != fma(step, most - spread(RANGE), h)
 
 
 @njit(error_model="numpy", nogil=True)

@@ -19,7 +19,7 @@ from numba.core.typing import signature
 from numba.core.typing.templates import ConcreteTemplate, infer_global
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
-from model.tvl1.cpu.processor import HAS_AVX512, HAS_AVX512DQ
+from model.tvl1.cpu.processor import HAS_AVX512
 
 # Lanes of one value: a whole AVX-512 register, else two of AVX2 or four of NEON and SSE.
 WIDTH = 16
@@ -28,10 +28,10 @@ WIDTH = 16
 Lanes = Any
 Mask = Any
 
-_F4 = ir.VectorType(ir.FloatType(), WIDTH)
+F4 = ir.VectorType(ir.FloatType(), WIDTH)
 _F8 = ir.VectorType(ir.DoubleType(), WIDTH)
 _I1 = ir.VectorType(ir.IntType(1), WIDTH)
-_I4 = ir.VectorType(ir.IntType(32), WIDTH)
+I4 = ir.VectorType(ir.IntType(32), WIDTH)
 _I8 = ir.VectorType(ir.IntType(64), WIDTH)
 
 
@@ -56,7 +56,7 @@ mask_type = MaskType()
 @register_model(LanesType)
 class _LanesModel(models.PrimitiveModel):
     def __init__(self, manager: Any, fe_type: types.Type) -> None:
-        super().__init__(manager, fe_type, _F4)
+        super().__init__(manager, fe_type, F4)
 
 
 @register_model(MaskType)
@@ -65,7 +65,8 @@ class _MaskModel(models.PrimitiveModel):
         super().__init__(manager, fe_type, _I1)
 
 
-def _constant(vector: ir.VectorType, value: float | int) -> ir.Constant:
+def constant(vector: ir.VectorType, value: float | int) -> ir.Constant:
+    """Return lanes that all hold a number known beforehand."""
     return ir.Constant(vector, [value] * WIDTH)
 
 
@@ -102,7 +103,7 @@ def _pointer(builder: ir.IRBuilder, args: Any, element: ir.Type) -> ir.Value:
 def _third(channel: int) -> Callable:
     """Make a numba function that reads one of three interleaved channels."""
     three = ir.VectorType(ir.FloatType(), 3 * WIDTH)
-    places = ir.Constant(_I4, list(range(channel, 3 * WIDTH, 3)))
+    places = ir.Constant(I4, list(range(channel, 3 * WIDTH, 3)))
 
     def emit(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
         value = builder.load(_pointer(builder, args, three), align=4)
@@ -135,24 +136,19 @@ def _writer(operand: types.Type, element: ir.Type) -> Callable:
     )
 
 
-def _odd_value(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
-    minus_zero = builder.icmp_unsigned("==", builder.bitcast(x, _I4), _constant(_I4, 1 << 31))
-    return builder.or_(minus_zero, builder.fcmp_unordered("uno", x, x))
-
-
 def _repeat(builder: ir.IRBuilder, vector: ir.VectorType, one: ir.Value) -> ir.Value:
     """Return lanes that all hold one value."""
     nothing = ir.Constant(vector, ir.Undefined)
     first = builder.insert_element(nothing, one, ir.IntType(32)(0))
-    return builder.shuffle_vector(first, nothing, _constant(_I4, 0))
+    return builder.shuffle_vector(first, nothing, constant(I4, 0))
 
 
 def _lane_before(builder: ir.IRBuilder, limit: ir.Value) -> ir.Value:
-    limits = _repeat(builder, _I4, builder.trunc(limit, ir.IntType(32)))
-    return builder.icmp_signed("<", ir.Constant(_I4, list(range(WIDTH))), limits)
+    limits = _repeat(builder, I4, builder.trunc(limit, ir.IntType(32)))
+    return builder.icmp_signed("<", ir.Constant(I4, list(range(WIDTH))), limits)
 
 
-def _lane_wise(build: Callable, result: types.Type, *operands: types.Type) -> Callable:
+def lane_wise(build: Callable, result: types.Type, *operands: types.Type) -> Callable:
     """Make a numba function of lane values from a builder of LLVM instructions."""
 
     def emit(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
@@ -165,7 +161,7 @@ def _lane_wise(build: Callable, result: types.Type, *operands: types.Type) -> Ca
     return intrinsic(lambda typing_context, x, y, z: (result(*operands), emit))
 
 
-def _call(builder: ir.IRBuilder, name: str, *args: ir.Value) -> ir.Value:
+def call_llvm(builder: ir.IRBuilder, name: str, *args: ir.Value) -> ir.Value:
     """Call one of LLVM's lane-wise functions, such as llvm.sqrt."""
     vector = args[0].type
     full = f"llvm.{name}.v{WIDTH}{vector.element.intrinsic_name}"
@@ -177,32 +173,12 @@ def _call(builder: ir.IRBuilder, name: str, *args: ir.Value) -> ir.Value:
 
 
 def _counted(builder: ir.IRBuilder, start: ir.Value) -> ir.Value:
-    numbers = ir.Constant(_F4, [float(i) for i in range(WIDTH)])
-    return builder.fadd(_repeat(builder, _F4, start), numbers)
+    numbers = ir.Constant(F4, [float(i) for i in range(WIDTH)])
+    return builder.fadd(_repeat(builder, F4, start), numbers)
 
 
 def _first(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
     return builder.extract_element(x, ir.IntType(32)(0))
-
-
-def _reduced(build: Callable) -> Callable:
-    """Return a builder that folds all lanes to one value, halving them each time."""
-
-    def emit(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
-        for half in (8, 4, 2, 1):
-            places = ir.Constant(_I4, [(i + half) % WIDTH for i in range(WIDTH)])
-            x = build(builder, x, builder.shuffle_vector(x, ir.Constant(_F4, ir.Undefined), places))
-        return _first(builder, x)
-
-    return emit
-
-
-def _larger(builder: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
-    return builder.select(builder.fcmp_ordered(">", x, y), x, y)
-
-
-def _smaller(builder: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
-    return builder.select(builder.fcmp_ordered("<", x, y), x, y)
 
 
 def _any(builder: ir.IRBuilder, mask: ir.Value) -> ir.Value:
@@ -215,39 +191,23 @@ def _reciprocal_root(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
         name = "llvm.x86.avx512.rsqrt14.ps.512"
         mask = ir.IntType(WIDTH)
         declared = builder.module.globals.get(name) or ir.Function(
-            builder.module, ir.FunctionType(_F4, [_F4, _F4, mask]), name
+            builder.module, ir.FunctionType(F4, [F4, F4, mask]), name
         )
-        return builder.call(declared, [x, _constant(_F4, 0.0), mask(-1)])
+        return builder.call(declared, [x, constant(F4, 0.0), mask(-1)])
     # With these flags LLVM may use the processor's estimate and one Newton step.
     flags = ("arcp", "afn", "ninf", "nnan")
-    root = _call(builder, "sqrt", x)
+    root = call_llvm(builder, "sqrt", x)
     root.fastmath.update(flags)
-    return builder.fdiv(_constant(_F4, 1.0), root, flags=flags)
-
-
-def _by_size(build: Callable, selection: int) -> Callable:
-    """Return a builder that chooses one of two absolute values; AVX-512 does it at once."""
-
-    def emit(builder: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
-        if not HAS_AVX512DQ:
-            return build(builder, _call(builder, "fabs", x), _call(builder, "fabs", y))
-        name, word, mask = "llvm.x86.avx512.mask.range.ps.512", ir.IntType(32), ir.IntType(WIDTH)
-        declared = builder.module.globals.get(name) or ir.Function(
-            builder.module, ir.FunctionType(_F4, [_F4, _F4, word, _F4, mask, word]), name
-        )
-        nothing = ir.Constant(_F4, ir.Undefined)
-        return builder.call(declared, [x, y, word(selection), nothing, mask(-1), word(4)])
-
-    return emit
+    return builder.fdiv(constant(F4, 1.0), root, flags=flags)
 
 
 def _wide_hypot(builder: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
     x, y = builder.fpext(x, _F8), builder.fpext(y, _F8)
-    return _call(builder, "sqrt", builder.fadd(builder.fmul(x, x), builder.fmul(y, y)))
+    return call_llvm(builder, "sqrt", builder.fadd(builder.fmul(x, x), builder.fmul(y, y)))
 
 
 def _hypot(builder: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
-    return builder.fptrunc(_wide_hypot(builder, x, y), _F4)
+    return builder.fptrunc(_wide_hypot(builder, x, y), F4)
 
 
 def _hypot_unsure(builder: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
@@ -256,12 +216,12 @@ def _hypot_unsure(builder: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
     Those are ties between two float32, results under the normal range and infinities.
     """
     h = _wide_hypot(builder, x, y)
-    tail = builder.and_(builder.bitcast(h, _I8), _constant(_I8, (1 << 29) - 1))
-    offset = builder.sub(tail, _constant(_I8, (1 << 28) - 4))
-    tie = builder.icmp_unsigned("<=", offset, _constant(_I8, 8))
-    low = builder.fcmp_unordered("<", h, _constant(_F8, 2.0**-126))
-    high = builder.fcmp_unordered(">", h, _constant(_F8, 2.0**127))
-    zero = builder.fcmp_ordered("==", h, _constant(_F8, 0.0))
+    tail = builder.and_(builder.bitcast(h, _I8), constant(_I8, (1 << 29) - 1))
+    offset = builder.sub(tail, constant(_I8, (1 << 28) - 4))
+    tie = builder.icmp_unsigned("<=", offset, constant(_I8, 8))
+    low = builder.fcmp_unordered("<", h, constant(_F8, 2.0**-126))
+    high = builder.fcmp_unordered(">", h, constant(_F8, 2.0**127))
+    zero = builder.fcmp_ordered("==", h, constant(_F8, 0.0))
     return builder.or_(tie, builder.or_(high, builder.and_(low, builder.not_(zero))))
 
 
@@ -269,38 +229,32 @@ _L, _M = lanes_type, mask_type
 
 # Read and write lanes, or one float32, from an index of float32 after an address on. Not
 # checked. Addresses instead of arrays, because numba counts references of arrays at each call.
-load = _reader(_L, _F4)
-store = _writer(_L, _F4)
+load = _reader(_L, F4)
+store = _writer(_L, F4)
 load_first, load_second, load_third = (_third(channel) for channel in range(3))
 get = _reader(types.float32, ir.FloatType())
 put = _writer(types.float32, ir.FloatType())
 
 # Lanes that all hold one float32, and the mask of the lanes numbered under a limit.
-spread = _lane_wise(lambda b, x: _repeat(b, _F4, x), _L, types.float32)
-lane_before = _lane_wise(_lane_before, _M, types.intp)
+spread = lane_wise(lambda b, x: _repeat(b, F4, x), _L, types.float32)
+lane_before = lane_wise(_lane_before, _M, types.intp)
 # x·y + z with one rounding.
-fma = _lane_wise(lambda b, x, y, z: _call(b, "fma", x, y, z), _L, _L, _L, _L)
+fma = lane_wise(lambda b, x, y, z: call_llvm(b, "fma", x, y, z), _L, _L, _L, _L)
 # x·y - z and z - x·y with one rounding.
-fms = _lane_wise(lambda b, x, y, z: _call(b, "fma", x, y, b.fneg(z)), _L, _L, _L, _L)
-fnma = _lane_wise(lambda b, x, y, z: _call(b, "fma", b.fneg(x), y, z), _L, _L, _L, _L)
-negative = _lane_wise(lambda b, x: b.fneg(x), _L, _L)
-select = _lane_wise(lambda b, mask, x, y: b.select(mask, x, y), _L, _M, _L, _L)
-larger = _lane_wise(_larger, _L, _L, _L)
-smaller = _lane_wise(_smaller, _L, _L, _L)
-# The larger and the smaller of two absolute values; of NaN and a number, either.
-larger_size = _lane_wise(_by_size(_larger, 0b1011), _L, _L, _L)
-smaller_size = _lane_wise(_by_size(_smaller, 0b1010), _L, _L, _L)
-floor = _lane_wise(lambda b, x: _call(b, "floor", x), _L, _L)
-# Lanes that count up from a float32; the first lane; the largest and smallest of all lanes.
-counted = _lane_wise(_counted, _L, types.float32)
-first_lane = _lane_wise(_first, types.float32, _L)
-largest = _lane_wise(_reduced(_larger), types.float32, _L)
-smallest = _lane_wise(_reduced(_smaller), types.float32, _L)
-# Mask of NaN and -0: values that a median can pick or not by the order of comparisons.
-odd_value = _lane_wise(_odd_value, _M, _L)
-any_lane = _lane_wise(_any, types.boolean, _M)
+fms = lane_wise(lambda b, x, y, z: call_llvm(b, "fma", x, y, b.fneg(z)), _L, _L, _L, _L)
+fnma = lane_wise(lambda b, x, y, z: call_llvm(b, "fma", b.fneg(x), y, z), _L, _L, _L, _L)
+negative = lane_wise(lambda b, x: b.fneg(x), _L, _L)
+# The size without the sign; the size of the first with the sign of the second.
+absolute = lane_wise(lambda b, x: call_llvm(b, "fabs", x), _L, _L)
+copysign = lane_wise(lambda b, x, y: call_llvm(b, "copysign", x, y), _L, _L, _L)
+select = lane_wise(lambda b, mask, x, y: b.select(mask, x, y), _L, _M, _L, _L)
+floor = lane_wise(lambda b, x: call_llvm(b, "floor", x), _L, _L)
+# Lanes that count up from a float32; the first lane.
+counted = lane_wise(_counted, _L, types.float32)
+first_lane = lane_wise(_first, types.float32, _L)
+any_lane = lane_wise(_any, types.boolean, _M)
 # 1/sqrt(x) for normal x > 0 within 2^-14; the exact bits depend on the processor.
-reciprocal_root = _lane_wise(_reciprocal_root, _L, _L)
+reciprocal_root = lane_wise(_reciprocal_root, _L, _L)
 # float32 of the double sqrt(x² + y²), and where that may differ from the C library's hypot.
-hypot = _lane_wise(_hypot, _L, _L, _L)
-hypot_unsure = _lane_wise(_hypot_unsure, _M, _L, _L)
+hypot = lane_wise(_hypot, _L, _L, _L)
+hypot_unsure = lane_wise(_hypot_unsure, _M, _L, _L)

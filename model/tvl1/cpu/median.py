@@ -7,7 +7,8 @@ and each two neighbouring columns are merged once. Of the 20 values that two win
 the 7 smallest and the 7 largest cannot be the median of 25; the other 6 are merged with
 each window's own row of 5. That makes 79 minima and maxima a block instead of the 198 of the
 usual network. (Sharing sorted columns: Adams, "Fast Median Filters using Separable Sorting
-Networks", SIGGRAPH 2021, doi:10.1145/3450626.3459773.)
+Networks", SIGGRAPH 2021, doi:10.1145/3450626.3459773.) Where the processor is faster with
+integers, the kept rows hold bits that sort as such.
 """
 
 from __future__ import annotations
@@ -21,15 +22,21 @@ from model.tvl1.cpu.lanes import (
     any_lane,
     get,
     lane_before,
-    larger,
     load,
-    odd_value,
     put,
     select,
-    smaller,
     spread,
     store,
 )
+from model.tvl1.cpu.order import (
+    larger,
+    larger_bits,
+    odd_value,
+    smaller,
+    smaller_bits,
+    sortable,
+)
+from model.tvl1.cpu.processor import HAS_FAST_INTEGERS
 from model.tvl1.cpu.sweep import Grid, kernel, row_length
 
 # Rows kept as they were before filtering; the two next to the border are replicated.
@@ -39,6 +46,8 @@ STRIP = 64
 _PART = STRIP + 3 * WIDTH
 _SORTED, _MERGED = 4, 8
 
+_lower, _higher = (smaller_bits, larger_bits) if HAS_FAST_INTEGERS else (smaller, larger)
+
 
 @register_jitable
 def median_length(width: int) -> int:
@@ -47,8 +56,14 @@ def median_length(width: int) -> int:
 
 
 @inlined
+def _recoded(values: Lanes) -> Lanes:
+    """Turn values to what is filtered, and back."""
+    return sortable(values) if HAS_FAST_INTEGERS else values
+
+
+@inlined
 def _order(a: Lanes, b: Lanes) -> tuple[Lanes, Lanes]:
-    return smaller(a, b), larger(a, b)
+    return _lower(a, b), _higher(a, b)
 
 
 @inlined
@@ -99,11 +114,11 @@ def _middle_of_20(s: tuple, c: tuple) -> tuple:
     """Return the 8th to 13th of all, given the middle ten of 16 and four more, both sorted."""
     # Without the four smallest of the fourteen.
     h = _sort_bitonic4(
-        larger(s[0], c[3]), larger(s[1], c[2]), larger(s[2], c[1]), larger(s[3], c[0])
+        _higher(s[0], c[3]), _higher(s[1], c[2]), _higher(s[2], c[1]), _higher(s[3], c[0])
     )
     # Without the four largest of these.
     m = _sort_bitonic4(
-        smaller(s[6], h[3]), smaller(s[7], h[2]), smaller(s[8], h[1]), smaller(s[9], h[0])
+        _lower(s[6], h[3]), _lower(s[7], h[2]), _lower(s[8], h[1]), _lower(s[9], h[0])
     )
     # These four and the two in between, merged.
     t, o2 = _order(m[2], s[4])
@@ -132,9 +147,9 @@ def _sort5(a: Lanes, b: Lanes, c: Lanes, d: Lanes, e: Lanes) -> tuple:
 @inlined
 def _sixth_of_11(t: tuple, e: tuple) -> Lanes:
     """Return the middle of six and five sorted values."""
-    low = smaller(larger(t[0], e[4]), larger(t[1], e[3]))
-    low = smaller(low, smaller(larger(t[2], e[2]), larger(t[3], e[1])))
-    return smaller(low, smaller(larger(t[4], e[0]), t[5]))
+    low = _lower(_higher(t[0], e[4]), _higher(t[1], e[3]))
+    low = _lower(low, _lower(_higher(t[2], e[2]), _higher(t[3], e[1])))
+    return _lower(low, _lower(_higher(t[4], e[0]), t[5]))
 
 
 @inlined
@@ -189,6 +204,7 @@ def _sort_columns(w: int, rows: tuple, room: int, start: int, width: int) -> Non
 @inlined
 def _put_inside(w: int, at: int, value: Lanes, left: int) -> None:
     """Write the lanes that are pixels, of which there are ``left``."""
+    value = _recoded(value)
     if left < WIDTH:
         value = select(lane_before(left), value, load(w, at))
     store(w, at, value)
@@ -232,10 +248,10 @@ def _keep_row(grid: Grid, plane: int, ring: int, y: int) -> None:
     at = plane + (y + 1) * grid.row + WIDTH
     to = ring + y % RING * grid.row + WIDTH
     for x in range(0, grid.width, WIDTH):
-        store(w, to + x, load(w, at + x))
+        store(w, to + x, _recoded(load(w, at + x)))
     for i in range(1, 3):
-        put(w, to - i, get(w, at))
-        put(w, to + grid.width - 1 + i, get(w, at + grid.width - 1))
+        put(w, to - i, get(w, to))
+        put(w, to + grid.width - 1 + i, get(w, to + grid.width - 1))
 
 
 @kernel

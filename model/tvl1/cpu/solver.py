@@ -238,7 +238,7 @@ def _compile(sources: str) -> tuple[Callable, ...]:
 def _digest() -> str:
     """Return the digest of all sources that are compiled into the entry points."""
     folder = Path(__file__).parent
-    names = ("processor", "lanes", "kernels", "sweep", "median", "warp", "solver")
+    names = ("processor", "lanes", "order", "kernels", "sweep", "median", "warp", "solver")
     sources = [(folder / f"{name}.py").read_bytes() for name in names]
     return hashlib.sha256(b"".join(sources)).hexdigest()
 

@@ -208,24 +208,39 @@ def _careful_block(grid: Grid, weights: Weights, u: int, below: int, old: int, n
 
 
 @kernel
-def _dual_row(grid: Grid, weights: Weights, u: int, below: int, old: int, new: int) -> None:
-    """Update one row of the dual variables; ``below`` is the next row of u.
+def _ascend_where_sure(
+    grid: Grid, weights: Weights, x: int, u: int, below: int, old: int, new: int
+) -> int:
+    """Update a row's dual variables from column x on; return where the fast root is not certain.
 
-    Those of u and v are done side by side: each is one long chain of operations.
+    Those of u and v are done side by side: each is one long chain of operations. The loop calls
+    nothing, so that what it needs stays in registers.
     """
     w, size, ta, one = grid.w, grid.size, spread(weights.ta), spread(ONE)
     v, under, p = u + size, below + size, 2 * size
-    for x in range(0, grid.width, WIDTH):
+    while x < grid.width:
+        ux, uy = _gradient(w, u + x, below + x)
+        vx, vy = _gradient(w, v + x, under + x)
+        hu, unsure = fast_hypot(ux, uy)
+        hv, also = fast_hypot(vx, vy)
+        if any_lane(unsure | also):
+            break
+        _ascend(w, size, ta, old + x, new + x, ux, uy, one + ta * hu)
+        _ascend(w, size, ta, old + p + x, new + p + x, vx, vy, one + ta * hv)
+        x += WIDTH
+    return x
+
+
+@kernel
+def _dual_row(grid: Grid, weights: Weights, u: int, below: int, old: int, new: int) -> None:
+    """Update one row of the dual variables; ``below`` is the next row of u."""
+    x = 0
+    while x < grid.width:
         if HAS_FMA and not weights.careful:
-            ux, uy = _gradient(w, u + x, below + x)
-            vx, vy = _gradient(w, v + x, under + x)
-            hu, unsure = fast_hypot(ux, uy)
-            hv, also = fast_hypot(vx, vy)
-            if not any_lane(unsure | also):
-                _ascend(w, size, ta, old + x, new + x, ux, uy, one + ta * hu)
-                _ascend(w, size, ta, old + p + x, new + p + x, vx, vy, one + ta * hv)
-                continue
-        _careful_block(grid, weights, u + x, below + x, old + x, new + x)
+            x = _ascend_where_sure(grid, weights, x, u, below, old, new)
+        if x < grid.width:
+            _careful_block(grid, weights, u + x, below + x, old + x, new + x)
+            x += WIDTH
 
 
 @kernel

@@ -22,14 +22,13 @@ from model.tvl1.cpu.lanes import (
     fma,
     get,
     lane_before,
-    largest,
     load,
     put,
     select,
-    smallest,
     spread,
     store,
 )
+from model.tvl1.cpu.order import largest, smallest
 from model.tvl1.cpu.sweep import GRAD, I0, IX, IY, RHO, STATES, Grid, U, V, kernel, row_length
 
 f4 = np.float32

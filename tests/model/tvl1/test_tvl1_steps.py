@@ -13,6 +13,7 @@ from model.tvl1.cpu import solver
 from model.tvl1.cpu.calc import Level, calc, workspace
 from model.tvl1.cpu.kernels import fast_hypot
 from model.tvl1.cpu.lanes import WIDTH, load, select, spread, store
+from model.tvl1.cpu.order import larger_bits, smaller_bits, sortable
 from model.tvl1.cpu.processor import HAS_FMA
 from model.tvl1.cpu.sweep import GRAD, IX, IY, RHO
 from tests.model.tvl1.test_tvl1_identity import assert_same_bits, moving_pair
@@ -153,6 +154,28 @@ def test_warp_beyond_reason(value: float) -> None:
     u = np.zeros((20, 40), np.float32)
     u[7, 30] = value
     assert constants_apart(make_level(20, 40), u, np.zeros_like(u)) == 0
+
+
+@njit
+def extremes(w: int, y: int, low: int, high: int, count: int) -> None:
+    """Write the smaller and the larger of each of the first values and those at y."""
+    for i in range(0, count, WIDTH):
+        a, b = sortable(load(w, i)), sortable(load(w, y + i))
+        store(w, low + i, sortable(smaller_bits(a, b)))
+        store(w, high + i, sortable(larger_bits(a, b)))
+
+
+def test_order_of_bits() -> None:
+    """Breaks if a float is sorted wrongly as an integer: negative, subnormal, infinite ones."""
+    rng = np.random.default_rng(6)
+    count = 2**12
+    room = np.zeros((4, count), np.float32)
+    room[:2] = rng.normal(0, 1, (2, count)) * 2.0 ** rng.integers(-149, 120, (2, count))
+    room[:2][room[:2] == 0] = 0.0  # A median over -0 is OpenCV's.
+    room[0, :100], room[1, 50:150], room[0, 200:300] = np.inf, -np.inf, room[1, 200:300]
+    extremes(room.ctypes.data, count, 2 * count, 3 * count, count)
+    assert_same_bits(room[2], np.minimum(room[0], room[1]))
+    assert_same_bits(room[3], np.maximum(room[0], room[1]))
 
 
 @njit
