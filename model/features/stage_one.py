@@ -9,7 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from model.features.fused import can_fuse, fuse_convolutions
+from model.features.fused import PatchFusion, can_fuse, fuse_convolutions
+from model.features.fusion import ConvFusion
 from model.features.trunk import Trunk, fold_batchnorm
 
 # ImageNet statistics of RGB in [0, 1] (torchvision's ResNet101 weights).
@@ -82,6 +83,8 @@ def for_inference(stage: StageOne, device: torch.device, dtype: torch.dtype) -> 
     fusion = copy.deepcopy(stage.fusion)  # `to` works in place, and this one is the caller's
     fused = device.type == "cpu" and dtype == torch.float32 and can_fuse()
     make = fuse_convolutions if fused else fold_batchnorm
+    if fused and isinstance(fusion, ConvFusion):
+        fusion = PatchFusion(fusion)
     fast = StageOne(make(stage.rgb), make(stage.flow), fusion)
     fast.to(device=device, dtype=dtype).to(memory_format=torch.channels_last)
     fast.mean, fast.std = stage.mean.to(device), stage.std.to(device)  # Normalise in float32.

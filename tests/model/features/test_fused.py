@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from model.features import stage_one
-from model.features.fused import can_fuse, fuse_convolutions
+from model.features.fused import PatchFusion, can_fuse, fuse_convolutions
 from model.features.fusion import random_fusion
 from model.features.stage_one import StageOne, for_inference
 from model.features.trunk import Stage, Trunk, calibrate, fold_batchnorm, make_trunk, random_state
@@ -45,6 +45,20 @@ def test_fusing_keeps_the_function(stage: Stage) -> None:
         # Sums are written in place: never into the input, nor into what the next call reads.
         assert torch.equal(x, given)
         assert torch.equal(first, again)
+
+
+@pytest.mark.parametrize(("batch", "height", "width"), [(1, 2, 2), (3, 7, 4), (2, 5, 9)])
+def test_patches_keep_the_fusion(batch: int, height: int, width: int) -> None:
+    """A wrong order of a patch's cells, or a last odd row that is used, would change all maps."""
+    fusion = random_fusion(6, hidden=5, channels=4, seed=0).requires_grad_(False)
+    maps = torch.randn(2, batch, 6, height, width, generator=torch.Generator().manual_seed(1))
+    for layout in (torch.contiguous_format, torch.channels_last):
+        rgb, flow = (each.to(memory_format=layout) for each in maps)
+        expected = fusion(rgb, flow)
+        fused = PatchFusion(fusion)(rgb, flow)
+        assert fused.shape == expected.shape
+        # Float32 sums of 48 terms of size 1.
+        torch.testing.assert_close(fused, expected, rtol=0, atol=1e-5)
 
 
 def test_without_the_operations_folded_trunks_run(monkeypatch: pytest.MonkeyPatch) -> None:
