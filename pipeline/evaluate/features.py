@@ -42,36 +42,39 @@ def fitting_variants(
     return tuple(name for name in variants if name not in unfit), "; ".join(reasons)
 
 
-def features_of(
-    settings: EvaluateSettings, keys: Sequence[str], spans: Mapping[str, Span], *, streams: bool
-) -> FeatureSet:
-    """Return the snippets of the judged parts of some videos, without reading maps."""
-    return find_feature_set(
-        settings.features,
-        keys,
-        settings.ranker.segments,
-        streams=streams,
-        snippet_stride=settings.snippet_stride,
-        spans=spans,
-    )
-
-
-def features_digest(
+def feature_sets(
     settings: EvaluateSettings,
     keys: Sequence[str],
     variants: Sequence[str],
     spans: Mapping[str, Span],
-) -> str:
-    """Return one digest of all caches, which must be alike and have what the variants need."""
-    digests: tuple[str, ...] = ()
-    for streams in sorted({variant in NEED_STREAMS for variant in variants}):
-        features = features_of(settings, keys, spans, streams=streams)
-        if not digests:
-            warn_of_repeats(features, settings.ranker.segments)
-        digests = features.digests
-        kind, size = "stream" if streams else "fused", format_bytes(features.bytes)
+) -> dict[bool, FeatureSet]:
+    """Return the snippets of the judged parts of some videos, without reading maps.
+
+    Fused ones under False, which baselines need; stream maps under True where a variant needs
+    them. Caches must be alike.
+    """
+    used = {variant in NEED_STREAMS for variant in variants}
+    sets = {}
+    for streams in sorted({False, *used}):
+        sets[streams] = find_feature_set(
+            settings.features,
+            keys,
+            settings.ranker.segments,
+            streams=streams,
+            snippet_stride=settings.snippet_stride,
+            spans=spans,
+        )
+    warn_of_repeats(sets[False], settings.ranker.segments)
+    for streams in sorted(used):
+        kind, size = "stream" if streams else "fused", format_bytes(sets[streams].bytes)
         log.info("%d videos, %s of %s maps a worker", len(keys), size, kind)
-        if features.parts and not streams:
-            used = f"{len(features.parts)} of {len(keys)} videos"
-            log.info("only the judged part of the file is used of %s", used)
-    return hashlib.sha256(" ".join([*keys, *digests]).encode()).hexdigest()[:16]
+    if parts := sets[False].parts:
+        used_of = f"{len(parts)} of {len(keys)} videos"
+        log.info("only the judged part of the file is used of %s", used_of)
+    return sets
+
+
+def features_digest(features: FeatureSet) -> str:
+    """Return one digest of the content of all caches."""
+    names = [*features.keys, *features.digests]
+    return hashlib.sha256(" ".join(names).encode()).hexdigest()[:16]

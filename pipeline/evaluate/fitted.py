@@ -14,7 +14,6 @@ from data.errors import InputError
 from data.judgements.splits import Split
 from model.ranker.pooled import Pooling, fit_pooled
 from pipeline.evaluate.baselines import LENGTH
-from pipeline.evaluate.features import features_of
 from pipeline.evaluate.margins import MEMORY
 from pipeline.evaluate.plan import EvaluationPlan
 from pipeline.evaluate.statistics import Scored, training_sign
@@ -44,9 +43,8 @@ def score_baselines(
         else:
             left_out.append(f"baseline '{name}' left out: it is the same for all videos")
     scored[MEMORY] = memory(plan.splits, plan.keys)
-    features = features_of(plan.settings, plan.keys, plan.spans, streams=False)
     jobs = plan.settings.jobs
-    maps = pool_videos(features, jobs)
+    maps = pool_videos(plan.features[False], jobs)
     scored[POOLED] = pooled(plan.splits, plan.keys, maps, None, plan.groups, jobs)
     if LENGTH in scored:
         lengths = measured[LENGTH]

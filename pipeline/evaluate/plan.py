@@ -20,10 +20,11 @@ from data.judgements.reading import read_dataset
 from data.judgements.splits import Split
 from model.ranker.build import NEED_STREAMS
 from model.ranker.options import RankerOptions, Variant, recorded_ranker
-from pipeline.evaluate.features import features_digest, features_of, fitting_variants
+from pipeline.evaluate.features import feature_sets, features_digest, fitting_variants
 from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.runs.cache_keys import by_key, known_keys, rename_pairs, videos_without_cache
 from pipeline.runs.choice import check_choice, ties_among
+from pipeline.runs.features import FeatureSet
 from pipeline.runs.judgements import known_agreement, report_faults
 from pipeline.runs.same_videos import SameVideos
 from pipeline.train_ranker.plan import fitting_batch, memory_needed
@@ -61,8 +62,8 @@ class EvaluationPlan:
     variants : tuple of str
     keys : tuple of str
         Judged videos.
-    digest : str
-        Of the content of their caches.
+    features : dict of bool to FeatureSet
+        Their fused snippets under False; stream maps under True where a variant needs them.
     splits : tuple of Split
         Folds.
     groups : dict of str to str, or None
@@ -87,7 +88,7 @@ class EvaluationPlan:
     dataset: Dataset
     variants: tuple[str, ...]
     keys: tuple[str, ...]
-    digest: str
+    features: Mapping[bool, FeatureSet]
     splits: tuple[Split, ...]
     groups: Mapping[str, str] | None
     spans: Mapping[str, Span]
@@ -136,6 +137,11 @@ class EvaluationPlan:
             **self._digests_of_folds[run.fold],
             **self._digests,
         }
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the content of all caches."""
+        return features_digest(self.features[False])
 
     # Computed once: boxes and pairs are long, and records of all runs are compared three times.
     @cached_property
@@ -206,7 +212,7 @@ def plan_evaluation(settings: EvaluateSettings) -> EvaluationPlan:
         dataset=dataset,
         variants=variants,
         keys=tuple(keys),
-        digest=features_digest(settings, keys, variants, spans),
+        features=feature_sets(settings, keys, variants, spans),
         splits=splits,
         groups=groups if set(keys) <= groups.keys() else None,
         spans=spans,
@@ -278,7 +284,7 @@ def memory_of_a_worker(plan: EvaluationPlan, runs: Sequence[Run]) -> int:
     settings, segments = plan.settings, plan.settings.ranker.segments
     need = 0
     for streams in {run.variant in NEED_STREAMS for run in runs}:
-        features = features_of(settings, plan.keys, plan.spans, streams=streams)
+        features = plan.features[streams]
         for split in plan.splits:
             train = fitting_batch(settings.train, split.train, segments, features.shape)
             need = max(need, memory_needed(features, train, split.train, segments))

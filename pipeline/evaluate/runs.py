@@ -14,12 +14,10 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from data.errors import InputError, StaleCacheError
-from data.judgements.dataset import Span
 from data.judgements.pairs import Pair
 from model.ranker.blending import fit_variant
 from model.ranker.build import NEED_STREAMS
@@ -28,9 +26,7 @@ from model.ranker.scoring import Scores, score
 from model.ranker.training import FitResult
 from model.ranker.videos import VideoMaps
 from pipeline.evaluate.attention import measure_attention
-from pipeline.evaluate.features import features_of
 from pipeline.evaluate.plan import EvaluationPlan, Run
-from pipeline.evaluate.settings import EvaluateSettings
 from pipeline.runner.devices import parse_devices, torch_threads
 from pipeline.runner.files import published, write_json
 from pipeline.runs.choice import choose_pairs, ties_among
@@ -176,14 +172,8 @@ def carry_out(plan: EvaluationPlan, workers: int, parent: int, run: Run) -> None
     began = time.monotonic()
     if os.getpid() != parent:
         console.configure(verbosity=-1)
-    features, videos = _read_maps(
-        settings=plan.settings,
-        keys=plan.keys,
-        spans=tuple(plan.spans.items()),
-        digest=plan.digest,
-        streams=run.variant in NEED_STREAMS,
-        workers=workers,
-    )
+    streams = run.variant in NEED_STREAMS
+    features, videos = plan.features[streams], _read_maps(plan, workers, streams=streams)
     with torch_threads(1):  # More make so small a network slower.
         trained = _train(plan, run, features, videos)
         attention = measure_attention(plan, run, features, videos, trained.scores)
@@ -209,23 +199,22 @@ def carry_out(plan: EvaluationPlan, workers: int, parent: int, run: Run) -> None
 
 
 # One entry: a worker's runs use the same maps, and two sets may not fit into memory.
-@lru_cache(maxsize=1)
-def _read_maps(
-    *,
-    settings: EvaluateSettings,
-    keys: tuple[str, ...],
-    spans: tuple[tuple[str, Span], ...],
-    digest: str,
-    streams: bool,
-    workers: int,
-) -> tuple[FeatureSet, VideoMaps]:
+_kept_maps: dict[object, VideoMaps] = {}
+
+
+def _read_maps(plan: EvaluationPlan, workers: int, *, streams: bool) -> VideoMaps:
     """Read the maps of all judged videos, once for all runs of a worker.
 
-    Changed caches have another `digest`, and are read again. Each worker may fill its share of the
-    free memory; otherwise the maps are mapped from an unlinked file in the output folder.
+    Each worker may fill its share of the free memory; otherwise the maps are mapped from an
+    unlinked file in the output folder.
     """
-    features = features_of(settings, keys, dict(spans), streams=streams)
-    return features, read_maps(features, workers=workers, scratch=settings.output)
+    spans = tuple(plan.spans.items())
+    made_for = plan.settings, plan.keys, spans, plan.digest, streams, workers
+    if made_for not in _kept_maps:
+        _kept_maps.clear()
+        features, scratch = plan.features[streams], plan.settings.output
+        _kept_maps[made_for] = read_maps(features, workers=workers, scratch=scratch)
+    return _kept_maps[made_for]
 
 
 def _train(plan: EvaluationPlan, run: Run, features: FeatureSet, videos: VideoMaps) -> _Trained:

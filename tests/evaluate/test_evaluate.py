@@ -92,7 +92,7 @@ def test_maps_that_do_not_fit_are_mapped_from_a_file_and_change_nothing(
     from pipeline.runs import maps
 
     monkeypatch.setattr(maps, "free_memory", lambda: 1000)
-    runs._read_maps.cache_clear()
+    runs._kept_maps.clear()
     again = run(
         "--features", features, "--pairs", pairs, "--folds", 3, "--seeds", 1,
         "-o", tmp_path / "out", *FAST,
