@@ -76,7 +76,7 @@ class DemoOptions:
         min=64,
     )
     training_snippets: int = option(
-        "Snippets that random trunks are calibrated on.", default=32, source=_BUDGET, min=2
+        "Snippets that random trunks are calibrated on.", default=16, source=_BUDGET, min=2
     )
     epochs: int = option("Epochs of each training.", default=40, source="ours", min=1)
     folds: int = option(
