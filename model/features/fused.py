@@ -36,11 +36,20 @@ class FusedConv(nn.Module):
         In eval mode.
     relu : bool
         Whether a ReLU follows.
+    dtype : {torch.float32, torch.bfloat16}
+        Of inputs, filters and outputs; sums are float32.
     """
 
-    def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d, *, relu: bool) -> None:
+    def __init__(
+        self,
+        conv: nn.Conv2d,
+        norm: nn.BatchNorm2d,
+        *,
+        relu: bool,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         super().__init__()
-        folded = fuse_conv_bn_eval(conv, norm)
+        folded = fuse_conv_bn_eval(conv, norm).to(dtype)
         self.bias = folded.bias
         self.relu = "relu" if relu else None
         self.geometry = (list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups)
@@ -70,14 +79,14 @@ class FusedConv(nn.Module):
 class FusedBlock(nn.Module):
     """A bottleneck as four fused convolutions at most."""
 
-    def __init__(self, block: Bottleneck) -> None:
+    def __init__(self, block: Bottleneck, dtype: torch.dtype) -> None:
         super().__init__()
-        self.conv1 = FusedConv(block.conv1, block.bn1, relu=True)
-        self.conv2 = FusedConv(block.conv2, block.bn2, relu=True)
-        self.conv3 = FusedConv(block.conv3, block.bn3, relu=True)
+        self.conv1 = FusedConv(block.conv1, block.bn1, relu=True, dtype=dtype)
+        self.conv2 = FusedConv(block.conv2, block.bn2, relu=True, dtype=dtype)
+        self.conv3 = FusedConv(block.conv3, block.bn3, relu=True, dtype=dtype)
         self.downsample: FusedConv | None = None
         if block.downsample is not None:
-            self.downsample = FusedConv(*block.downsample, relu=False)
+            self.downsample = FusedConv(*block.downsample, relu=False, dtype=dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the block's output; without a downsampling branch it takes the input's place."""
@@ -85,23 +94,25 @@ class FusedBlock(nn.Module):
         return self.conv3(inner, x if self.downsample is None else self.downsample(x))
 
 
-def fuse_convolutions(trunk: Trunk) -> Trunk:
+def fuse_convolutions(trunk: Trunk, dtype: torch.dtype = torch.float32) -> Trunk:
     """Return a trunk of its own, whose BatchNorms are folded and whose convolutions are fused.
 
-    It computes the same function up to float32 rounding.
+    It computes the same function up to rounding.
 
     Parameters
     ----------
     trunk : Trunk
         Not folded; float32, on the CPU.
+    dtype : {torch.float32, torch.bfloat16}
+        Of the inputs and outputs of all convolutions.
     """
     fused = Trunk(trunk.conv1.in_channels, trunk.stage, centred=trunk.centred)
-    fused.conv1 = FusedConv(trunk.conv1, trunk.bn1, relu=True)  # type: ignore[assignment]
+    fused.conv1 = FusedConv(trunk.conv1, trunk.bn1, relu=True, dtype=dtype)  # type: ignore[assignment]
     fused.bn1 = fused.relu = nn.Identity()
     for name in ("layer1", "layer2", "layer3", "layer4"):
         layer = getattr(fused, name)
         for index, block in getattr(trunk, name).named_children():
-            setattr(layer, index, FusedBlock(block))
+            setattr(layer, index, FusedBlock(block, dtype))
     return fused.requires_grad_(False)
 
 

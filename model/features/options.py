@@ -57,9 +57,12 @@ class TrunkOptions:
         default=448,
         metadata={"help": "Side of the square network input, px.", "source": "paper", "min": 17},
     )
-    precision: Literal["auto", "float32", "float16"] = field(
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = field(
         default="auto",
-        metadata={"help": "Arithmetic of the trunks; auto: float16 on CUDA, else float32."},
+        metadata={
+            "help": "Arithmetic of the trunks; auto: float16 on CUDA, else float32. bfloat16: "
+            "about twice as fast on CPUs that have it, maps within some per cent.",
+        },
     )
     training_videos: str | None = field(
         default=None,

@@ -72,21 +72,26 @@ class StageOne(nn.Module):
         """
         rgb = self.rgb(self.normalise_frames(frames))
         flow = self.flow(self.normalise_stacks(stacks))
-        return Maps(self.fusion(rgb, flow), rgb, flow)
+        dtype = next(self.fusion.parameters()).dtype
+        return Maps(self.fusion(rgb.to(dtype), flow.to(dtype)), rgb, flow)
 
 
 def for_inference(stage: StageOne, device: torch.device, dtype: torch.dtype) -> StageOne:
     """Return a copy for speed: BatchNorm folded (in float32), channels_last, on the device.
 
-    On a CPU its convolutions are fused with what follows them, where PyTorch has such operations.
+    On a CPU its convolutions are fused with what follows them, where PyTorch has such operations;
+    the fusion of maps stays float32 there.
     """
     fusion = copy.deepcopy(stage.fusion)  # `to` works in place, and this one is the caller's
-    fused = device.type == "cpu" and dtype == torch.float32 and can_fuse()
-    make = fuse_convolutions if fused else fold_batchnorm
-    if fused and isinstance(fusion, ConvFusion):
-        fusion = PatchFusion(fusion)
-    fast = StageOne(make(stage.rgb), make(stage.flow), fusion)
-    fast.to(device=device, dtype=dtype).to(memory_format=torch.channels_last)
+    if device.type == "cpu" and dtype in (torch.float32, torch.bfloat16) and can_fuse():
+        if isinstance(fusion, ConvFusion):
+            fusion = PatchFusion(fusion)
+        rgb, flow = fuse_convolutions(stage.rgb, dtype), fuse_convolutions(stage.flow, dtype)
+        fast = StageOne(rgb, flow, fusion)
+    else:
+        fast = StageOne(fold_batchnorm(stage.rgb), fold_batchnorm(stage.flow), fusion)
+        fast.to(device=device, dtype=dtype)
+    fast.to(memory_format=torch.channels_last)
     fast.mean, fast.std = stage.mean.to(device), stage.std.to(device)  # Normalise in float32.
     return fast
 

@@ -61,7 +61,7 @@ class Forward:
         As trained, on the CPU; a folded copy runs on the device.
     device : str
         "cpu", "cuda:0" …
-    precision : {"float32", "float16"}
+    precision : {"float32", "bfloat16", "float16"}
         Arithmetic of the trunks.
     batch_size : int
         Snippets at a time at most.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from data.errors import InputError
@@ -117,16 +118,43 @@ def all_cuda(devices: Sequence[str]) -> bool:
     return all(device.startswith("cuda") for device in devices)
 
 
+@cache
+def has_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 itself, and PyTorch has what the trunks need."""
+    import llvmlite.binding  # type: ignore[import-untyped]
+
+    from model.features.fused import can_fuse
+
+    present = llvmlite.binding.get_host_cpu_features()
+    return can_fuse() and bool(present.get("avx512bf16") or present.get("amx-bf16"))
+
+
 def resolve_precision(precision: str, devices: Sequence[str]) -> str:
     """Return float16 for `auto` where all devices are GPUs, else float32.
 
     Raises
     ------
     InputError
-        float16 on a CPU, where it gains nothing and loses accuracy.
+        float16 on a CPU, where it gains nothing and loses accuracy; bfloat16 on a GPU or on a
+        CPU that has to imitate it.
     """
     if precision == "float16" and not all_cuda(devices):
         raise InputError("--precision float16 needs a CUDA device; leave it out on a CPU")
+    if precision == "bfloat16" and any(device.startswith("cuda") for device in devices):
+        raise InputError("--precision bfloat16 is for CPUs; on CUDA devices use float16")
+    if precision == "bfloat16" and not has_bfloat16():
+        raise InputError(
+            "--precision bfloat16 needs a processor with AVX512_BF16 or AMX, which this one does "
+            "not have; leave it out"
+        )
     if precision == "auto":
         return "float16" if all_cuda(devices) else "float32"
     return precision
+
+
+def nearest_precision(trained: str, devices: Sequence[str]) -> str:
+    """Return the arithmetic of training features where these devices have it, else float32."""
+    try:
+        return resolve_precision(trained, devices)
+    except InputError:
+        return "float32"

@@ -16,7 +16,7 @@ from data.errors import InputError, StaleCacheError
 from data.options import FlowOptions, PlanOptions
 from model.features.options import FusionOptions, TrunkOptions
 from model.tvl1.options import TVL1Options
-from pipeline.extract_features.settings import FeatureSettings, all_cuda
+from pipeline.extract_features.settings import FeatureSettings, all_cuda, nearest_precision
 from pipeline.extract_flow.settings import FlowSettings
 from pipeline.runner.files import read_safetensors
 from pipeline.runner.jobs import JobOptions
@@ -74,11 +74,16 @@ class NewVideoOptions:
         return options
 
     @property
-    def on_cuda(self) -> bool:
-        """Whether the networks run on GPUs alone."""
+    def devices(self) -> list[str]:
+        """The devices that the networks run on."""
         from pipeline.runner.devices import parse_devices
 
-        return all_cuda(parse_devices(self.device))
+        return parse_devices(self.device)
+
+    @property
+    def on_cuda(self) -> bool:
+        """Whether the networks run on GPUs alone."""
+        return all_cuda(self.devices)
 
 
 @contextmanager
@@ -149,7 +154,7 @@ class RunSettings:
         known = _stage_one(stage_one, run)
         trunk = _located(stored_trunk(known["trunk"]), stage_one, run, options)
         flow = _flow_settings(run, folder, options)
-        precision = str(known["precision"]) if options.on_cuda else "float32"
+        precision = nearest_precision(str(known["precision"]), options.devices)
         return cls(
             stage_one=stage_one,
             flow=flow,
@@ -176,10 +181,14 @@ class RunSettings:
 
     def log_differences(self, options: NewVideoOptions) -> None:
         """Warn about what differs from training on this machine."""
-        if self.parameters["precision"] != self.features.trunk.precision:
+        trained, now = self.parameters["precision"], self.features.trunk.precision
+        if trained != now:
             log.warning(
-                "the training features were computed in float16 on a GPU, these are in float32 on "
-                "the CPU: scores may differ in the third digit"
+                "the training features were computed in %s, these are in %s: scores may differ in "
+                "the %s digit",
+                trained,
+                now,
+                "second" if "bfloat16" in (trained, now) else "third",
             )
         elif self.parameters["flow_resize"] != (here := "torch" if options.on_cuda else "Pillow"):
             log.warning(
@@ -188,14 +197,14 @@ class RunSettings:
                 here,
             )
         for name in ("engine", "preparation"):
-            trained, now = self.parameters["flow"].get(name), self.flow.parameters[name]
-            if trained != now:
+            before, after = self.parameters["flow"].get(name), self.flow.parameters[name]
+            if before != after:
                 log.warning(
                     "the training flow was made by %s %s, this is made by %s: scores may differ a "
                     "little",
                     name,
-                    trained,
-                    now,
+                    before,
+                    after,
                 )
 
 

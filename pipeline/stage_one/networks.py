@@ -32,7 +32,7 @@ class NetworkSettings:
     trunk, fusion : options
     stack_length : int
         Flow fields in a stack, L.
-    precision : {"float32", "float16"}
+    precision : {"float32", "bfloat16", "float16"}
         Arithmetic in which the caches were or will be computed.
     seed : int
         Of random trunks and fusion.

@@ -9,8 +9,10 @@ import cv2
 import pytest
 
 from data.cache.folder import cache_path, read_header
+from data.errors import InputError
 from data.sources import Source, find_sources
 from pipeline import cli
+from pipeline.extract_features import settings
 from pipeline.extract_flow.settings import FlowSettings
 from tests.extract_features.material import FLOW, PLAN, QUICK, draw, extract_into, quick_flow
 from tests.helpers import odd_videos
@@ -27,6 +29,44 @@ def run(*arguments: object) -> int:
     with pytest.raises(SystemExit) as caught:
         cli.cli.main([str(a) for a in ("extract-features", *arguments)])
     return int(caught.value.code or 0)
+
+
+@pytest.mark.parametrize(
+    ("precision", "devices", "message"),
+    [
+        ("float16", ["cpu"], "float16 needs a CUDA device"),
+        ("bfloat16", ["cuda:0"], "bfloat16 is for CPUs; on CUDA devices use float16"),
+        ("bfloat16", ["cpu"], "needs a processor with AVX512_BF16 or AMX"),
+    ],
+)
+def test_arithmetic_that_a_device_lacks_is_refused(
+    monkeypatch: pytest.MonkeyPatch, precision: str, devices: list[str], message: str
+) -> None:
+    """PyTorch would imitate it, many times slower, or fail in the middle of a video."""
+    monkeypatch.setattr(settings, "has_bfloat16", lambda: False)
+    with pytest.raises(InputError, match=message):
+        settings.resolve_precision(precision, devices)
+    assert settings.nearest_precision(precision, devices) == "float32"
+
+
+def test_new_videos_take_the_arithmetic_of_training_where_they_can(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Other arithmetic moves maps by some per cent, and scores with them."""
+    monkeypatch.setattr(settings, "has_bfloat16", lambda: True)
+    for trained, device in (("bfloat16", "cpu"), ("float16", "cuda:0"), ("float32", "cuda:0")):
+        assert settings.nearest_precision(trained, [device]) == trained
+
+
+@pytest.mark.skipif(not settings.has_bfloat16(), reason="no AVX512_BF16, no AMX")
+def test_bfloat16_caches_are_their_own(videos: Path, tmp_path: Path) -> None:
+    """Maps of two kinds of arithmetic in one folder would differ by video."""
+    features = tmp_path / "features"
+    assert run(videos, "-o", features, *FLAGS, "--precision", "bfloat16") == 0
+    recorded = read_header(cache_path(features, "one.avi")).parameters
+    assert recorded["precision"] == "bfloat16"
+    assert run(videos, "-o", features, *FLAGS) == 2
+    assert run(videos, "-o", features, *FLAGS, "--precision", "bfloat16") == 0
 
 
 @pytest.mark.parametrize("flag", ["--flow", "--save-flow"])
