@@ -1,4 +1,4 @@
-"""Stage one as it is fastest on a CPU: the same functions, up to float32 rounding.
+"""Stage one as it is fastest on a CPU: the same functions, up to rounding.
 
 Trunks use oneDNN's fused operations: a convolution also adds and rectifies, and writes its result
 once; apart, a ReLU and a sum read and write it again. PyTorch's compiler makes the same calls; here
