@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from data.sources import Source
     from pipeline.demo.options import DemoResult
     from pipeline.fit_fusion.fit import FusionFit
-    from pipeline.train_ranker.training import TrainedRun
+    from pipeline.train_ranker.output import TrainedRun
 
 #: One path, or several.
 Paths = str | Path | Sequence[str | Path]

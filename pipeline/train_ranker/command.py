@@ -1,8 +1,8 @@
 """Stage two, `pipeline train-ranker`: train the ranker on cached maps, and only the ranker.
 
 Read downwards: the function that does it, the flags, what is printed. The flags derive from
-`settings.py`; `plan.py` checks and decides everything before a map is read; `training.py` trains
-and writes the run folder.
+`settings.py`; `plan.py` checks and decides everything before a map is read; `training.py` trains,
+and `output.py` writes the run folder.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pipeline.shell.words import format_bytes
 from pipeline.train_ranker.settings import TrainSettings
 
 if TYPE_CHECKING:
-    from pipeline.train_ranker.training import TrainedRun
+    from pipeline.train_ranker.output import TrainedRun
 
 
 def train_ranker(settings: TrainSettings) -> TrainedRun:

@@ -9,9 +9,10 @@ from typing import Any
 from data.judgements.dataset import Span
 from data.judgements.pairs import Pair
 from pipeline.runs.judgements import Judgements
+from pipeline.train_ranker.output import TrainedRun
 from pipeline.train_ranker.plan import plan_training
 from pipeline.train_ranker.settings import TrainSettings
-from pipeline.train_ranker.training import TrainedRun, run_training
+from pipeline.train_ranker.training import run_training
 
 
 def train_ranker(
