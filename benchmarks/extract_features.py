@@ -5,11 +5,13 @@ One run measures, in turn and several times over, on the same snippets:
 - plain: torchvision's two networks as they come, on inputs in memory;
 - folded: the same with folded BatchNorm and channels_last;
 - bare: the two trunks as the command runs them, on a CPU with fused convolutions, inputs in memory;
+  with --precision also in other arithmetic than the two before;
 - command: reading video and flow, resizing, trunks, fusion and cache writing.
 
     python benchmarks/extract_features.py                      # a synthetic video
     python benchmarks/extract_features.py VIDEO... --snippets 24 --threads 2
-    python benchmarks/extract_features.py --device cuda:0 --videos 16
+    python benchmarks/extract_features.py --precision bfloat16
+    python benchmarks/extract_features.py --device cuda:0 --synthetic 16
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import click
 import numpy as np
@@ -63,6 +67,7 @@ MACS_A_TRUNK = 4 * 7.8e9
 @click.option("--input-size", default=448, show_default=True)
 @click.option("--batch-size", type=int, help="As extract-features; default: its own choice.")
 @click.option("--device", default="auto", show_default=True)
+@click.option("--precision", default="auto", show_default=True, help="As extract-features.")
 @click.option("--jobs", default=-1, show_default=True)
 @click.option("--threads", type=int, help="torch's threads; default: its own choice.")
 @click.option("--repeats", default=3, show_default=True)
@@ -73,6 +78,7 @@ def main(
     input_size: int,
     batch_size: int | None,
     device: str,
+    precision: Literal["auto", "float32", "bfloat16", "float16"],
     jobs: int,
     threads: int | None,
     repeats: int,
@@ -83,7 +89,9 @@ def main(
         torch.set_num_threads(threads)
     devices = parse_devices(device)[:1]
     plan = PlanOptions(segments=snippets, candidates=1)
-    trunk = TrunkOptions(weights="random", input_size=input_size, training_snippets=8)
+    trunk = TrunkOptions(
+        weights="random", input_size=input_size, precision=precision, training_snippets=8
+    )
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         sources = find_sources(videos or [_synthetic(root / "videos", synthetic)])
@@ -158,6 +166,11 @@ class Bench:
                 )
         return batches
 
+    @cached_property
+    def single(self) -> list[tuple[Tensor, Tensor]]:
+        """The same inputs in float32."""
+        return [(frames.float(), stacks.float()) for frames, stacks in self.batches]
+
     def measure(self, repeats: int, output: Path) -> dict[str, tuple[float, float]]:
         """Return the median wall and CPU seconds of each, in turn so that drift hits all alike.
 
@@ -191,7 +204,8 @@ class Bench:
 
     @torch.inference_mode()
     def _trunks(self, stage: StageOne) -> None:
-        for frames, stacks in self.batches:
+        batches = self.batches if stage is self.fast else self.single
+        for frames, stacks in batches:
             if stage is self.plain:
                 frames, stacks = frames.contiguous(), stacks.contiguous()
             stage.rgb(frames)
