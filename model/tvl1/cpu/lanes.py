@@ -177,7 +177,8 @@ def _counted(builder: ir.IRBuilder, start: ir.Value) -> ir.Value:
     return builder.fadd(_repeat(builder, F4, start), numbers)
 
 
-def _first(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
+def extract_first(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
+    """Return the first of the lanes."""
     return builder.extract_element(x, ir.IntType(32)(0))
 
 
@@ -251,7 +252,7 @@ select = lane_wise(lambda b, mask, x, y: b.select(mask, x, y), _L, _M, _L, _L)
 floor = lane_wise(lambda b, x: call_llvm(b, "floor", x), _L, _L)
 # Lanes that count up from a float32; the first lane.
 counted = lane_wise(_counted, _L, types.float32)
-first_lane = lane_wise(_first, types.float32, _L)
+first_lane = lane_wise(extract_first, types.float32, _L)
 any_lane = lane_wise(_any, types.boolean, _M)
 # 1/sqrt(x) for normal x > 0 within 2^-14; the exact bits depend on the processor.
 reciprocal_root = lane_wise(_reciprocal_root, _L, _L)

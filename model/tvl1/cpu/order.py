@@ -17,6 +17,7 @@ from model.tvl1.cpu.lanes import (
     WIDTH,
     call_llvm,
     constant,
+    extract_first,
     lane_wise,
     lanes_type,
     mask_type,
@@ -36,7 +37,7 @@ def _reduced(build: Callable) -> Callable:
         for half in (8, 4, 2, 1):
             places = ir.Constant(I4, [(i + half) % WIDTH for i in range(WIDTH)])
             x = build(builder, x, builder.shuffle_vector(x, ir.Constant(F4, ir.Undefined), places))
-        return builder.extract_element(x, ir.IntType(32)(0))
+        return extract_first(builder, x)
 
     return emit
 

@@ -25,6 +25,13 @@ def flow_trunk(stage: Stage = "conv5") -> Trunk:
     return trunk
 
 
+def stage_of(trunk: Trunk) -> StageOne:
+    """Return a stage one of which both streams are a flow trunk."""
+    stage = StageOne(trunk, trunk, random_fusion(2048, 8, 4, seed=0))
+    stage.mean, stage.std = torch.full((1, 4, 1, 1), 0.45), torch.full((1, 4, 1, 1), 0.22)
+    return stage
+
+
 @needs_fused
 def test_this_pytorch_has_the_operations() -> None:
     """They are no public part of PyTorch: losing them would cost a fifth of the speed unnoticed."""
@@ -52,8 +59,7 @@ def test_fusing_keeps_the_function(stage: Stage) -> None:
 def test_bfloat16_keeps_the_function() -> None:
     """A wrong type of a bias or a branch would give other maps, or none."""
     trunk = flow_trunk()
-    stage = StageOne(trunk, trunk, random_fusion(2048, 8, 4, seed=0))
-    stage.mean, stage.std = torch.full((1, 4, 1, 1), 0.45), torch.full((1, 4, 1, 1), 0.22)
+    stage = stage_of(trunk)
     half = for_inference(stage, torch.device("cpu"), torch.bfloat16)
     assert half.dtype == torch.bfloat16
     levels = smooth(3, 4, 65, seed=5).to(torch.uint8)
@@ -83,8 +89,7 @@ def test_patches_keep_the_fusion(batch: int, height: int, width: int) -> None:
 def test_without_the_operations_folded_trunks_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another processor or PyTorch must give the same maps, only slower."""
     trunk = flow_trunk()
-    stage = StageOne(trunk, trunk, random_fusion(2048, 8, 4, seed=0))
-    stage.mean, stage.std = torch.full((1, 4, 1, 1), 0.45), torch.full((1, 4, 1, 1), 0.22)
+    stage = stage_of(trunk)
     cpu, single = torch.device("cpu"), torch.float32
     fast = for_inference(stage, cpu, single)
     monkeypatch.setattr(stage_one, "can_fuse", lambda: False)
