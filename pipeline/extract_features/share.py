@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import repeat
 from time import perf_counter
+
+import torch
 
 from data.cache.features import create_features
 from data.errors import InputError, VideoError
@@ -16,6 +20,9 @@ from pipeline.extract_features.reading import ReadAhead
 from pipeline.extract_features.snippets import Chunk, VideoJob
 from pipeline.runner.files import check_room
 from pipeline.shell.console import log
+
+Parts = list[Pending]
+Start = Callable[[Callable[[], Parts]], "Future[Parts]"]
 
 
 @dataclass
@@ -56,7 +63,11 @@ def run_share(
 
 
 class _Loop:
-    """One batch computes while the next is read and the one before is written."""
+    """One batch computes while the next is read and the one before is written.
+
+    On a CPU two do, each on half of the threads: within a batch, threads wait for each other after
+    every layer, and longer where the reader or another program takes a core.
+    """
 
     def __init__(
         self,
@@ -71,17 +82,18 @@ class _Loop:
         self.advance = advance
         self.result = ShareResult()
         self.caches: dict[int, _OpenCache] = {}
-        self.running: deque[tuple[Chunk, list[Pending]]] = deque()
+        self.running: deque[tuple[Chunk, Future[Parts]]] = deque()
 
     def run(self) -> ShareResult:
         """Compute all videos; a failed one leaves no cache."""
         began = waiting = perf_counter()
         device = self.forward.device
-        # On CUDA one batch computes while the one before it is written.
-        depth = 1 if device.type == "cuda" else 0
         inputs = [video.input for video in self.videos]
         try:
-            with ReadAhead(inputs, self.forward.batch_size, self.readers, device) as chunks:
+            with (
+                _lanes(device) as (self.start, depth),
+                ReadAhead(inputs, self.forward.batch_size, self.readers, device) as chunks,
+            ):
                 for chunk in chunks:
                     self.result.spend("waiting", waiting)
                     for name, seconds in chunk.seconds.items():
@@ -91,8 +103,8 @@ class _Loop:
                     while len(self.running) > depth:
                         self._guard(self.running[0][0], self._finish)
                     waiting = perf_counter()
-            while self.running:
-                self._guard(self.running[0][0], self._finish)
+                while self.running:
+                    self._guard(self.running[0][0], self._finish)
         finally:
             for cache in self.caches.values():
                 cache.abort()
@@ -122,14 +134,17 @@ class _Loop:
             raise VideoError(chunk.error)
         began = perf_counter()
         key = self.videos[chunk.video].input.key
-        parts = self.forward.submit(chunk.frames, chunk.stacks, key)
+        work = partial(self.forward.submit, chunk.frames, chunk.stacks, key)
         chunk.frames = chunk.stacks = None  # The parts hold what they need.
+        self.running.append((chunk, self.start(work)))
         self.result.spend("trunks", began)
-        self.running.append((chunk, parts))
 
     def _finish(self, chunk: Chunk) -> None:
-        chunk, parts = self.running.popleft()
+        chunk, batch = self.running.popleft()
         rows = iter(chunk.rows)
+        began = perf_counter()
+        parts = batch.result()
+        self.result.spend("trunks", began)
         for pending in parts:
             began = perf_counter()
             maps = self.forward.collect(pending)
@@ -145,6 +160,32 @@ class _Loop:
             self.caches.pop(chunk.video).close()
             self.result.done.append(self.videos[chunk.video].input.key)
             self.result.spend("writing", began)
+
+
+@contextmanager
+def _lanes(device: torch.device) -> Iterator[tuple[Start, int]]:
+    """Yield a function that starts a batch, and how many may run while the next is started."""
+    threads = torch.get_num_threads()
+    if device.type != "cpu" or threads < 2:
+        # On CUDA one batch computes while the one before it is written.
+        yield _at_once, int(device.type != "cpu")
+        return
+    # As many in each: the number of threads decides the last bits.
+    pool = ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=(threads // 2,))
+    try:
+        yield pool.submit, 2
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _at_once(work: Callable[[], Parts]) -> Future[Parts]:
+    """Do the work here and now."""
+    done: Future[Parts] = Future()
+    try:
+        done.set_result(work())
+    except InputError as error:
+        done.set_exception(error)
+    return done
 
 
 class _OpenCache:

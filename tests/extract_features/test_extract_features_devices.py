@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from model.features.stage_one import Maps, StageOne
 from pipeline.extract_features.devices import divide
 from pipeline.extract_features.forward import Forward
 from pipeline.extract_features.share import run_share
+from pipeline.runner.devices import torch_threads
 from pipeline.runner.jobs import JobOptions
 from pipeline.stage_one.networks import Networks
 from tests.extract_features.material import (
@@ -58,6 +60,40 @@ def test_out_of_memory_halves_the_batch_names_the_video_and_goes_on(
     assert scarce.sizes == [1] * 6
     for key in FRAMES:
         assert np.allclose(maps_of(tmp_path, key), maps_of(made, key), atol=5e-3)
+
+
+def test_on_a_cpu_two_batches_run_at_once_on_equal_shares_of_the_threads(
+    tmp_path: Path, networks: Networks, sources: list[Source], flow: Path, made: Path
+) -> None:
+    """One after the other, cores wait for the reader; unequal shares would round unlike."""
+    both, threads = Barrier(2), []
+
+    def compute(frames: Tensor, stacks: Tensor) -> Maps:
+        both.wait(timeout=60)  # Broken unless the other video's batch runs too.
+        threads.append(torch.get_num_threads())
+        return networks.module(frames, stacks)
+
+    with torch_threads(5):
+        jobs = share(networks, sources, flow, tmp_path)
+        result = run_share(jobs, Forward(networks.module, batch_size=8, compute=compute))
+    assert not result.failures
+    assert threads == [2, 2]
+    for key in FRAMES:
+        assert np.allclose(maps_of(tmp_path, key), maps_of(made, key), atol=5e-3)
+
+
+def test_one_thread_and_two_give_the_same_maps(
+    tmp_path: Path, networks: Networks, sources: list[Source], flow: Path
+) -> None:
+    """docs/scaling.md says so; a lane with another number of threads sums in another order."""
+    maps = []
+    for threads in (1, 2):
+        with torch_threads(threads):
+            jobs = share(networks, sources, flow, tmp_path / str(threads))
+            assert not run_share(jobs, Forward(networks.module, batch_size=2)).failures
+        maps.append([maps_of(tmp_path / str(threads), key) for key in FRAMES])
+    for one, two in zip(*maps, strict=True):
+        assert np.array_equal(one, two)
 
 
 def test_a_snippet_too_large_for_the_device_fails_its_video(networks: Networks) -> None:
