@@ -25,12 +25,16 @@ class _Canvas:
     """Drawing in fractions of the picture's side, moved by the camera's shake."""
 
     def __init__(self, image: np.ndarray, offset: Floats):
-        self._image, self._offset, self._size = image, offset, image.shape[0]
+        self._image, self._size = image, image.shape[0]
+        self._dx, self._dy = offset.tolist()
 
     def _point(self, where: Floats) -> tuple[int, int]:
         # OpenCV puts the middle of the first pixel at 0, half a pixel from the picture's edge.
-        x, y = ((where + self._offset) * self._size - 0.5) * (1 << _SUBPIXEL_BITS)
-        return round(float(x)), round(float(y))
+        x, y = where.tolist()
+        return self._subpixel(x + self._dx), self._subpixel(y + self._dy)
+
+    def _subpixel(self, along: float) -> int:
+        return round((along * self._size - 0.5) * (1 << _SUBPIXEL_BITS))
 
     def _length(self, length: float) -> int:
         return max(1, round(length * self._size * (1 << _SUBPIXEL_BITS)))
@@ -212,8 +216,11 @@ class Scene:
         coarse = rng.standard_normal((half, half), np.float32) * _SENSOR_NOISE
         noise = cv2.resize(coarse, (self._size, self._size), interpolation=cv2.INTER_LINEAR)
         factor = self._slope * np.float32(self._nuisance.light[frame])
-        exposed = image.astype(np.float32) * factor[..., None] + noise[..., None]
-        return np.clip(np.rint(exposed), 0, 255).astype(np.uint8)
+        exposed = image.astype(np.float32)
+        exposed *= factor[..., None]
+        exposed += noise[..., None]
+        np.rint(exposed, out=exposed)
+        return np.clip(exposed, 0, 255, out=exposed).astype(np.uint8)
 
 
 def _paint_ground(ground: Ground, size: int) -> np.ndarray:
