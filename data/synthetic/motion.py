@@ -17,6 +17,7 @@ from data.synthetic.options import SkillEffects
 _GRASP = 0.05  # time a perfect hand takes to close or open, in the units of _Move.duration
 _REACH = (0.06, 0.94)  # the tip stays in the picture
 _OPENING_FRAMES = 5  # the fingers take this many frames to open or close
+_TURN = 0.1  # share of the video in which the tremor goes from its first to its last strength
 
 
 @dataclass(frozen=True)
@@ -190,9 +191,18 @@ def _tremor(
     effects: SkillEffects,
 ) -> Floats:
     frequency = rng.uniform(effects.tremor_slowest, effects.tremor_fastest)
-    size = effects.tremor_least + effects.tremor_gain * clumsiness
+    shown = _course(frames, clumsiness, effects.settling)
+    size = effects.tremor_least + effects.tremor_gain * shown
     size *= np.exp(rng.normal(0, 0.15))  # no two hands shake alike
     return size * smooth_noise(rng, frames, 0.7 * frequency, 1.3 * frequency, rate)
+
+
+def _course(frames: int, clumsiness: float, settling: float) -> Floats:
+    """Return the clumsiness that the tremor shows at each frame, (T, 1): reversed at first."""
+    half = min(settling, _TURN / 2)
+    time = (np.arange(frames) + 0.5) / frames
+    turn = (settling - half, settling + half)
+    return np.interp(time, turn, (1 - clumsiness, clumsiness))[:, None]
 
 
 def _fingers(holding: np.ndarray) -> Floats:

@@ -113,6 +113,38 @@ def test_clumsiness_shows_in_the_motion() -> None:
     assert many > some > none == 0
 
 
+def test_settling_hides_skill_from_whoever_ignores_order() -> None:
+    """The demo rests on it: tremor as a whole would tell skill, or neither half of a video would.
+
+    The tremor alone moves the hand here, with the same noise for each skill.
+    """
+    nuisance = draw_nuisance(0, 0, replace(SMALL, shortest=200, longest=200))
+    still = SkillEffects(
+        detours=0, speed_spread=0, hesitation=0, drop=0, miss=0, tremor_least=0, settling=0.5
+    )
+
+    def tremor_of(skill: float, effects: SkillEffects) -> tuple[float, float]:
+        rng = stream(0, 0, Stream.MOTION)
+        tip = trajectory(nuisance.task, skill, 200, 25.0, rng, effects).tip
+        smooth = trajectory(
+            nuisance.task,
+            skill,
+            200,
+            25.0,
+            stream(0, 0, Stream.MOTION),
+            replace(effects, tremor_gain=0),
+        ).tip
+        tremor = np.abs(tip - smooth).sum(axis=1)
+        return float(tremor[:90].sum()), float(tremor[110:].sum())
+
+    (calm, shaky), (nervous, steady) = tremor_of(0.0, still), tremor_of(1.0, still)
+    assert calm == steady == 0 < min(shaky, nervous)
+    even = tremor_of(0.5, still)
+    assert even == pytest.approx((nervous / 2, shaky / 2))
+    assert even == pytest.approx(tremor_of(0.5, replace(still, settling=0.0)))
+    assert tremor_of(1.0, replace(still, settling=0.0)) == (0, 0)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_the_task_is_completed_whatever_the_skill(seed: int) -> None:
     """All objects end near the target pad, or the last frame alone would tell skill."""
@@ -293,7 +325,7 @@ def test_a_set_of_an_earlier_version_is_recognised(tmp_path: Path) -> None:
     note = tmp_path / "set.json"
     content = json.loads(note.read_text())
     note.write_text(
-        json.dumps({k: v for k, v in content.items() if k not in ("hand_size", "shake")})
+        json.dumps({k: v for k, v in content.items() if k not in ("hand_size", "settling")})
     )
     with pytest.raises(InputError, match=r"hand_size 1\.0 \(you asked 1\.8\); pass"):
         generate(tmp_path, 4, 0, replace(SMALL, hand_size=1.8))

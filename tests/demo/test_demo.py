@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 from pathlib import Path
 
@@ -72,6 +73,9 @@ def test_demo_ends_with_a_summary_on_stdout(finished: tuple[Path, Result]) -> No
 def test_demo_leaves_what_the_commands_leave(finished: tuple[Path, Result]) -> None:
     """A demo with code of its own would prove nothing about the commands."""
     folder, _ = finished
+    made = json.loads((folder / "synthetic" / "set.json").read_text())
+    # The lesson, order, is gone without the first.
+    assert (made["settling"], made["tremor_gain"], made["shake"]) == (0.5, 0.036, 0.006)
     for stage in ("flow", "features"):
         assert len(list((folder / stage).glob("*.mp4.h5"))) == 8
     for name in ("checkpoint.safetensors", "metrics.json", "learning_curves.png", "scores.csv"):
@@ -182,10 +186,9 @@ def test_no_single_number_gives_the_demos_skills_away(seed: int) -> None:
     options = DemoOptions()
     videos = plan_set(options.videos, seed, options.synthetic(), options.effects())
     skill = np.array([video.skill for video in videos])
-    # The large hand moves so much that its flow cannot be balanced wholly: .07, .12 and .15.
-    for cue, most in (("frames", 0.15), ("brightness", 0.15), ("flow", 0.2)):
+    for cue in ("frames", "brightness", "flow"):
         other = np.array([float(getattr(video, cue)) for video in videos])
-        assert abs(rank_correlation(skill, other)) < most, cue
+        assert abs(rank_correlation(skill, other)) < 0.1, cue
 
 
 @pytest.mark.parametrize(
