@@ -100,6 +100,6 @@ class SkillEffects:
     miss: float = 0.02  # standard deviation of where a movement ends
     tremor_least: float = 0.0015  # standard deviation of the tremor of a perfect hand
     tremor_gain: float = 0.024  # what clumsiness 1 adds to it
-    settling: float = 0.0  # share of the video, at its start, in which skill and tremor swap
+    settling: float = 0.0  # share of a video, at its start, with the tremor of 1 - clumsiness
     tremor_slowest: float = 3.0  # Hz, lower end of a hand's own tremor frequency
     tremor_fastest: float = 6.0  # Hz, upper end

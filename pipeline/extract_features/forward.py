@@ -132,9 +132,8 @@ class Forward:
                 f"{self.device} has no memory for a single snippet; use a smaller --input-size "
                 "or another --device"
             )
-        self.batch_size = min(
-            self.batch_size, size // 2
-        )  # Another batch may have failed meanwhile.
+        # Another batch may have halved it meanwhile.
+        self.batch_size = min(self.batch_size, size // 2)
         log.warning(
             "%s: out of memory on %s with %d snippets; going on with %d",
             name,

@@ -22,7 +22,7 @@ from pipeline.runner.files import check_room
 from pipeline.shell.console import log
 
 Parts = list[Pending]
-Start = Callable[[Callable[[], Parts]], "Future[Parts]"]
+Start = Callable[[Callable[[], Parts]], Future[Parts]]
 
 
 @dataclass
@@ -82,6 +82,7 @@ class _Loop:
         self.advance = advance
         self.result = ShareResult()
         self.caches: dict[int, _OpenCache] = {}
+        self.start: Start = _at_once
         self.running: deque[tuple[Chunk, Future[Parts]]] = deque()
 
     def run(self) -> ShareResult:

@@ -123,18 +123,13 @@ def test_settling_hides_skill_from_whoever_ignores_order() -> None:
         detours=0, speed_spread=0, hesitation=0, drop=0, miss=0, tremor_least=0, settling=0.5
     )
 
-    def tremor_of(skill: float, effects: SkillEffects) -> tuple[float, float]:
+    def tip_of(skill: float, effects: SkillEffects) -> np.ndarray:
         rng = stream(0, 0, Stream.MOTION)
-        tip = trajectory(nuisance.task, skill, 200, 25.0, rng, effects).tip
-        smooth = trajectory(
-            nuisance.task,
-            skill,
-            200,
-            25.0,
-            stream(0, 0, Stream.MOTION),
-            replace(effects, tremor_gain=0),
-        ).tip
-        tremor = np.abs(tip - smooth).sum(axis=1)
+        return trajectory(nuisance.task, skill, 200, 25.0, rng, effects).tip
+
+    def tremor_of(skill: float, effects: SkillEffects) -> tuple[float, float]:
+        without = tip_of(skill, replace(effects, tremor_gain=0))
+        tremor = np.abs(tip_of(skill, effects) - without).sum(axis=1)
         return float(tremor[:90].sum()), float(tremor[110:].sum())
 
     (calm, shaky), (nervous, steady) = tremor_of(0.0, still), tremor_of(1.0, still)
