@@ -82,7 +82,7 @@ class _Loop:
         self.advance = advance
         self.result = ShareResult()
         self.caches: dict[int, _OpenCache] = {}
-        self.start: Start = _at_once
+        self.start: Start
         self.running: deque[tuple[Chunk, Future[Parts]]] = deque()
 
     def run(self) -> ShareResult:
@@ -180,12 +180,9 @@ def _lanes(device: torch.device) -> Iterator[tuple[Start, int]]:
 
 
 def _at_once(work: Callable[[], Parts]) -> Future[Parts]:
-    """Do the work here and now."""
+    """Do the work here and now; its errors are raised here."""
     done: Future[Parts] = Future()
-    try:
-        done.set_result(work())
-    except InputError as error:
-        done.set_exception(error)
+    done.set_result(work())
     return done
 
 
